@@ -1,0 +1,197 @@
+"""One checkpoint = one safetensors file: weights, and a JSON header that says what they are.
+
+Nothing is ever unpickled.  The header holds, under the key ``helm_ase``, the format version, the
+architecture, the basis, the level of theory, the baseline, units and AO order, what was seen in training,
+and the errors measured on the validation set.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from helm_ase.errors import CheckpointError
+from helm_ase.nn import HELM, BackboneSettings, HELMSettings
+from helm_ase.qc.level import Baseline, LevelOfTheory
+from helm_ase.representation.basis import AOBasis
+from helm_ase.representation.coverage import DistanceCoverage
+from helm_ase.representation.ordering import CANONICAL
+
+FORMAT_VERSION = 1
+HEADER_KEY = "helm_ase"
+UNITS = {"length": "angstrom", "energy": "eV", "forces": "eV/angstrom", "hamiltonian": "hartree"}
+
+_NOT_A_MODEL = (
+    ArithmeticError, AttributeError, LookupError, RuntimeError, SafetensorError, TypeError, ValueError,
+)  # fmt: skip
+"""What building a model from nonsense may raise."""
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""Version n → function that turns a header of version n into one of version n + 1."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model and everything needed to use it correctly."""
+
+    name: str
+    """Immutable name."""
+    model: HELM
+    """The network with its weights."""
+    level: LevelOfTheory
+    """What the labels were."""
+    baseline: Baseline
+    """H0 to which the model's correction must be added."""
+    coverage: DistanceCoverage
+    """Distances seen in training."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Data hash, number of molecules, recipe."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Validation errors when the file was written."""
+    sha256: str = ""
+    """Of the file it was read from."""
+
+    @property
+    def basis(self) -> AOBasis:
+        """Shells of every element."""
+        return self.model.basis
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> str:
+    """Write a checkpoint; the file appears complete or not at all.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file.
+    """
+    target = Path(path)
+    tensors = {
+        k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items() if v.numel()
+    }
+    handle, partial = tempfile.mkstemp(dir=target.parent, suffix=".partial")
+    os.close(handle)
+    try:
+        save_file(tensors, partial, metadata={HEADER_KEY: json.dumps(_header(checkpoint), sort_keys=True)})
+        os.chmod(partial, 0o644)
+        os.replace(partial, target)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+    return file_sha256(target)
+
+
+def _header(checkpoint: Checkpoint) -> dict[str, Any]:
+    basis, settings = checkpoint.basis, checkpoint.model.settings
+    return {
+        "format_version": FORMAT_VERSION,
+        "name": checkpoint.name,
+        "settings": asdict(settings),
+        "basis": {
+            "name": basis.name,
+            "shells": {str(z): list(s) for z, s in basis.shells.items()},
+            "core_electrons": {str(z): n for z, n in basis.core_electrons.items()},
+        },
+        "level": asdict(checkpoint.level),
+        "baseline": asdict(checkpoint.baseline),
+        "elements": list(basis.elements),
+        "charges": list(settings.charges),
+        "multiplicities": list(settings.multiplicities),
+        "units": UNITS,
+        "ao_order": CANONICAL,
+        "coverage": checkpoint.coverage.to_json(),
+        "training": dict(checkpoint.training),
+        "metrics": dict(checkpoint.metrics),
+    }
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Header of a checkpoint, upgraded to the current format, without its weights.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, not ours, or newer than this version of helm_ase.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            raw = (file.metadata() or {}).get(HEADER_KEY)
+        header = json.loads(raw) if raw is not None else None
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint at {path}") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    if not isinstance(header, dict) or not isinstance(header.get("format_version"), int):
+        raise CheckpointError(f"{path} is a safetensors file but not a helm_ase checkpoint")
+    if header["format_version"] < 1:
+        raise CheckpointError(f"{path} has format {header['format_version']}, which never existed")
+    if header["format_version"] > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format {header['format_version']}, newer than {FORMAT_VERSION}: upgrade helm-ase"
+        )
+    while header["format_version"] < FORMAT_VERSION:
+        header = UPGRADES[header["format_version"]](header)
+    return header
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint; the model is in evaluation mode, float32, on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, not ours, or its weights do not fit its header.
+    """
+    header = read_header(path)
+    try:
+        if header["units"] != UNITS or header["ao_order"] != CANONICAL:
+            raise ValueError(f"units {header['units']} in AO order {header['ao_order']!r} are not known")
+        settings = dict(header["settings"])
+        settings["backbone"] = BackboneSettings(**settings["backbone"])
+        settings |= {k: tuple(settings[k]) for k in ("charges", "multiplicities")}
+        shells = {int(z): tuple(s) for z, s in header["basis"]["shells"].items()}
+        cores = {int(z): int(n) for z, n in header["basis"]["core_electrons"].items()}
+        model = _empty_model(AOBasis(header["basis"]["name"], shells, cores), HELMSettings(**settings))
+        with safe_open(path, framework="pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        _load_weights(model, weights)
+        level, baseline = LevelOfTheory(**header["level"]), Baseline(**header["baseline"])
+        coverage = DistanceCoverage.from_json(header["coverage"])
+        name, training, metrics = str(header["name"]), dict(header["training"]), dict(header["metrics"])
+    except _NOT_A_MODEL as error:
+        raise CheckpointError(f"{path}: header and weights do not make a model: {error!r}") from error
+    return Checkpoint(name, model, level, baseline, coverage, training, metrics, file_sha256(path))
+
+
+def _empty_model(basis: AOBasis, settings: HELMSettings) -> HELM:
+    with torch.random.fork_rng(devices=[]):
+        model = HELM(basis, settings)
+    return model.eval().requires_grad_(False)
+
+
+def _load_weights(model: HELM, weights: dict[str, torch.Tensor]) -> None:
+    expected = {k: v for k, v in model.state_dict().items() if v.numel()}
+    if set(expected) != set(weights):
+        missing, extra = sorted(set(expected) - set(weights))[:3], sorted(set(weights) - set(expected))[:3]
+        raise ValueError(f"missing weights {missing}, unexpected weights {extra}")
+    odd = [k for k, v in weights.items() if v.dtype != expected[k].dtype or v.shape != expected[k].shape]
+    if odd:
+        raise ValueError(f"weights of another type or shape: {odd[:3]}")
+    bad = [k for k, v in weights.items() if not torch.isfinite(v).all()]
+    if bad:
+        raise ValueError(f"weights that are not finite: {bad[:3]}")
+    model.load_state_dict(weights, strict=False)
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

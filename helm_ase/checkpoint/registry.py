@@ -1,0 +1,175 @@
+"""Names → checkpoint files: embedded in the package, or downloaded once and verified.
+
+Environment variables
+---------------------
+HELM_CACHE_DIR
+    Where downloads are kept (default: the user's cache directory).
+HELM_OFFLINE
+    Anything but empty or 0: never touch the network.
+HELM_WEIGHTS_URL
+    Base against which relative addresses in the manifest are resolved.
+"""
+
+import copy
+import difflib
+import json
+import os
+import sys
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urljoin, urlparse
+
+import pooch
+
+from helm_ase.checkpoint.format import Checkpoint, file_sha256, read_checkpoint
+from helm_ase.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One line of the manifest."""
+
+    name: str
+    file: str
+    """File name in the checkpoint folder of the package, and in the cache."""
+    url: str
+    """Absolute, or relative to HELM_WEIGHTS_URL."""
+    sha256: str
+    size: int
+    """Bytes."""
+    embedded: bool
+    """Whether the file is part of the package."""
+    description: str = ""
+
+
+def checkpoint_folder() -> Path:
+    """Folder of the manifest and the embedded weights: inside the wheel, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "checkpoints", package.parent / "checkpoints"):
+        if (folder / "manifest.json").is_file():
+            return folder
+    raise CheckpointError(
+        f"the installation is damaged: no manifest.json beside {package}; reinstall helm-ase"
+    )
+
+
+def cache_folder() -> Path:
+    """Folder of downloaded checkpoints."""
+    return Path(os.environ.get("HELM_CACHE_DIR") or pooch.os_cache("helm-ase"))
+
+
+def list_models() -> dict[str, ModelEntry]:
+    """All names that :func:`load_model` knows."""
+    data = json.loads((checkpoint_folder() / "manifest.json").read_text())
+    return {name: ModelEntry(name=name, **entry) for name, entry in data["models"].items()}
+
+
+def default_model() -> str:
+    """Name of the model that is used when none is given."""
+    return str(json.loads((checkpoint_folder() / "manifest.json").read_text())["default"])
+
+
+def load_model(model: str | Path | None = None, sha256: str | None = None) -> Checkpoint:
+    """Load a checkpoint by name, path or address.
+
+    Parameters
+    ----------
+    model
+        A name from :func:`list_models`, a path to a ``.safetensors`` file, or an http(s) address, which may
+        carry its checksum: ``https://host/file.safetensors#sha256=…``.  None: the default.
+    sha256
+        Expected checksum; required for an address, optional for a path, pinned for a name.
+
+    Raises
+    ------
+    CheckpointError
+        If the model is unknown, cannot be fetched, or fails its checksum.
+
+    Examples
+    --------
+    >>> from helm_ase import load_model
+    >>> sorted(load_model().basis.elements)
+    [1, 6, 7, 8, 9]
+    """
+    shared = load_shared(model, sha256)
+    return replace(shared, model=copy.deepcopy(shared.model))
+
+
+def load_shared(model: str | Path | None = None, sha256: str | None = None) -> Checkpoint:
+    """Like :func:`load_model`, but every caller gets the same weights: never change them."""
+    path = resolve(model, sha256)
+    stat = path.stat()
+    return _read_cached(str(path), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read_cached(path: str, mtime: int, size: int) -> Checkpoint:
+    return read_checkpoint(path)
+
+
+def resolve(model: str | Path | None = None, sha256: str | None = None) -> Path:
+    """Path of a verified checkpoint file, downloaded if need be; see :func:`load_model`."""
+    text = default_model() if model is None else os.fspath(model)
+    sha256 = None if sha256 is None else sha256.lower()
+    if urlparse(text).scheme in ("http", "https"):
+        address, _, fragment = text.partition("#")
+        sha256 = sha256 or fragment.removeprefix("sha256=").lower()
+        if not sha256:
+            raise CheckpointError(f"loading {text} needs its checksum: append #sha256=… to the address")
+        return _fetch(address, Path(urlparse(address).path).name or "model.safetensors", sha256)
+    entries = list_models()
+    if text in entries:
+        if sha256 not in (None, entries[text].sha256):
+            raise CheckpointError(f"model {text!r} has checksum {entries[text].sha256}, not {sha256}")
+        return _resolve_entry(entries[text])
+    path = Path(text).expanduser()
+    if path.is_file():
+        if sha256 is not None and file_sha256(path) != sha256:
+            raise CheckpointError(f"{path} has checksum {file_sha256(path)}, not {sha256}")
+        return path
+    close = difflib.get_close_matches(text, entries, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise CheckpointError(f"{text!r} is neither a model ({', '.join(entries)}) nor a file{hint}")
+
+
+def _resolve_entry(entry: ModelEntry) -> Path:
+    packaged = checkpoint_folder() / entry.file
+    if entry.embedded and packaged.is_file():
+        if file_sha256(packaged) != entry.sha256:
+            raise CheckpointError(f"{packaged} is damaged (wrong checksum); reinstall helm-ase")
+        return packaged
+    base = os.environ.get("HELM_WEIGHTS_URL", "")
+    url = urljoin(base if base.endswith("/") or not base else base + "/", entry.url)
+    return _fetch(url, entry.file, entry.sha256)
+
+
+def _discard(path: Path) -> None:
+    """Remove a damaged file: it must never be used, nor left for the next reader."""
+    try:
+        path.unlink(missing_ok=True)  # another process may have been faster
+    except OSError as error:
+        raise CheckpointError(f"{path} is damaged and cannot be removed: {error}") from error
+
+
+def _fetch(url: str, file: str, sha256: str) -> Path:
+    target = cache_folder() / f"{sha256[:16]}-{file}"
+    if target.is_file():
+        if file_sha256(target) == sha256:
+            return target
+        _discard(target)
+    if os.environ.get("HELM_OFFLINE", "0") not in ("", "0"):
+        raise CheckpointError(
+            f"{file} is not in {cache_folder()} and HELM_OFFLINE is set; on a machine with a network, run "
+            f"'helm-ase download' and copy the file to {target}"
+        )
+    if urlparse(url).scheme not in ("http", "https"):
+        raise CheckpointError(f"{file} has the relative address {url!r}: set HELM_WEIGHTS_URL")
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)
+    try:
+        pooch.retrieve(
+            url, known_hash=f"sha256:{sha256}", fname=target.name, path=target.parent, downloader=downloader
+        )
+    except Exception as error:  # ValueError for a bad hash, requests' errors for the rest
+        raise CheckpointError(f"cannot fetch {url} (nothing was kept): {error}") from error
+    return target

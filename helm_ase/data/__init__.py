@@ -1,0 +1,1 @@
+"""Labelled molecules: reading them, and preparing them for training."""

@@ -1,0 +1,158 @@
+"""Backbone of HELM: a node track, and an edge track that only reads nodes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from helm_ase.errors import SettingError
+from helm_ase.nn.edges import DirectedEdges, EdgeBuilder
+from helm_ase.nn.equivariant import Channels, EquivariantNorm
+from helm_ase.nn.harmonics import EdgeRows, row_degrees
+from helm_ase.nn.interaction import EdgeUpdate, NodeUpdate, gather_messages, rotate_back
+from helm_ase.nn.radial import Envelope, PairScalars, RadialMLP
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    """Size and switches of the backbone."""
+
+    natural_channels: int = 48
+    unnatural_channels: int = 16
+    lmax: int = 4
+    mmax_nodes: int = 4
+    node_layers: int = 3
+    edge_layers: int = 3
+    cutoff: float = 6.0
+    pair_cutoff: float = 12.0
+    gaussians: int = 64
+    radial_hidden: int = 64
+    node_ffn_factor: int = 2
+    edge_ffn_factor: int = 1
+    average_neighbours: float = 8.0
+    parity: bool = True
+    envelope: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.edge_layers <= self.node_layers:
+            raise SettingError(
+                f"edge_layers is {self.edge_layers}; each edge layer reads a node layer of its own, "
+                f"so 1 to node_layers = {self.node_layers} are allowed"
+            )
+        if not (self.cutoff > 0 and self.pair_cutoff > 0):
+            raise SettingError(f"cutoffs must be positive, not {self.cutoff} and {self.pair_cutoff}")
+        if not 0 <= self.mmax_nodes <= self.lmax:
+            raise SettingError(f"mmax_nodes is {self.mmax_nodes}; allowed: 0 to lmax = {self.lmax}")
+
+    @property
+    def channels(self) -> Channels:
+        """Channels of every degree; without parity there is only one kind."""
+        if self.parity:
+            return Channels(self.natural_channels, self.unnatural_channels)
+        return Channels(self.natural_channels + self.unnatural_channels)
+
+
+class Backbone(nn.Module):
+    """Embed atoms, pass messages, and embed pairs of atoms if asked.
+
+    Parameters
+    ----------
+    settings
+        Size and switches.
+    n_elements, n_charges, n_multiplicities
+        Sizes of the embedding tables.
+    """
+
+    def __init__(
+        self, settings: BackboneSettings, n_elements: int, n_charges: int = 1, n_multiplicities: int = 1
+    ) -> None:
+        super().__init__()
+        s, c = settings, settings.channels
+        self.settings, self.channels = s, c
+        self.rows = EdgeRows(s.lmax, s.mmax_nodes)
+        self.pair_rows = EdgeRows(s.lmax, s.lmax)
+        degrees = row_degrees(s.lmax)
+        self.element = nn.Embedding(n_elements, c.natural)
+        self.charge = nn.Embedding(n_charges, c.natural) if n_charges > 1 else None
+        self.multiplicity = nn.Embedding(n_multiplicities, c.natural) if n_multiplicities > 1 else None
+        self.node_frames = EdgeBuilder(self.rows, c.unnatural > 0)
+        self.pair_frames = EdgeBuilder(self.pair_rows, c.unnatural > 0)
+        self.node_envelope = Envelope(s.cutoff, s.envelope)
+        self.pair_envelope = Envelope(s.pair_cutoff, s.envelope)
+        self.node_scalars = PairScalars(n_elements, s.cutoff, s.radial_hidden, s.gaussians)
+        self.pair_scalars = PairScalars(n_elements, s.pair_cutoff, s.radial_hidden, s.gaussians)
+        self.neighbour_scale = s.average_neighbours**-0.5
+        self.edge_degree = RadialMLP(self.node_scalars.size, s.radial_hidden, (s.lmax + 1) * c.natural)
+        self.node_updates = nn.ModuleList(
+            NodeUpdate(
+                self.rows, degrees, c, self.node_scalars.size, s.radial_hidden,
+                s.node_ffn_factor, self.neighbour_scale, s.parity,
+            )
+            for _ in range(s.node_layers)
+        )  # fmt: skip
+        self.edge_updates = nn.ModuleList(
+            EdgeUpdate(
+                self.pair_rows,
+                degrees,
+                c,
+                self.pair_scalars.size,
+                s.radial_hidden,
+                s.edge_ffn_factor,
+                s.parity,
+            )
+            for _ in range(s.edge_layers)
+        )
+        self.norm_nodes = EquivariantNorm(degrees, c)
+        self.norm_edges = EquivariantNorm(self.pair_rows.degree, c)
+
+    def message_edges(self, vectors: Tensor, pairs: Tensor, dtype: torch.dtype) -> DirectedEdges:
+        """Both directions of every pair within the message cutoff."""
+        near = torch.linalg.vector_norm(vectors.detach(), dim=1) < self.settings.cutoff
+        vectors, pairs = vectors[near], pairs[:, near]
+        both = torch.arange(pairs.shape[1], device=pairs.device)
+        return self.node_frames(vectors, pairs, both, self.node_envelope, dtype)
+
+    def pair_edges(
+        self, vectors: Tensor, pairs: Tensor, reverse: Tensor, dtype: torch.dtype
+    ) -> DirectedEdges:
+        """Edges that carry Hamiltonian blocks."""
+        return self.pair_frames(vectors, pairs, reverse, self.pair_envelope, dtype)
+
+    def embed_atoms(self, elements: Tensor, charge: Tensor, multiplicity: Tensor) -> Tensor:
+        """Initial scalars (N, Cn) from element, charge and multiplicity indices, each (N,)."""
+        scalars = self.element(elements)
+        if self.charge is not None:
+            scalars = scalars + self.charge(charge)
+        if self.multiplicity is not None:
+            scalars = scalars + self.multiplicity(multiplicity)
+        return scalars
+
+    def node_track(
+        self, atoms: Tensor, elements: Tensor, edges: DirectedEdges
+    ) -> tuple[list[Tensor], Tensor]:
+        """Node embeddings after each layer, (N, L, C), and the scalars x_ij of the message edges."""
+        n, size = len(atoms), (self.settings.lmax + 1) ** 2
+        x_ij = self.node_scalars(elements[edges.source], elements[edges.target], edges.distances)
+        nodes = nn.functional.pad(atoms[:, None], (0, self.channels.unnatural, 0, size - 1))  # (N, L, C)
+        degree = self.edge_degree(x_ij) * (edges.envelope * self.neighbour_scale)[:, None]
+        degree = degree.unflatten(1, (self.settings.lmax + 1, -1))  # m = 0 rows
+        degree = nn.functional.pad(degree, (0, self.channels.unnatural, 0, self.rows.size - degree.shape[1]))
+        nodes = nodes + gather_messages(degree, edges, self.channels, n)
+        layers = []
+        for update in self.node_updates:
+            nodes = update(nodes, edges, x_ij)
+            layers.append(nodes)
+        return layers, x_ij
+
+    def edge_track(self, layers: list[Tensor], elements: Tensor, edges: DirectedEdges) -> Tensor:
+        """Pair embeddings (E, R, C) in the edge frame; the last edge layer reads the last node layer."""
+        x_ij = self.pair_scalars(elements[edges.source], elements[edges.target], edges.distances)
+        states: Tensor | None = None
+        for update, nodes in zip(self.edge_updates, layers[-len(self.edge_updates) :], strict=True):
+            states = update(states, nodes, edges, x_ij)
+        assert states is not None
+        return self.norm_edges(states)
+
+    def to_common_frame(self, states: Tensor, edges: DirectedEdges) -> Tensor:
+        """Rotate pair embeddings (E, R, C) out of their frames, (E, L, C)."""
+        return rotate_back(states, edges, self.channels)

@@ -1,0 +1,149 @@
+"""Messages between two atoms, and the node and edge updates made of them."""
+
+import torch
+from torch import Tensor, nn
+
+from helm_ase.nn.edges import DirectedEdges
+from helm_ase.nn.equivariant import Channels, EquivariantNorm, FeedForward
+from helm_ase.nn.harmonics import EdgeRows
+from helm_ase.nn.radial import RadialMLP
+from helm_ase.nn.so2 import SO2Linear, join_orders, split_by_order
+
+
+class Message(nn.Module):
+    """M(z_j, z_i) = SO2( gate( SO2( D [z_j | z_i] ∘ radial(x_ij) ) ) ), left in the edge frame."""
+
+    def __init__(
+        self, rows: EdgeRows, channels: Channels, scalars: int, radial_hidden: int, parity: bool
+    ) -> None:
+        super().__init__()
+        self.rows, self.channels = rows, channels
+        n_gates = (rows.lmax + 1) * channels.total - channels.natural
+        self.radial = RadialMLP(scalars, radial_hidden, rows.weights * 2 * channels.total)
+        self.mix = SO2Linear(rows, channels * 2, channels, n_gates, parity)
+        self.out = SO2Linear(rows, channels, channels, 0, parity)
+
+    def forward(
+        self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """Messages of shape (E, R, C) in the edge frame.
+
+        Parameters
+        ----------
+        nodes
+            Shape (N, L, C).
+        edges
+            E directed edges.
+        scalars
+            x_ij, shape (E, S).
+        weight
+            Factor of each message, shape (E,); multiplied into the gates, where it is cheapest.
+        """
+        natural, unnatural = self._rotate(nodes, edges)  # (E, R, 2 Cn), (E, R, 2 Cu)
+        radial = self.radial(scalars).unflatten(1, (self.rows.weights, -1))
+        radial_n, radial_u = radial.split([natural.shape[2], unnatural.shape[2]], dim=2)
+        features, gates = self.mix(
+            split_by_order(natural, self.rows, radial_n), split_by_order(unnatural, self.rows, radial_u)
+        )
+        return join_orders(self.out.forward_joined(self._gate(features, gates, weight)))
+
+    def _rotate(self, nodes: Tensor, edges: DirectedEdges) -> tuple[Tensor, Tensor]:
+        parts = nodes.split([self.channels.natural, self.channels.unnatural], dim=-1)
+        zn, zu = (part.contiguous() for part in parts)
+        natural = edges.natural @ _both_ends(zn, edges)
+        if edges.unnatural is None:
+            return natural, natural[..., :0]
+        return natural, edges.unnatural @ _both_ends(zu, edges)
+
+    def _gate(self, features: list[Tensor], gates: Tensor, weight: Tensor | None) -> list[Tensor]:
+        scalars = features[0][:, 0, 0, : self.channels.natural]  # (E, Cn): gated by themselves, SiLU
+        gates = torch.sigmoid(torch.cat([scalars, gates], dim=1))
+        gates = gates if weight is None else gates * weight[:, None]
+        gates = gates.reshape(-1, 1, self.rows.lmax + 1, self.channels.total)
+        return [f * gates[:, :, m:] for m, f in enumerate(features)]
+
+
+def _both_ends(z: Tensor, edges: DirectedEdges) -> Tensor:
+    return torch.cat([z.index_select(0, edges.source), z.index_select(0, edges.target)], dim=-1)
+
+
+def rotate_back(x: Tensor, edges: DirectedEdges, channels: Channels) -> Tensor:
+    """Turn edge-frame features (E, R, C) into the common frame, (E, L, C)."""
+    xn, xu = x.split([channels.natural, channels.unnatural], dim=-1)
+    natural = edges.natural.transpose(1, 2) @ xn
+    if edges.unnatural is None:
+        return natural
+    return torch.cat([natural, edges.unnatural.transpose(1, 2) @ xu], dim=-1)
+
+
+def gather_messages(messages: Tensor, edges: DirectedEdges, channels: Channels, n_atoms: int) -> Tensor:
+    """Turn messages (E, R, C) into the common frame and sum them over neighbours, (N, L, C)."""
+    sums = []
+    for part, frame in zip(
+        messages.split([channels.natural, channels.unnatural], dim=-1),
+        (edges.natural, edges.unnatural),
+        strict=True,
+    ):
+        if frame is not None:
+            turned = frame.transpose(1, 2) @ part
+            sums.append(turned.new_zeros(n_atoms, *turned.shape[1:]).index_add(0, edges.target, turned))
+    return torch.cat(sums, dim=-1)
+
+
+class NodeUpdate(nn.Module):
+    """z ← z + Σ_j M(norm z_j, norm z_i); z ← z + FFN(norm z)."""
+
+    def __init__(
+        self,
+        rows: EdgeRows,
+        degrees: list[int],
+        channels: Channels,
+        scalars: int,
+        radial_hidden: int,
+        ffn_factor: int,
+        neighbour_scale: float,
+        parity: bool,
+    ) -> None:
+        super().__init__()
+        self.channels, self.scale = channels, neighbour_scale
+        self.norm_message = EquivariantNorm(degrees, channels)
+        self.message = Message(rows, channels, scalars, radial_hidden, parity)
+        self.norm_ffn = EquivariantNorm(degrees, channels)
+        self.ffn = FeedForward(degrees, channels, channels * ffn_factor)
+
+    def forward(self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor) -> Tensor:
+        """Update nodes (N, L, C)."""
+        messages = self.message(self.norm_message(nodes), edges, scalars, edges.envelope * self.scale)
+        nodes = nodes + gather_messages(messages, edges, self.channels, len(nodes))
+        return nodes + self.ffn(self.norm_ffn(nodes))
+
+
+class EdgeUpdate(nn.Module):
+    """e ← e + norm M(norm z_j, norm z_i); e ← e + FFN(norm e), all in the edge frame.
+
+    Nodes never read edges (as in the paper), so an edge state meets nothing but its own frame until the
+    very end, and need not be rotated back after each layer.
+    """
+
+    def __init__(
+        self,
+        rows: EdgeRows,
+        degrees: list[int],
+        channels: Channels,
+        scalars: int,
+        radial_hidden: int,
+        ffn_factor: int,
+        parity: bool,
+    ) -> None:
+        super().__init__()
+        self.norm_nodes = EquivariantNorm(degrees, channels)
+        self.message = Message(rows, channels, scalars, radial_hidden, parity)
+        self.norm_message = EquivariantNorm(rows.degree, channels)
+        self.norm_ffn = EquivariantNorm(rows.degree, channels)
+        self.ffn = FeedForward(rows.degree, channels, channels * ffn_factor)
+
+    def forward(self, states: Tensor | None, nodes: Tensor, edges: DirectedEdges, scalars: Tensor) -> Tensor:
+        """Update edge states (E, R, C); None starts a new track."""
+        messages = self.norm_message(self.message(self.norm_nodes(nodes), edges, scalars))
+        states = messages if states is None else states + messages
+        return states + self.ffn(self.norm_ffn(states))

@@ -1,0 +1,230 @@
+"""HELM: backbone, Hamiltonian head and energy head."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from helm_ase.errors import ChargeError, ElementError, SettingError
+from helm_ase.nn.assembly import PlacedBlocks, assemble, onsite_halving
+from helm_ase.nn.backbone import Backbone, BackboneSettings
+from helm_ase.nn.edges import DirectedEdges
+from helm_ase.nn.energy_head import EnergyHead
+from helm_ase.nn.hamiltonian_head import HamiltonianHead
+from helm_ase.nn.tensor_construction import BlockPlan
+from helm_ase.representation.basis import AOBasis
+from helm_ase.representation.graph import count_molecules, molecule_index
+
+
+@dataclass(frozen=True)
+class HELMSettings:
+    """Everything that defines the network apart from its weights."""
+
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    charges: tuple[int, ...] = (0,)
+    """Total charges seen in training; any other is refused."""
+    multiplicities: tuple[int, ...] = (1,)
+    """Spin multiplicities seen in training; anything but (1,) means two spin channels."""
+    hermitian: bool = True
+    pad_shells: bool = False
+    trust_delta: float = 0.003
+    """δ of the trust filter W = S (S + δ)⁻¹; 0 switches it off."""
+    energy_hidden: int = 128
+
+    @property
+    def n_spins(self) -> int:
+        """Hamiltonian matrices per molecule: 1 (closed shell) or 2 (α, β)."""
+        return 1 if self.multiplicities == (1,) else 2
+
+
+class Prediction(NamedTuple):
+    """What one pass of the network gives."""
+
+    energy: Tensor | None
+    """Total energies in eV, float64, shape (B,)."""
+    forces: Tensor | None
+    """Forces in eV/Å, float64, shape (N, 3)."""
+    correction: Tensor | None
+    """ΔH in Hartree before the trust filter, canonical AO order, (B, spins, A, A), padded with zeros."""
+
+
+class HELM(nn.Module):
+    """Energy, forces and Hamiltonian correction of a batch of molecules.
+
+    Parameters
+    ----------
+    basis
+        Shells of the elements the model knows.
+    settings
+        Architecture.
+
+    Raises
+    ------
+    SettingError
+        If lmax is too small for the shells of the basis.
+    """
+
+    element_index: Tensor
+    ao_count: Tensor
+    energy_reference: Tensor
+    energy_scale: Tensor
+
+    def __init__(self, basis: AOBasis, settings: HELMSettings | None = None) -> None:
+        super().__init__()
+        settings = settings or HELMSettings()
+        b = settings.backbone
+        if b.lmax < 2 * basis.lmax:
+            raise SettingError(
+                f"lmax is {b.lmax}, but two shells of degree {basis.lmax} (basis {basis.name!r}) "
+                f"need {2 * basis.lmax}"
+            )
+        self.basis, self.settings = basis, settings
+        self.backbone = Backbone(b, len(basis.elements), len(settings.charges), len(settings.multiplicities))
+        self.hamiltonian_heads = nn.ModuleList(
+            HamiltonianHead(basis, b.lmax, b.channels, b.parity, settings.hermitian, settings.pad_shells)
+            for _ in range(settings.n_spins)
+        )
+        self.energy_head = EnergyHead(
+            self.backbone.rows, b.channels, self.backbone.node_scalars.size, b.radial_hidden,
+            settings.energy_hidden, self.backbone.neighbour_scale,
+        )  # fmt: skip
+        table = torch.full((128,), -1)
+        table[list(basis.elements)] = torch.arange(len(basis.elements))
+        self.register_buffer("element_index", table, persistent=False)
+        self.register_buffer(
+            "ao_count", torch.tensor([basis.size_of(z) for z in basis.elements]), persistent=False
+        )
+        self.register_buffer("energy_reference", torch.zeros(len(basis.elements), dtype=torch.float64))
+        self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
+
+    @property
+    def cutoff(self) -> float:
+        """Distance in Å within which pairs must be listed in the graph."""
+        return max(self.settings.backbone.cutoff, self.settings.backbone.pair_cutoff)
+
+    def cast(self, dtype: torch.dtype) -> "HELM":
+        """Change the precision of the network; energy references stay float64."""
+        for part in self.children():
+            part.to(dtype)
+        return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the network."""
+        return self.backbone.element.weight.dtype
+
+    def forward(
+        self, graph: Data, energy: bool = True, forces: bool = False, hamiltonian: bool = False
+    ) -> Prediction:
+        """Compute only what is asked for; energy and forces never touch the edge track.
+
+        Parameters
+        ----------
+        graph
+            :class:`~helm_ase.representation.AtomicGraph` or a batch of them.
+        energy, forces, hamiltonian
+            What to compute.
+
+        Raises
+        ------
+        ElementError, ChargeError
+            If the graph holds an element, charge or multiplicity outside the model's range.
+        """
+        elements = self._elements(graph)
+        charge, multiplicity = self._states(graph)
+        position = graph.pos.detach().requires_grad_(True) if forces else graph.pos
+        with torch.set_grad_enabled(forces or torch.is_grad_enabled()):
+            vectors = position[graph.pair_index[1]] - position[graph.pair_index[0]]  # (P, 3) float64
+            edges = self.backbone.message_edges(vectors, graph.pair_index, self.dtype)
+            atoms = self.backbone.embed_atoms(elements, charge, multiplicity)
+            layers, x_ij = self.backbone.node_track(atoms, elements, edges)
+            total = self._energy(graph, elements, layers[-1], edges, x_ij) if energy or forces else None
+            gradient = self._forces(total, position) if forces and total is not None else None
+        correction = self._correction(graph, elements, layers, vectors.detach()) if hamiltonian else None
+        return Prediction(total, gradient, correction)
+
+    def _energy(
+        self, graph: Data, elements: Tensor, nodes: Tensor, edges: DirectedEdges, x_ij: Tensor
+    ) -> Tensor:
+        atomic = self.energy_head(nodes, edges, x_ij).double() * self.energy_scale
+        atomic = atomic + self.energy_reference[elements]
+        return atomic.new_zeros(count_molecules(graph)).index_add(0, molecule_index(graph), atomic)
+
+    def _forces(self, total: Tensor, position: Tensor) -> Tensor:
+        if not total.requires_grad:  # a lone atom
+            return torch.zeros_like(position)
+        keep = self.training
+        (gradient,) = torch.autograd.grad(
+            total.sum(), position, create_graph=keep, retain_graph=True if keep else None, allow_unused=True
+        )
+        return torch.zeros_like(position) if gradient is None else -gradient
+
+    def _correction(self, graph: Data, elements: Tensor, layers: list[Tensor], vectors: Tensor) -> Tensor:
+        near = torch.linalg.vector_norm(vectors, dim=1) < self.settings.backbone.pair_cutoff
+        vectors, pairs = vectors[near], graph.pair_index[:, near]
+        same = graph.z[pairs[0]] == graph.z[pairs[1]]
+        reverse = (same if self.settings.hermitian else torch.ones_like(same)).nonzero().squeeze(1)
+        edges = self.backbone.pair_edges(vectors, pairs, reverse, self.dtype)
+        states = None
+        if len(edges.source):
+            states = self.backbone.edge_track(layers, elements, edges)
+            states = self.backbone.to_common_frame(states, edges)  # (E, L, C)
+        nodes = self.backbone.norm_nodes(layers[-1])
+        offsets, size = self._ao_offsets(graph, elements)
+        spins = []
+        for head in self.hamiltonian_heads:
+            blocks = self._place(head, graph, elements, nodes, states, edges, offsets)
+            spins.append(assemble(blocks, count_molecules(graph), size))
+        correction = torch.stack(spins, dim=1)  # (B, spins, A, A)
+        if len(spins) == 1:
+            return correction
+        closed = (graph.multiplicity == 1)[:, None, None, None]  # a singlet has one Hamiltonian, not two
+        return torch.where(closed, correction.mean(dim=1, keepdim=True), correction)
+
+    def _place(
+        self, head: nn.Module, graph: Data, elements: Tensor, nodes: Tensor, states: Tensor | None,
+        edges: DirectedEdges, offsets: Tensor,
+    ) -> list[tuple[PlacedBlocks, BlockPlan]]:  # fmt: skip
+        assert isinstance(head, HamiltonianHead)
+        molecule = molecule_index(graph)
+        placed: list[tuple[PlacedBlocks, BlockPlan]] = []
+        for atoms, values, plan in head.onsite_blocks(nodes, elements):
+            values = values * onsite_halving(plan).to(values)
+            placed.append(((molecule[atoms], offsets[atoms], offsets[atoms], values, 1.0), plan))
+        if states is None:
+            return placed
+        for index, values, plan in head.pair_blocks(states, elements[edges.target], elements[edges.source]):
+            row, col = edges.target[index], edges.source[index]
+            once = self.settings.hermitian and bool(elements[row[0]] != elements[col[0]])
+            values = values * edges.envelope[index, None]
+            placed.append(((molecule[row], offsets[row], offsets[col], values, 1.0 if once else 0.5), plan))
+        return placed
+
+    def _ao_offsets(self, graph: Data, elements: Tensor) -> tuple[Tensor, int]:
+        count = self.ao_count[elements]
+        molecule = molecule_index(graph)
+        per_molecule = count.new_zeros(count_molecules(graph)).index_add(0, molecule, count)
+        start = torch.cumsum(per_molecule, 0) - per_molecule
+        return torch.cumsum(count, 0) - count - start[molecule], int(per_molecule.max())
+
+    def _elements(self, graph: Data) -> Tensor:
+        elements = self.element_index[graph.z]
+        if bool((elements < 0).any()):
+            z = int(graph.z[(elements < 0).nonzero()[0, 0]])
+            raise ElementError(f"the model has not seen atomic number {z}; it knows {self.basis.elements}")
+        return elements
+
+    def _states(self, graph: Data) -> tuple[Tensor, Tensor]:
+        molecule = molecule_index(graph)
+        found = []
+        for name, values, allowed in (
+            ("charge", graph.charge, self.settings.charges),
+            ("multiplicity", graph.multiplicity, self.settings.multiplicities),
+        ):
+            match = values[:, None] == torch.tensor(allowed, device=values.device)
+            if not bool(match.any(dim=1).all()):
+                raise ChargeError(f"the model knows {name} {list(allowed)}, not {values.unique().tolist()}")
+            found.append(match.to(torch.long).argmax(dim=1)[molecule])
+        return found[0], found[1]

@@ -1,0 +1,69 @@
+"""Functions of the distance of a pair and of its two elements."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Envelope(nn.Module):
+    """Polynomial that goes from 1 to 0 at the cutoff with two continuous derivatives.
+
+    The paper has none; without it energies jump when a pair crosses the cutoff.
+    The form is that of DimeNet (arXiv 2003.03123, Eq. 8) with p = 6.
+    """
+
+    def __init__(self, cutoff: float, enabled: bool = True) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        self.enabled = enabled
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """Value for distances of shape (E,) in Å; shape (E,)."""
+        if not self.enabled:
+            return torch.ones_like(distances)
+        x = (distances / self.cutoff).clamp(max=1.0)
+        return 1 - x**6 * (28 - 48 * x + 21 * x**2)
+
+
+class DistanceExpansion(nn.Module):
+    """Gaussians of equal width on [0, cutoff]."""
+
+    centres: Tensor
+
+    def __init__(self, cutoff: float, size: int) -> None:
+        super().__init__()
+        self.spacing = cutoff / (size - 1)
+        self.register_buffer("centres", torch.linspace(0, cutoff, size), persistent=False)
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """Expand distances of shape (E,) in Å into shape (E, size)."""
+        return torch.exp(-0.5 * ((distances[:, None] - self.centres) / self.spacing) ** 2)
+
+
+class RadialMLP(nn.Sequential):
+    """Linear – LayerNorm – SiLU, twice, then linear: scalars of a pair → weights of a convolution."""
+
+    def __init__(self, in_features: int, hidden: int, out_features: int) -> None:
+        super().__init__(
+            nn.Linear(in_features, hidden),
+            nn.LayerNorm(hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
+            nn.LayerNorm(hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, out_features),
+        )
+
+
+class PairScalars(nn.Module):
+    """x_ij = [source element | distance expansion | target element]."""
+
+    def __init__(self, n_elements: int, cutoff: float, channels: int, gaussians: int) -> None:
+        super().__init__()
+        self.expansion = DistanceExpansion(cutoff, gaussians)
+        self.source = nn.Embedding(n_elements, channels)
+        self.target = nn.Embedding(n_elements, channels)
+        self.size = gaussians + 2 * channels
+
+    def forward(self, source: Tensor, target: Tensor, distances: Tensor) -> Tensor:
+        """Scalars of shape (E, size) for element indices (E,) and distances (E,) in Å."""
+        return torch.cat([self.source(source), self.expansion(distances), self.target(target)], dim=1)

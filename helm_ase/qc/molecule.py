@@ -1,0 +1,134 @@
+"""ASE's view of a molecule → PySCF's, and the integrals that need no density."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from pyscf import gto
+
+from helm_ase.errors import BasisError, ChargeError
+from helm_ase.representation import CANONICAL, AOBasis, AOMatrix, AOOrder
+
+
+def build_mole(
+    numbers: Sequence[int] | NDArray[np.integer],
+    positions: NDArray[np.float64],
+    basis: str,
+    charge: int = 0,
+    multiplicity: int = 1,
+) -> Any:
+    """Build a PySCF ``Mole`` (spherical functions; the basis's own ECP where it has one).
+
+    Parameters
+    ----------
+    numbers, positions
+        Atomic numbers (N,) and positions (N, 3) in Å.
+    basis
+        Name known to PySCF.
+    charge, multiplicity
+        Total charge and 2S + 1.
+
+    Raises
+    ------
+    ChargeError
+        If multiplicity and number of electrons contradict each other.
+    BasisError
+        If PySCF has no such basis for one of the elements.
+    """
+    atoms = [
+        (chemical_symbols[int(z)], tuple(map(float, r))) for z, r in zip(numbers, positions, strict=True)
+    ]
+    ecp = {chemical_symbols[int(z)]: basis for z in set(map(int, numbers)) if _core_electrons(basis, int(z))}
+    mole = gto.Mole(verbose=0, symmetry=False, unit="Angstrom")
+    try:
+        mole.build(dump_input=False, parse_arg=False, atom=atoms, basis=basis, ecp=ecp, charge=charge,
+                   spin=multiplicity - 1)  # fmt: skip
+    except AssertionError as error:
+        raise ChargeError(
+            f"charge {charge} and multiplicity {multiplicity} leave no possible number of electrons"
+        ) from error
+    except RuntimeError as error:
+        if "spin" not in str(error).lower():
+            raise BasisError(f"PySCF cannot build basis {basis!r}: {error}") from error
+        raise ChargeError(f"charge {charge} and multiplicity {multiplicity} do not fit: {error}") from error
+    except (KeyError, gto.basis.BasisNotFoundError) as error:
+        raise BasisError(f"PySCF has no basis {basis!r} for one of the elements: {error}") from error
+    return mole
+
+
+@lru_cache(maxsize=4096)
+def _core_electrons(basis: str, z: int) -> int:
+    try:
+        found = gto.basis.load_ecp(basis, chemical_symbols[z])
+    except (KeyError, RuntimeError, gto.basis.BasisNotFoundError):
+        return 0
+    return int(found[0]) if found else 0
+
+
+def ao_basis(name: str, elements: Sequence[int]) -> AOBasis:
+    """Shells that PySCF's basis ``name`` puts on each element.
+
+    Raises
+    ------
+    BasisError
+        If PySCF has no such basis for one of the elements.
+    """
+    shells = {}
+    for z in sorted(set(map(int, elements))):
+        mole = build_mole([z], np.zeros((1, 3)), name, multiplicity=1 + _unpaired(name, z))
+        shells[z] = tuple(int(mole.bas_angular(b)) for b in range(mole.nbas) for _ in range(mole.bas_nctr(b)))
+    cores = {z: _core_electrons(name, z) for z in shells if _core_electrons(name, z)}
+    return AOBasis(name, shells, cores)
+
+
+def _unpaired(basis: str, z: int) -> int:
+    return (z - _core_electrons(basis, z)) % 2
+
+
+def basis_of(mole: Any) -> AOBasis:
+    """Shells of the elements of a ``Mole``.
+
+    Raises
+    ------
+    BasisError
+        If two atoms of one element carry different shells.
+    """
+    shells: dict[int, tuple[int, ...]] = {}
+    for atom in range(mole.natm):
+        degrees = tuple(
+            int(mole.bas_angular(b)) for b in mole.atom_shell_ids(atom) for _ in range(mole.bas_nctr(b))
+        )
+        z = int(gto.charge(mole.atom_symbol(atom)))
+        if shells.setdefault(z, degrees) != degrees:
+            raise BasisError(
+                f"atoms of {chemical_symbols[z]} carry different shells; one set per element is needed"
+            )
+    return AOBasis(
+        str(mole.basis), shells, {z: n for z in shells if (n := mole.atom_nelec_core(_first(mole, z)))}
+    )
+
+
+def _first(mole: Any, z: int) -> int:
+    return next(a for a in range(mole.natm) if gto.charge(mole.atom_symbol(a)) == z)
+
+
+def overlap(mole: Any, basis: AOBasis) -> AOMatrix:
+    """Overlap matrix in canonical AO order."""
+    numbers = atomic_numbers(mole)
+    return AOMatrix(mole.intor_symmetric("int1e_ovlp"), numbers, basis, "pyscf").reorder("e3nn")
+
+
+def dipole_integrals(mole: Any, basis: AOBasis, order: AOOrder = CANONICAL) -> NDArray[np.float64]:
+    """⟨μ| r |ν⟩ about the origin in the AO order asked for, bohr; shape (3, A, A)."""
+    numbers = atomic_numbers(mole)
+    with mole.with_common_orig((0.0, 0.0, 0.0)):
+        integrals = mole.intor_symmetric("int1e_r", comp=3)
+    return np.stack([AOMatrix(x, numbers, basis, "pyscf").reorder(order).values for x in integrals])
+
+
+def atomic_numbers(mole: Any) -> NDArray[np.int64]:
+    """Atomic numbers, also where an ECP reduces the nuclear charge; shape (N,)."""
+    return np.array([gto.charge(mole.atom_symbol(a)) for a in range(mole.natm)], dtype=np.int64)

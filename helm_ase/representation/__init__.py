@@ -1,0 +1,8 @@
+"""What the rest of the package talks about: bases, AO orders, matrices and graphs."""
+
+from helm_ase.representation.ao_matrix import AOMatrix
+from helm_ase.representation.basis import AOBasis
+from helm_ase.representation.graph import AtomicGraph, batch_graphs
+from helm_ase.representation.ordering import CANONICAL, AOOrder, reordering
+
+__all__ = ["CANONICAL", "AOBasis", "AOMatrix", "AOOrder", "AtomicGraph", "batch_graphs", "reordering"]

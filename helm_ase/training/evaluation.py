@@ -1,0 +1,97 @@
+"""Errors of a model on labelled molecules, per molecule."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import torch
+from numpy.typing import NDArray
+
+from helm_ase.data.dataset import Sample, collate
+from helm_ase.nn import HELM, trust_correction, trust_matrix
+from helm_ase.units import HARTREE_IN_EV
+
+
+@dataclass(frozen=True)
+class MoleculeErrors:
+    """Absolute errors on one molecule."""
+
+    name: str
+    atoms: int
+    hamiltonian: float
+    """Mean over all matrix elements, µEh."""
+    occupied: float
+    """Mean over occupied orbital energies, eV."""
+    homo: float
+    """eV."""
+    lumo: float
+    """eV."""
+    gap: float
+    """eV."""
+    lumo_shift: float
+    """Predicted − reference LUMO, Eh; a ghost state is far below zero."""
+    energy: float
+    """eV per atom; NaN if the model has no energies."""
+    forces: float
+    """Mean over components, eV/Å; NaN if the model has no forces."""
+
+
+@torch.no_grad()
+def evaluate(
+    model: HELM, samples: Sequence[Sample], energy: bool = True, batch: int = 8
+) -> list[MoleculeErrors]:
+    """Errors of a model on every sample."""
+    model.eval()
+    found = []
+    for start in range(0, len(samples), batch):
+        chunk = samples[start : start + batch]
+        graph = collate(chunk).graph
+        out = model(graph, energy=energy, forces=energy, hamiltonian=True)
+        atoms = 0
+        for k, sample in enumerate(chunk):
+            size, n = len(sample.correction), len(sample.graph.z)
+            correction = out.correction[k, 0, :size, :size].double()
+            if model.settings.trust_delta:
+                correction = trust_correction(
+                    correction, trust_matrix(sample.overlap, model.settings.trust_delta)
+                )
+            d_energy = float(out.energy[k]) - sample.energy if energy else np.nan
+            d_forces = (out.forces[atoms : atoms + n] - sample.forces).abs().mean() if energy else np.nan
+            found.append(matrix_errors(sample, correction.numpy(), d_energy, float(d_forces)))
+            atoms += n
+    return found
+
+
+def matrix_errors(
+    sample: Sample, correction: NDArray[np.float64], energy_error: float = np.nan, force_error: float = np.nan
+) -> MoleculeErrors:
+    """Errors of H0 + correction; the zero matrix gives those of the baseline."""
+    energies = scipy.linalg.eigh(
+        sample.baseline.numpy() + correction, sample.overlap.numpy(), eigvals_only=True
+    )
+    difference = energies - sample.orbital_energies.numpy()
+    n = sample.n_occupied
+    return MoleculeErrors(
+        name=sample.name,
+        atoms=len(sample.graph.z),
+        hamiltonian=float(np.abs(correction - sample.correction.numpy()).mean()) * 1e6,
+        occupied=float(np.abs(difference[:n]).mean()) * HARTREE_IN_EV,
+        homo=abs(float(difference[n - 1])) * HARTREE_IN_EV,
+        lumo=abs(float(difference[n])) * HARTREE_IN_EV,
+        gap=abs(float(difference[n] - difference[n - 1])) * HARTREE_IN_EV,
+        lumo_shift=float(difference[n]),
+        energy=abs(energy_error) / len(sample.graph.z),
+        forces=force_error,
+    )
+
+
+def summarise(errors: Sequence[MoleculeErrors]) -> dict[str, float]:
+    """Means over molecules, the number of ghost LUMOs, and the molecule count."""
+    names = ("hamiltonian", "occupied", "homo", "lumo", "gap", "energy", "forces")
+    summary = {name: float(np.mean([getattr(e, name) for e in errors])) for name in names}
+    atoms = np.array([e.atoms for e in errors])
+    summary["forces"] = float(np.average([e.forces for e in errors], weights=atoms))
+    summary["ghosts"] = float(sum(e.lumo_shift < -0.05 for e in errors))
+    summary["molecules"] = float(len(errors))
+    return summary

@@ -1,0 +1,21 @@
+"""Conversion factors: the only place in the package that knows how units relate.
+
+Everything is built from ASE's CODATA values, so that a number converted here and one converted
+by ASE agree to the last digit.
+"""
+
+from ase.units import Bohr as BOHR_IN_ANGSTROM
+from ase.units import Hartree as HARTREE_IN_EV
+
+HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM: float = HARTREE_IN_EV / BOHR_IN_ANGSTROM
+"""Force: 1 Eh/a0 in eV/Å."""
+
+ATOMIC_DIPOLE_IN_E_ANGSTROM: float = BOHR_IN_ANGSTROM
+"""Dipole: 1 e·a0 in e·Å, the unit of ASE."""
+
+__all__ = [
+    "ATOMIC_DIPOLE_IN_E_ANGSTROM",
+    "BOHR_IN_ANGSTROM",
+    "HARTREE_IN_EV",
+    "HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM",
+]
