@@ -1,0 +1,215 @@
+"""Who may import whom, read from the source; and what ``import helm_ase`` costs."""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import helm_ase
+
+ROOT = Path(helm_ase.__file__).parent
+LEAVES = {"errors", "units", "states"}
+FOUNDATION = {"representation"}
+SIBLINGS = {"nn", "electronic", "qc"}
+COLUMNS = FOUNDATION | SIBLINGS
+MAY_IMPORT = {
+    "errors": set(),
+    "units": set(),
+    "states": {"errors"},
+    "representation": LEAVES,
+    "nn": LEAVES | FOUNDATION,
+    "electronic": LEAVES | FOUNDATION,
+    "qc": LEAVES | FOUNDATION,
+    "data": LEAVES | {"representation", "qc"},
+    "checkpoint": LEAVES | {"representation", "nn", "qc.level"},
+    "training": LEAVES | COLUMNS | {"data", "checkpoint"},
+    "domain": LEAVES | {"representation", "checkpoint", "nn"},
+    "prediction": LEAVES | COLUMNS | {"checkpoint"},
+    "keywords": LEAVES,
+    "calculator": LEAVES | COLUMNS | {"checkpoint", "domain", "prediction", "keywords"},
+    "level_diagram": {"electronic", "units", "errors"},
+    "session": LEAVES | {"calculator", "level_diagram"},
+    "cli": {"", "errors", "session", "checkpoint"},
+    "": set(),  # the package itself: everything it offers is loaded on first use
+}
+"""Part of the package → parts (or single modules) that it may import, its own modules aside."""
+
+ONLY_IN = {
+    "pyscf": {"qc"},
+    "h5py": {"data"},
+    "e3nn": {"nn"},
+    "pooch": {"checkpoint"},
+    "safetensors": {"checkpoint"},
+}
+"""Third-party package → the only parts that may import it."""
+
+
+@cache
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf8"))
+
+
+@cache
+def modules():
+    """Dotted name below ``helm_ase`` → file; the package itself is the empty name."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(p for p in parts if p != "__init__")] = path
+    return found
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def statements(node, lazy):
+    """Statements of a module; those inside functions only with ``lazy``, those for type checkers never."""
+    for child in ast.iter_child_nodes(node):
+        if is_type_checking(child) or (
+            not lazy and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        ):
+            continue
+        yield child
+        yield from statements(child, lazy)
+
+
+@cache
+def imports(path, lazy=True):
+    """Absolute dotted names a module imports; ``from a import b`` counts as a.b where that is a module."""
+    found = set()
+    for node in statements(tree(path), lazy):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            below = {f"{node.module}.{alias.name}" for alias in node.names}
+            known = {f"helm_ase.{name}" if name else "helm_ase" for name in modules()}
+            found |= (below & known) or {node.module}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "import_module":
+            found |= {a.value for a in node.args if isinstance(a, ast.Constant)}
+    return found
+
+
+def inside(names):
+    """Of imported names, those below ``helm_ase``, without that prefix."""
+    return {n.removeprefix("helm_ase").removeprefix(".") for n in names if n.split(".")[0] == "helm_ase"}
+
+
+def part(module):
+    return module.split(".")[0]
+
+
+def test_every_part_of_the_package_has_its_place_in_the_table():
+    assert {part(m) for m in modules()} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_only_from_layers_below_it(module):
+    allowed = MAY_IMPORT[part(module)]
+    foreign = {i for i in inside(imports(modules()[module])) if not i or part(i) != part(module)}
+    assert {i for i in foreign if i not in allowed and part(i) not in allowed} == set()
+
+
+def test_the_table_itself_has_no_cycles_and_keeps_siblings_apart():
+    below = {name: {part(i) for i in allowed} - {""} for name, allowed in MAY_IMPORT.items()}
+    assert not any(below[a] & (SIBLINGS - {a}) for a in SIBLINGS)
+    done = set()
+    while free := {n for n in below if n not in done and below[n] <= done}:
+        done |= free
+    assert done == set(below)
+
+
+def test_modules_do_not_import_each_other_in_circles():
+    graph = {m: inside(imports(p, lazy=False)) & set(modules()) - {m} for m, p in modules().items()}
+    done = set()
+    while free := {m for m in graph if m not in done and graph[m] <= done}:
+        done |= free
+    assert set(graph) - done == set()
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_is_imported_only_where_it_belongs(library):
+    users = {m for m, p in modules().items() if library in {i.split(".")[0] for i in imports(p)}}
+    assert users, f"nobody imports {library}: drop the dependency or the rule"
+    assert {part(m) for m in users} <= ONLY_IN[library]
+
+
+@pytest.mark.parametrize("forbidden", ["ase.calculators", "pyscf", "h5py", "matplotlib"])
+def test_the_network_knows_neither_calculators_nor_integrals_nor_files(forbidden):
+    for module, path in modules().items():
+        if part(module) in {"nn", "electronic"}:
+            assert not any(f"{i}.".startswith(f"{forbidden}.") for i in imports(path)), module
+
+
+def test_the_reader_of_imports_sees_what_is_there():
+    """Guards the tests above: a parser that found nothing would let everything pass."""
+    assert "torch" in imports(ROOT / "nn" / "so2.py")
+    assert "pyscf" in {i.split(".")[0] for i in imports(ROOT / "qc" / "level.py")}
+    assert "pyscf" not in {i.split(".")[0] for i in imports(ROOT / "qc" / "level.py", lazy=False)}
+    assert "qc.molecule" in inside(imports(ROOT / "prediction.py"))
+    assert inside(imports(ROOT / "__init__.py")) == set()
+
+
+# --- cost of importing --------------------------------------------------------------------------------
+
+PROBE = """
+import sys, time
+start = time.process_time()
+import helm_ase
+print(time.process_time() - start)
+print(" ".join(sys.modules))
+"""
+"""Processor time: on a busy machine the clock on the wall says nothing about the package."""
+
+
+def test_importing_the_package_takes_at_most_300_ms_of_work_and_loads_none_of_its_heavy_parts():
+    runs = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, cwd=ROOT.parent
+        )
+        seconds, loaded = done.stdout.split("\n", 1)
+        runs.append(float(seconds))
+    heavy = {"torch", "pyscf", "e3nn", "ase", "scipy", "h5py", "matplotlib", "torch_geometric"}
+    assert heavy & set(loaded.split()) == set()
+    assert min(runs) <= 0.3
+
+
+def test_public_names_exist_and_others_do_not():
+    for name in helm_ase.__all__:
+        assert getattr(helm_ase, name).__name__ == name
+        assert name in dir(helm_ase)
+    with pytest.raises(AttributeError, match="no attribute 'Calculator'"):
+        helm_ase.Calculator  # noqa: B018
+
+
+# --- size ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_has_at_most_350_lines(module):
+    assert len(modules()[module].read_text(encoding="utf8").splitlines()) <= 350
+
+
+def functions():
+    for module, path in modules().items():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{module}:{node.name}", node
+
+
+def lines_without_docstring(node):
+    lines = node.end_lineno - node.lineno + 1
+    if ast.get_docstring(node) is not None:
+        doc = node.body[0]
+        lines -= doc.end_lineno - doc.lineno + 1
+    return lines
+
+
+def test_a_function_has_at_most_45_lines_besides_its_docstring():
+    long = {name: n for name, node in functions() if (n := lines_without_docstring(node)) > 45}
+    assert long == {}

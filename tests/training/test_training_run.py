@@ -1,0 +1,133 @@
+"""Training from labels to a checkpoint that the calculator loads."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+from labels import TINY, write_labels
+
+from helm_ase.calculator import HELMCalculator
+from helm_ase.checkpoint import read_checkpoint
+from helm_ase.errors import ElementError
+from helm_ase.nn import BackboneSettings, HELMSettings
+from helm_ase.qc.level import Baseline
+from helm_ase.training.evaluation import evaluate, matrix_errors, summarise
+from helm_ase.training.export import export
+from helm_ase.training.launch import Recipe, build_model, load_split, run
+from helm_ase.training.losses import LossWeights
+from helm_ase.training.trainer import Schedule, Trainer
+
+pytestmark = pytest.mark.scf
+
+SETTINGS = HELMSettings(
+    backbone=BackboneSettings(
+        natural_channels=8, unnatural_channels=4, lmax=2, mmax_nodes=2, node_layers=2, edge_layers=1,
+        gaussians=16, radial_hidden=16, pair_cutoff=8.0,
+    ),
+    energy_hidden=16,
+)  # fmt: skip
+ALL = LossWeights(hamiltonian=1.0, spectrum=0.1, energy=0.1, forces=0.1)
+
+
+def schedule(epochs: int, **more) -> Schedule:
+    defaults = {"learning_rate": 5e-3, "warmup_steps": 5, "max_pairs": 30, "ema": 0.9, "weights": ALL}
+    return Schedule(epochs=epochs, minutes=1e6, **(defaults | more))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("labels") / "labels.h5"
+    write_labels(path)
+    return path
+
+
+def make(data, folder, *stages, **more) -> Recipe:
+    return Recipe(
+        str(data), str(folder), stages, elements=(1, 6, 8, 9), settings=SETTINGS, level=TINY,
+        baseline=Baseline("sap"), **more,
+    )  # fmt: skip
+
+
+def test_training_beats_the_baseline_and_exports_a_working_checkpoint(data, tmp_path):
+    recipe = make(data, tmp_path / "run", schedule(60))
+    run(recipe)
+    checkpoint = export(recipe, tmp_path / "run/0/best.pt", "tiny", tmp_path)
+
+    baseline = summarise([matrix_errors(s, np.zeros(s.correction.shape)) for s in load_split(recipe, "val")])
+    assert checkpoint.metrics["hamiltonian"] < 0.3 * baseline["hamiltonian"]
+    assert checkpoint.metrics["homo"] < baseline["homo"]
+
+    read = read_checkpoint(tmp_path / "tiny.safetensors")
+    assert read.training["train_structures"] == 7
+    assert json.loads((tmp_path / "manifest.json").read_text())["default"] == "tiny"
+
+    water = molecule("H2O")
+    water.calc = HELMCalculator(str(tmp_path / "tiny.safetensors"))
+    assert np.isfinite(water.get_forces()).all()
+    assert water.calc.get_hamiltonian().shape == (7, 7)
+    with pytest.raises(ElementError, match="N"):
+        molecule("NH3").calc = water.calc
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(data, tmp_path):
+    def trainer(folder):
+        recipe = make(data, folder, schedule(4))
+        train, validation = load_split(recipe, "train"), load_split(recipe, "val")
+        return Trainer(build_model(recipe, train), train, validation, recipe.stages[0], folder / "0")
+
+    whole = trainer(tmp_path / "whole")
+    whole.fit()
+
+    half = trainer(tmp_path / "half")
+    for _ in range(2):
+        losses = half._run_epoch()
+        half.epoch += 1
+        half._finish_epoch(losses)
+    again = trainer(tmp_path / "half")
+    assert again.resume()
+    assert again.epoch == 2
+    again.fit()
+
+    a, b = (torch.load(tmp_path / k / "0/last.pt", weights_only=True) for k in ("whole", "half"))
+    assert all(torch.equal(a["model"][k], b["model"][k]) for k in a["model"])
+    assert all(torch.equal(a["average"][k], b["average"][k]) for k in a["average"])
+
+
+def test_two_workers_average_their_gradients(data, tmp_path):
+    run(make(data, tmp_path / "run", schedule(2), workers=2))
+    log = [json.loads(line) for line in (tmp_path / "run/0/log.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in log] == [1, 2]
+    assert (tmp_path / "run/0/best.pt").exists()
+
+
+def test_references_make_the_untrained_energy_the_least_squares_fit(data, tmp_path):
+    recipe = make(data, tmp_path)
+    train = load_split(recipe, "train")
+    model = build_model(recipe, train)
+    counts = np.array([[(s.graph.z == z).sum() for z in model.basis.elements] for s in train], dtype=float)
+    fitted = counts @ model.energy_reference.numpy()
+    residual = np.array([s.energy for s in train]) - fitted
+    np.testing.assert_allclose(counts.T @ residual, 0, atol=1e-6)
+
+
+def test_evaluation_of_a_perfect_correction_is_zero(data, tmp_path):
+    for sample in load_split(make(data, tmp_path), "val"):
+        errors = matrix_errors(sample, sample.correction.double().numpy())
+        assert errors.hamiltonian == 0
+        assert errors.gap < 1e-4
+
+
+def test_evaluation_and_training_agree_on_the_hamiltonian_error(data, tmp_path):
+    from helm_ase.data.dataset import collate
+    from helm_ase.nn import trust_matrix
+    from helm_ase.training.losses import loss_terms
+
+    recipe = make(data, tmp_path)
+    samples = load_split(recipe, "val")
+    model = build_model(recipe, samples).eval()
+    batch = collate(samples, [trust_matrix(s.overlap, SETTINGS.trust_delta).float() for s in samples])
+    terms = loss_terms(model(batch.graph, energy=False, hamiltonian=True), batch)
+    mean = summarise(evaluate(model, samples, energy=False))["hamiltonian"]
+    assert float(terms["hamiltonian"].detach()) * 300 == pytest.approx(mean, rel=1e-3)
