@@ -1,6 +1,6 @@
 """Recipe of the shipped checkpoint helm-hcnof-1: Hamiltonian first, then H, energy and forces together.
 
-    python examples/train/helm_hcnof_1.py LABELS.h5 RUN_FOLDER [--start best.pt] [--workers 2]
+    python examples/train/helm_hcnof_1.py LABELS.h5 RUN_FOLDER [--start CHECKPOINT] [--workers 2]
                                           [--export CHECKPOINT_FOLDER]
 
 On two cores of a laptop the two stages take 15 and 80 minutes.  Interrupted runs resume.  ``--export`` writes

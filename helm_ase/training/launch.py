@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from helm_ase.checkpoint import load_model
 from helm_ase.checkpoint.format import file_sha256
 from helm_ase.data.dataset import Sample, load_samples
 from helm_ase.errors import SettingError
@@ -34,7 +35,7 @@ class Recipe:
     level: LevelOfTheory = field(default_factory=LevelOfTheory)
     baseline: Baseline = field(default_factory=Baseline)
     start: str | None = None
-    """``best.pt`` of another run to start from."""
+    """Checkpoint (name or path) whose weights to start from."""
     workers: int = 1
     seed: int = 0
     limit: int | None = None
@@ -47,7 +48,8 @@ def build_model(recipe: Recipe, samples: Sequence[Sample]) -> HELM:
     Raises
     ------
     SettingError
-        If the settings name charges or multiplicities that the labels do not hold.
+        If the settings name charges or multiplicities that the labels do not hold, or the checkpoint to
+        start from does not fit the recipe.
     """
     settings = recipe.settings
     if settings.charges != (0,) or settings.multiplicities != (1,):
@@ -59,7 +61,13 @@ def build_model(recipe: Recipe, samples: Sequence[Sample]) -> HELM:
         torch.manual_seed(recipe.seed)
         model = HELM(ao_basis(recipe.level.basis, recipe.elements), recipe.settings)
     if recipe.start is not None:
-        model.load_state_dict(torch.load(recipe.start, weights_only=True))
+        start = load_model(recipe.start)
+        theirs = start.basis, start.model.settings, start.level
+        if theirs != (model.basis, model.settings, recipe.level):
+            raise SettingError(
+                f"checkpoint {start.name!r} has another basis, architecture or level than the recipe"
+            )
+        model.load_state_dict(start.model.state_dict())
         return model
     fit_energy_references(model, samples)
     fit_block_scales(model, samples)

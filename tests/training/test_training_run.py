@@ -1,6 +1,7 @@
 """Training from labels to a checkpoint that the calculator loads."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from labels import TINY, write_labels
 
 from helm_ase.calculator import HELMCalculator
 from helm_ase.checkpoint import read_checkpoint
-from helm_ase.errors import ElementError
+from helm_ase.errors import ElementError, SettingError
 from helm_ase.nn import BackboneSettings, HELMSettings
 from helm_ase.qc.level import Baseline
 from helm_ase.training.evaluation import evaluate, matrix_errors, summarise
@@ -62,6 +63,13 @@ def test_training_beats_the_baseline_and_exports_a_working_checkpoint(data, tmp_
     read = read_checkpoint(tmp_path / "tiny.safetensors")
     assert read.training["train_structures"] == 7
     assert json.loads((tmp_path / "manifest.json").read_text())["default"] == "tiny"
+
+    start = str(tmp_path / "tiny.safetensors")
+    again = build_model(make(data, tmp_path / "again", start=start), load_split(recipe, "train"))
+    assert all(torch.equal(v, read.model.state_dict()[k]) for k, v in again.state_dict().items())
+    assert all(p.requires_grad for p in again.parameters())
+    with pytest.raises(SettingError, match="another basis, architecture or level"):
+        build_model(replace(recipe, start=start, level=replace(TINY, functional="b3lyp")), [])
 
     water = molecule("H2O")
     water.calc = HELMCalculator(str(tmp_path / "tiny.safetensors"))
