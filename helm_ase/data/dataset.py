@@ -1,208 +1,156 @@
-"""Labelled molecules → training samples: graph, ΔH target, trust filter, reference orbitals."""
+"""Label files as a sequence of samples, read when asked for."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, overload
 
-import h5py
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch_geometric.data import Batch
 from tqdm import tqdm
 
-from helm_ase.data.labelled import LabelledMolecule, read_labelled
-from helm_ase.qc.baseline import baseline_hamiltonian
-from helm_ase.qc.level import Baseline, LevelOfTheory
-from helm_ase.qc.molecule import basis_of, build_mole, overlap
-from helm_ase.representation import AOBasis, AOMatrix, AtomicGraph, batch_graphs
+from helm_ase.data.derived import VIRTUALS, DerivationSettings, DerivedCache, cache_path
+from helm_ase.data.formats import open_labels
+from helm_ase.data.sample import Sample, make_sample
+from helm_ase.data.source import LabelSource
+from helm_ase.errors import DatasetError
+from helm_ase.qc.level import Baseline
+from helm_ase.qc.molecule import ao_basis
+from helm_ase.representation.labelled import LabelledMolecule
+from helm_ase.representation.level import LevelOfTheory
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One molecule, ready for training; matrices in canonical AO order, float32."""
+class MoleculeDataset(Sequence[Sample]):
+    """Some molecules of one label file, as samples.
 
-    name: str
-    graph: AtomicGraph
-    energy: float
-    """eV."""
-    forces: Tensor
-    """eV/Å, (N, 3)."""
-    correction: Tensor
-    """H − H0, Hartree, (A, A)."""
-    overlap: Tensor
-    """S, (A, A), float64."""
-    baseline: Tensor
-    """H0, Hartree, (A, A), float64."""
-    orbitals: Tensor
-    """Reference orbitals: occupied and the lowest virtual ones, (A, M)."""
-    orbital_energies: Tensor
-    """All reference orbital energies, Hartree, (A,), float64."""
-    n_occupied: int
-    """Doubly occupied orbitals."""
+    Nothing is kept in memory unless asked for: a sample is read from the label file and from the cache of
+    derived quantities each time.  It may be sent to worker processes.
+
+    Parameters
+    ----------
+    source
+        Label file.
+    indices
+        Which of its entries; absent: all.
+    baseline
+        H0 to subtract.
+    cutoff
+        Largest pair distance in Å.
+    cache
+        Folder of the derived quantities; absent: beside the label file.
+    virtuals
+        Reference virtual orbitals kept for losses that see the spectrum.
+    in_memory
+        Keep every sample that was read; for sets that fit.
+    """
+
+    def __init__(
+        self,
+        source: LabelSource,
+        indices: Sequence[int] | NDArray[np.int64] | None = None,
+        baseline: Baseline | None = None,
+        cutoff: float = 12.0,
+        cache: str | Path | None = None,
+        virtuals: int = VIRTUALS,
+        in_memory: bool = False,
+    ) -> None:
+        self.source, self.cutoff, self.in_memory = source, cutoff, in_memory
+        self.indices = np.arange(len(source)) if indices is None else np.asarray(indices, dtype=np.int64)
+        settings = DerivationSettings(source.level, baseline or Baseline(), virtuals)
+        self.derived = DerivedCache(cache_path(source.path, settings, cache), settings)
+        self._shells: dict[int, tuple[int, ...]] = {}
+        self._kept: dict[int, Sample] = {}
+        self._loads: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def label(self, index: int) -> LabelledMolecule:
+        """Label of one molecule, in PySCF's AO order."""
+        return self.source[int(self.indices[index])]
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        """Read one sample, or those of a slice.
+
+        Raises
+        ------
+        DatasetError
+            If it cannot be read or does not fit its level of theory.
+        """
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        if index not in self._kept:
+            sample = self._read(index)
+            if not self.in_memory:
+                return sample
+            self._kept[index] = sample
+        return self._kept[index]
+
+    def _read(self, index: int) -> Sample:
+        label = self.label(index)
+        if new := set(label.numbers.tolist()) - set(self._shells):
+            self._shells |= ao_basis(self.source.level.basis, sorted(new)).shells
+        size = sum(2 * l + 1 for z in label.numbers.tolist() for l in self._shells[z])
+        if label.hamiltonian.shape[-1] != size:
+            raise DatasetError(
+                f"{self.source.path}, entry {label.name}: {label.hamiltonian.shape[-1]} functions, but "
+                f"{self.source.level.basis} has {size}"
+            )
+        return make_sample(label, self.derived.get(label), self._shells, self.cutoff)
+
+    def prepare(self, processes: int = 1) -> "MoleculeDataset":
+        """Compute and keep on disk what is missing of H0, S and orbitals; returns itself."""
+        self.derived.fill(self.source, self.indices.tolist(), processes)
+        return self
+
+    @property
+    def loads(self) -> NDArray[np.int64]:
+        """Atoms and pairs of every molecule, (M,); read once."""
+        if self._loads is None:
+            bar = tqdm(self, desc=f"sizes of {self.source.path.name}", unit="mol", disable=len(self) < 10_000)
+            self._loads = np.array([sample.load for sample in bar], dtype=np.int64)
+        return self._loads
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": {}}
 
 
-@dataclass(frozen=True)
-class TrainingBatch:
-    """Samples padded to the largest matrix."""
-
-    graph: Batch
-    energy: Tensor
-    """(B,) eV, float64."""
-    forces: Tensor
-    """(N, 3) eV/Å."""
-    correction: Tensor
-    """(B, A, A) Hartree."""
-    trust: Tensor | None
-    """(B, A, A) trust filter W, or None."""
-    orbitals: Tensor
-    """(B, A, M); columns beyond a molecule's own are zero."""
-    orbital_count: Tensor
-    """(B,) number of orbitals that are not padding."""
-    ao_count: Tensor
-    """(B,) number of functions of each molecule."""
-
-
-def load_samples(
+def open_dataset(
     path: str | Path,
-    split: str,
-    level: LevelOfTheory,
-    baseline: Baseline,
-    cutoff: float,
-    cache: str | Path,
-    virtuals: int = 6,
+    split: str | None = None,
+    level: LevelOfTheory | None = None,
     limit: int | None = None,
-) -> list[Sample]:
-    """Read one split and prepare every molecule; H0 is computed once and kept in ``cache``.
+    **options: Any,
+) -> MoleculeDataset:
+    """Molecules of one split of a label file, H0 computed and cached, samples kept in memory.
 
     Parameters
     ----------
     path
-        File of labels.
+        Label file in any known format.
     split
-        ``train`` or ``val``.
-    level, baseline
-        Level of theory of the labels, and the H0 to subtract.
-    cutoff
-        Largest pair distance in Å.
-    cache
-        HDF5 file for H0, keyed by baseline and geometry; created if absent.
-    virtuals
-        Number of reference virtual orbitals kept for the spectral loss.
+        ``train``, ``val``, …, as the file names it; absent: everything.
+    level
+        Level of theory that the labels must have; for files that do not say, the one they have.
     limit
-        Stop after so many molecules.
+        Only the first so many.
+    options
+        Of :class:`MoleculeDataset`.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read, has another level, or no molecule of that split.
     """
-    samples = []
-    Path(cache).parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(cache, "a") as store:
-        for k, label in enumerate(tqdm(read_labelled(path, split), desc=f"{split} set", unit="mol")):
-            if limit is not None and k >= limit:
-                break
-            samples.append(prepare_sample(label, level, baseline, cutoff, store, virtuals))
-    return samples
-
-
-def prepare_sample(
-    label: LabelledMolecule,
-    level: LevelOfTheory,
-    baseline: Baseline,
-    cutoff: float,
-    store: h5py.File,
-    virtuals: int,
-) -> Sample:
-    """Turn one label into a sample."""
-    mole = build_mole(label.numbers, label.positions, level.basis)
-    basis = basis_of(mole)
-    h = AOMatrix(label.hamiltonian, label.numbers, basis, "pyscf").reorder("e3nn").values
-    s = overlap(mole, basis).values
-    h0 = _cached_baseline(mole, basis, level, baseline, store)
-    n_occupied = basis.electrons(label.numbers) // 2
-    energies, orbitals = reference_orbitals(h, s)
-    return Sample(
-        name=label.name,
-        graph=AtomicGraph.from_arrays(label.numbers, label.positions, cutoff),
-        energy=label.energy,
-        forces=torch.from_numpy(label.forces).float(),
-        correction=torch.from_numpy(h - h0).float(),
-        overlap=torch.from_numpy(s),
-        baseline=torch.from_numpy(h0),
-        orbitals=torch.from_numpy(orbitals[:, : n_occupied + virtuals]).float(),
-        orbital_energies=torch.from_numpy(energies),
-        n_occupied=n_occupied,
-    )
-
-
-def reference_orbitals(
-    hamiltonian: NDArray[np.float64], overlap: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Solve H C = S C ε of a converged label; energies (A,), orbitals (A, A)."""
-    import scipy.linalg
-
-    energies, orbitals = scipy.linalg.eigh(hamiltonian, overlap)
-    return energies, orbitals
-
-
-def _cached_baseline(
-    mole: object, basis: AOBasis, level: LevelOfTheory, baseline: Baseline, store: h5py.File
-) -> NDArray[np.float64]:
-    key = _baseline_key(mole, level, baseline)
-    if key not in store:
-        values = baseline_hamiltonian(mole, basis, level, baseline).values
-        store.create_dataset(key, data=values[np.tril_indices(len(values))])
-        store.flush()
-    triangle = np.asarray(store[key])
-    size = int((np.sqrt(8 * len(triangle) + 1) - 1) / 2)
-    values = np.zeros((size, size))
-    values[np.tril_indices(size)] = triangle
-    return values + np.tril(values, -1).T
-
-
-def _baseline_key(mole: object, level: LevelOfTheory, baseline: Baseline) -> str:
-    what = f"{baseline} {level.functional} {level.basis} {level.density_fitting}"
-    geometry = np.round(mole.atom_coords(), 8).tobytes() + mole.atom_charges().tobytes()  # type: ignore[attr-defined]
-    return hashlib.sha256(what.encode() + geometry).hexdigest()
-
-
-def collate(samples: Sequence[Sample], trust: Sequence[Tensor] | None = None) -> TrainingBatch:
-    """Pad and stack samples; ``trust`` holds the filter of each sample."""
-    return TrainingBatch(
-        graph=batch_graphs([s.graph for s in samples]),
-        energy=torch.tensor([s.energy for s in samples], dtype=torch.float64),
-        forces=torch.cat([s.forces for s in samples]),
-        correction=_pad([s.correction for s in samples]),
-        trust=None if trust is None else _pad(trust),
-        orbitals=_pad([s.orbitals for s in samples]),
-        orbital_count=torch.tensor([s.orbitals.shape[1] for s in samples]),
-        ao_count=torch.tensor([len(s.correction) for s in samples]),
-    )
-
-
-def _pad(matrices: Sequence[Tensor]) -> Tensor:
-    rows, cols = (max(m.shape[k] for m in matrices) for k in (0, 1))
-    padded = matrices[0].new_zeros(len(matrices), rows, cols)
-    for target, matrix in zip(padded, matrices, strict=True):
-        target[: matrix.shape[0], : matrix.shape[1]] = matrix
-    return padded
-
-
-def balanced_batches(
-    samples: Sequence[Sample], max_pairs: int, generator: np.random.Generator
-) -> Iterator[list[int]]:
-    """Shuffle, sort roughly by size, and cut into batches of at most ``max_pairs`` pairs each.
-
-    A batch of molecules of similar size wastes little padding; the batches come in random order.
-    """
-    pairs = np.array([s.graph.pair_index.shape[1] + s.graph.num_nodes for s in samples])
-    order = np.argsort(pairs * generator.uniform(0.7, 1.4, len(pairs)))
-    batches: list[list[int]] = [[]]
-    load = 0
-    for k in order:
-        if batches[-1] and load + pairs[k] > max_pairs:
-            batches.append([])
-            load = 0
-        batches[-1].append(int(k))
-        load += int(pairs[k])
-    for b in generator.permutation(len(batches)):
-        yield batches[b]
+    source = open_labels(path)
+    if level is not None and source.level != level:
+        if source.level_is_recorded:
+            raise DatasetError(f"{path} holds labels of {source.level}, not of {level}")
+        source.level = level
+    indices = [k for k in range(len(source)) if split is None or source.split_of(k) == split][:limit]
+    if not indices:
+        raise DatasetError(f"{path} has no molecules of split {split!r}: 'helm-ase data split' makes splits")
+    return MoleculeDataset(source, indices, **({"in_memory": True} | options)).prepare()

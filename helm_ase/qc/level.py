@@ -1,29 +1,12 @@
-"""Level of theory: what exactly a label or a prediction approximates."""
+"""PySCF calculations at a level of theory, and the choice of a baseline H0."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from helm_ase.errors import SettingError
+from helm_ase.representation.level import LevelOfTheory
 
 BaselineName = Literal["none", "sap", "minao"]
-
-
-@dataclass(frozen=True)
-class LevelOfTheory:
-    """Kohn–Sham settings, complete enough to repeat a calculation."""
-
-    functional: str = "b3lyp"
-    """Name as PySCF spells it."""
-    variant: str = "VWN-RPA (PySCF >= 2.3, as Gaussian)"
-    """Which of the functionals that share this name."""
-    basis: str = "def2-svp"
-    density_fitting: bool = True
-    grid_level: int = 2
-    """PySCF integration grid level of the labels."""
-    conv_tol: float = 1e-9
-    """SCF energy threshold in Hartree."""
-    code: str = "PySCF 2.14"
-    """Program and version that made the labels."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +33,67 @@ def kohn_sham(mole: Any, level: LevelOfTheory) -> Any:
 
     mf = (dft.RKS if mole.spin == 0 else dft.UKS)(mole, xc=level.functional)
     if level.density_fitting:
-        mf = mf.density_fit()
+        mf = mf.density_fit(auxbasis=level.auxiliary_basis or None)
     mf.grids.level = level.grid_level
     mf.conv_tol = level.conv_tol
     return mf
+
+
+def pyscf_level(
+    functional: str = "b3lyp",
+    basis: str = "def2-svp",
+    density_fitting: bool = True,
+    grid_level: int = 3,
+    conv_tol: float = 1e-9,
+    auxiliary_basis: str = "",
+) -> LevelOfTheory:
+    """Level of theory of the PySCF that is installed, with the meaning it gives to the functional's name.
+
+    Raises
+    ------
+    SettingError
+        If PySCF does not know the functional, or a number is out of range.
+    """
+    import pyscf
+
+    if not 0 <= grid_level <= 9:
+        raise SettingError(f"grid level {grid_level} does not exist; PySCF has 0 (coarse) to 9")
+    if not 0 < conv_tol < 1e-3:
+        raise SettingError(f"an SCF threshold of {conv_tol} Eh is out of range; use 1e-7 to 1e-12")
+    code = "PySCF " + ".".join(pyscf.__version__.split(".")[:2])
+    return LevelOfTheory(
+        functional.lower(), functional_variant(functional), basis.lower(), density_fitting, grid_level,
+        conv_tol, code, auxiliary_basis,
+    )  # fmt: skip
+
+
+def functional_variant(functional: str) -> str:
+    """What the installed PySCF means by a name: of B3LYP its correlation, of others the libxc terms.
+
+    Raises
+    ------
+    SettingError
+        If PySCF does not know the name.
+    """
+    from pyscf import __config__
+    from pyscf.dft import libxc
+
+    try:
+        exchange, terms = libxc.parse_xc(functional)
+    except (KeyError, ValueError) as error:
+        raise SettingError(f"PySCF does not know the functional {functional!r}: {error}") from error
+    if functional.lower() == "b3lyp":
+        vwn5 = getattr(__config__, "B3LYP_WITH_VWN5", False)
+        return "VWN5" if vwn5 else LevelOfTheory.variant
+    parts = [f"{exchange[0]:g} HF"] if exchange[0] else []
+    return "libxc " + " + ".join(parts + [f"{factor:g} x {number}" for number, factor in terms])
+
+
+def use_one_thread() -> None:
+    """Keep PySCF in this process to one thread; for worker processes of our own."""
+    from pyscf import lib
+
+    lib.num_threads(1)
+
+
+__all__ = ["Baseline", "LevelOfTheory", "functional_variant", "kohn_sham", "pyscf_level", "use_one_thread"]

@@ -8,7 +8,8 @@ import scipy.linalg
 import torch
 from numpy.typing import NDArray
 
-from helm_ase.data.dataset import Sample, collate
+from helm_ase.data.batch import collate
+from helm_ase.data.sample import Sample
 from helm_ase.nn import HELM, trust_correction, trust_matrix
 from helm_ase.units import HARTREE_IN_EV
 
@@ -50,8 +51,8 @@ def evaluate(
         out = model(graph, energy=energy, forces=energy, hamiltonian=True)
         atoms = 0
         for k, sample in enumerate(chunk):
-            size, n = len(sample.correction), len(sample.graph.z)
-            correction = out.correction[k, 0, :size, :size].double()
+            size, n, spins = len(sample.overlap), len(sample.graph.z), len(sample.correction)
+            correction = out.correction[k, :spins, :size, :size].double()
             if model.settings.trust_delta:
                 correction = trust_correction(
                     correction, trust_matrix(sample.overlap, model.settings.trust_delta)
@@ -66,24 +67,36 @@ def evaluate(
 def matrix_errors(
     sample: Sample, correction: NDArray[np.float64], energy_error: float = np.nan, force_error: float = np.nan
 ) -> MoleculeErrors:
-    """Errors of H0 + correction; the zero matrix gives those of the baseline."""
-    energies = scipy.linalg.eigh(
-        sample.baseline.numpy() + correction, sample.overlap.numpy(), eigvals_only=True
+    """Errors of H0 + correction, (s, A, A); zeros give those of the baseline."""
+    overlap, reference = sample.overlap.numpy(), sample.orbital_energies.numpy()
+    h0 = sample.baseline.numpy()
+    energies = np.stack([scipy.linalg.eigh(h0 + c, overlap, eigvals_only=True) for c in correction])
+    occupied = [(e - r)[:n] for e, r, n in zip(energies, reference, sample.electrons, strict=True)]
+    homo, lumo = (
+        a - b
+        for a, b in zip(
+            frontier(energies, sample.electrons), frontier(reference, sample.electrons), strict=True
+        )
     )
-    difference = energies - sample.orbital_energies.numpy()
-    n = sample.n_occupied
     return MoleculeErrors(
         name=sample.name,
         atoms=len(sample.graph.z),
         hamiltonian=float(np.abs(correction - sample.correction.numpy()).mean()) * 1e6,
-        occupied=float(np.abs(difference[:n]).mean()) * HARTREE_IN_EV,
-        homo=abs(float(difference[n - 1])) * HARTREE_IN_EV,
-        lumo=abs(float(difference[n])) * HARTREE_IN_EV,
-        gap=abs(float(difference[n] - difference[n - 1])) * HARTREE_IN_EV,
-        lumo_shift=float(difference[n]),
+        occupied=float(np.abs(np.concatenate(occupied)).mean()) * HARTREE_IN_EV,
+        homo=abs(homo) * HARTREE_IN_EV,
+        lumo=abs(lumo) * HARTREE_IN_EV,
+        gap=abs(lumo - homo) * HARTREE_IN_EV,
+        lumo_shift=lumo,
         energy=abs(energy_error) / len(sample.graph.z),
         forces=force_error,
     )
+
+
+def frontier(energies: NDArray[np.float64], electrons: Sequence[int]) -> tuple[float, float]:
+    """HOMO and LUMO over all spins, Hartree; NaN where there is none."""
+    homo = [row[n - 1] for row, n in zip(energies, electrons, strict=True) if n > 0]
+    lumo = [row[n] for row, n in zip(energies, electrons, strict=True) if n < len(row)]
+    return float(max(homo, default=np.nan)), float(min(lumo, default=np.nan))
 
 
 def summarise(errors: Sequence[MoleculeErrors]) -> dict[str, float]:

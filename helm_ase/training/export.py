@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from helm_ase.checkpoint.format import Checkpoint, file_sha256, save_checkpoint
-from helm_ase.data.labelled import read_labelled
+from helm_ase.data.formats import open_labels
 from helm_ase.nn import HELM
 from helm_ase.qc.molecule import ao_basis
 from helm_ase.representation.coverage import DistanceCoverage
@@ -35,7 +35,7 @@ def export(
     """
     model = HELM(ao_basis(recipe.level.basis, recipe.elements), recipe.settings)
     model.load_state_dict(torch.load(weights, weights_only=True))
-    train = [(label.numbers, label.positions) for label in read_labelled(recipe.data, "train")]
+    train = [(x.numbers, x.positions) for x in open_labels(recipe.data) if x.split == "train"]
     validation = load_split(recipe, "val")
     checkpoint = Checkpoint(
         name=name,

@@ -11,7 +11,8 @@ import torch.multiprocessing as mp
 
 from helm_ase.checkpoint import load_model
 from helm_ase.checkpoint.format import file_sha256
-from helm_ase.data.dataset import Sample, load_samples
+from helm_ase.data.dataset import MoleculeDataset, open_dataset
+from helm_ase.data.sample import Sample
 from helm_ase.errors import SettingError
 from helm_ase.nn import HELM, HELMSettings
 from helm_ase.qc.level import Baseline, LevelOfTheory
@@ -51,12 +52,7 @@ def build_model(recipe: Recipe, samples: Sequence[Sample]) -> HELM:
         If the settings name charges or multiplicities that the labels do not hold, or the checkpoint to
         start from does not fit the recipe.
     """
-    settings = recipe.settings
-    if settings.charges != (0,) or settings.multiplicities != (1,):
-        raise SettingError(
-            f"the labels hold neutral singlets only, but the settings name charges {settings.charges} and "
-            f"multiplicities {settings.multiplicities}: the model would claim states it never saw"
-        )
+    _check_states(recipe.settings, samples)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = HELM(ao_basis(recipe.level.basis, recipe.elements), recipe.settings)
@@ -74,12 +70,31 @@ def build_model(recipe: Recipe, samples: Sequence[Sample]) -> HELM:
     return model
 
 
-def load_split(recipe: Recipe, split: str) -> list[Sample]:
+def _check_states(settings: HELMSettings, samples: Sequence[Sample]) -> None:
+    """Refuse settings that name a state without labels, and labels of a state that they do not name."""
+    for name in ("charge", "multiplicity"):
+        seen = {int(getattr(s.graph, name)) for s in samples}
+        named = set(settings.charges if name == "charge" else settings.multiplicities)
+        if seen and seen != named:
+            raise SettingError(
+                f"the labels hold {name} {sorted(seen)}, the settings name {sorted(named)}: a model "
+                "must claim what it saw, and no more"
+            )
+
+
+def load_split(recipe: Recipe, split: str) -> MoleculeDataset:
     """Samples of one split; H0 is cached in the recipe's folder."""
     backbone = recipe.settings.backbone
     cutoff = max(backbone.cutoff, backbone.pair_cutoff)
-    cache = Path(recipe.folder) / "baseline.h5"
-    return load_samples(recipe.data, split, recipe.level, recipe.baseline, cutoff, cache, limit=recipe.limit)
+    return open_dataset(
+        recipe.data,
+        split,
+        recipe.level,
+        recipe.limit,
+        baseline=recipe.baseline,
+        cutoff=cutoff,
+        cache=recipe.folder,
+    )
 
 
 def fingerprint(recipe: Recipe) -> str:
@@ -109,7 +124,12 @@ def run(recipe: Recipe) -> None:
 
 
 def _work(
-    rank: int, recipe: Recipe, model: HELM, train: list[Sample], validation: list[Sample], address: str
+    rank: int,
+    recipe: Recipe,
+    model: HELM,
+    train: Sequence[Sample],
+    validation: Sequence[Sample],
+    address: str,
 ) -> None:
     if recipe.workers > 1:
         torch.set_num_threads(1)

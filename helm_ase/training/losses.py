@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from helm_ase.data.dataset import TrainingBatch
+from helm_ase.data.batch import TrainingBatch
 from helm_ase.nn import Prediction, trust_correction
 
 
@@ -37,29 +37,38 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch) -> dict[str, Tensor
     """Unweighted terms by the names of :class:`LossWeights`, each a mean over molecules."""
     terms = {}
     if prediction.correction is not None:
-        error = correction_error(prediction.correction, batch)  # (B, A, A)
-        elements = batch.ao_count.to(error) ** 2
-        terms["hamiltonian"] = (error.abs().sum((1, 2)) / elements).mean() / 3e-4
-        orbital = batch.orbitals.transpose(1, 2) @ error @ batch.orbitals  # (B, M, M)
+        error = correction_error(prediction.correction, batch)  # (B, s, A, A)
+        elements = batch.ao_count.to(error)[:, None] ** 2
+        terms["hamiltonian"] = (error.abs().sum((2, 3)) / elements).mean() / 3e-4
+        orbital = batch.orbitals.transpose(2, 3) @ error @ batch.orbitals  # (B, s, M, M)
         count = batch.orbital_count.to(error)
-        spread = orbital.abs().sum((1, 2)) / count**2
-        levels = torch.diagonal(orbital, dim1=1, dim2=2).abs().sum(1) / count
+        spread = orbital.abs().sum((2, 3)) / count**2
+        levels = torch.diagonal(orbital, dim1=2, dim2=3).abs().sum(2) / count
         terms["spectrum"] = (spread + levels).mean() / 2e-3
     if prediction.energy is not None:
         atoms = torch.bincount(batch.graph.batch).to(torch.float64)
-        terms["energy"] = ((prediction.energy - batch.energy).abs() / atoms).mean() / 0.01
+        terms["energy"] = _mean_over_known(prediction.energy - batch.energy, batch.energy, atoms) / 0.01
     if prediction.forces is not None:
-        error = torch.linalg.vector_norm(prediction.forces - batch.forces, dim=1)
-        terms["forces"] = error.mean() / 0.1
+        known = torch.isfinite(batch.forces[:, 0])
+        error = torch.linalg.vector_norm((prediction.forces - batch.forces)[known], dim=1)
+        terms["forces"] = error.sum() / max(len(error), 1) / 0.1
     return terms
 
 
+def _mean_over_known(error: Tensor, label: Tensor, atoms: Tensor) -> Tensor:
+    """Mean absolute error per atom over the molecules that have a label, 0 if none has."""
+    known = torch.isfinite(label)
+    return (error.abs() / atoms)[known].sum() / max(int(known.sum()), 1)
+
+
 def correction_error(correction: Tensor, batch: TrainingBatch) -> Tensor:
-    """Error of ΔH after the trust filter, first spin channel; (B, A, A), zero in the padding."""
-    values = correction[:, 0]
+    """Error of ΔH after the trust filter; (B, s, A, A), zero in the padding.
+
+    A model with two spin channels is compared with the one matrix of closed shells in both.
+    """
     if batch.trust is not None:
-        values = trust_correction(values, batch.trust)
-    return values - batch.correction
+        correction = trust_correction(correction, batch.trust[:, None])
+    return correction - batch.correction
 
 
 def total_loss(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:

@@ -6,27 +6,29 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from helm_ase.data.dataset import Sample
+from helm_ase.data.sample import Sample
+from helm_ase.data.statistics import element_statistics
 from helm_ase.nn import HELM
 from helm_ase.nn.hamiltonian_head import BlockReadout, HamiltonianHead, path_name
 from helm_ase.nn.tensor_construction import project
 
 
 def fit_energy_references(model: HELM, samples: Sequence[Sample]) -> None:
-    """Set per-element reference energies by least squares and the scale of what remains."""
-    counts = np.array([[(s.graph.z == z).sum() for z in model.basis.elements] for s in samples], dtype=float)
-    energies = np.array([s.energy for s in samples])
-    reference, *_ = np.linalg.lstsq(counts, energies, rcond=None)
-    rest = (energies - counts @ reference) / counts.sum(1)
-    model.energy_reference.copy_(torch.from_numpy(reference))
-    model.energy_scale.fill_(float(np.sqrt((rest**2).mean())))
+    """Set per-element reference energies by least squares and the scale of what remains.
+
+    Labels without energy do not count; without any, references stay zero.
+    """
+    statistics = element_statistics(samples, model.basis.elements)
+    if np.isfinite(statistics.energy_scale):
+        model.energy_reference.copy_(torch.from_numpy(statistics.reference_energies))
+        model.energy_scale.fill_(statistics.energy_scale)
 
 
 def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
     """Set scale (root mean square) and on-site shift (mean) of every path from the training targets."""
-    for head in model.hamiltonian_heads:
+    for spin, head in enumerate(model.hamiltonian_heads):
         assert isinstance(head, HamiltonianHead)
-        onsite, pairs = _collect_blocks(model, samples)
+        onsite, pairs = _collect_blocks(model, samples, spin)
         for species, blocks in onsite.items():
             _set_scales(head, head.onsite, (species,), torch.stack(blocks).double(), shift=True)
         n = len(model.basis.elements)
@@ -35,7 +37,7 @@ def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
 
 
 def _collect_blocks(
-    model: HELM, samples: Sequence[Sample]
+    model: HELM, samples: Sequence[Sample], spin: int
 ) -> tuple[dict[int, list[torch.Tensor]], dict[int, list[torch.Tensor]]]:
     onsite: dict[int, list[torch.Tensor]] = {}
     pairs: dict[int, list[torch.Tensor]] = {}
@@ -43,11 +45,14 @@ def _collect_blocks(
     for sample in samples:
         species = model.element_index[sample.graph.z].tolist()
         start = model.basis.offsets(sample.graph.z.numpy())
+        correction = sample.correction[
+            min(spin, len(sample.correction) - 1)
+        ]  # a closed shell has one for both
         spans = [slice(a, b) for a, b in pairwise(start)]
         for i, s in enumerate(species):
-            onsite.setdefault(s, []).append(sample.correction[spans[i], spans[i]])
+            onsite.setdefault(s, []).append(correction[spans[i], spans[i]])
         for i, j in sample.graph.pair_index.T.tolist():
-            block = sample.correction[spans[i], spans[j]]
+            block = correction[spans[i], spans[j]]
             pairs.setdefault(species[i] * n + species[j], []).append(block)
             if species[i] == species[j] or not model.settings.hermitian:
                 pairs.setdefault(species[j] * n + species[i], []).append(block.T)

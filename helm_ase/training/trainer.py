@@ -15,7 +15,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from helm_ase.data.dataset import Sample, TrainingBatch, balanced_batches, collate
+from helm_ase.data.batch import TrainingBatch, balanced_batches, collate
+from helm_ase.data.sample import Sample
 from helm_ase.errors import DatasetError, SettingError
 from helm_ase.nn import HELM, trust_matrix
 from helm_ase.training.evaluation import evaluate, summarise
@@ -95,6 +96,7 @@ class Trainer:
         self.folder, self.rank, self.workers = Path(folder), rank, workers
         self.folder.mkdir(parents=True, exist_ok=True)
         delta = model.settings.trust_delta
+        self.loads = np.array([s.load for s in train])
         self.trust = [trust_matrix(s.overlap, delta).float() for s in train] if delta else None
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
@@ -123,7 +125,7 @@ class Trainer:
 
     def _run_epoch(self) -> dict[str, float]:
         generator = np.random.default_rng([self.schedule.seed, self.epoch])
-        batches = list(balanced_batches(self.train, self.schedule.max_pairs, generator))
+        batches = list(balanced_batches(self.loads, self.schedule.max_pairs, generator))
         batches = batches[: len(batches) // self.workers * self.workers]
         if not batches:
             raise DatasetError(f"{len(self.train)} molecules do not make a batch for {self.workers} workers")

@@ -54,3 +54,9 @@ def test_speed_runs(tmp_path):
 def test_startup_runs_and_import_leaves_torch_out(tmp_path):
     found = run("startup.py", "--repeats", 1, tmp_path / "out.json")
     assert not found["import helm_ase"][0][2]
+
+
+def test_labelling_runs(tmp_path):
+    found = run("labelling.py", "--count", 2, tmp_path / "out.json")
+    assert found["labelling"]["bare labels/hour/core"] > 0
+    assert found["reading"]["molecules/s/core"] > 0

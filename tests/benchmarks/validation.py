@@ -1,9 +1,9 @@
 """Errors of a checkpoint, of its baseline and of GFN2-xTB on molecules that were kept out of training.
 
-    python tests/benchmarks/validation.py LABELS.h5 [--model NAME_OR_PATH] [--xtb] [--cache H0.h5]
+    python tests/benchmarks/validation.py LABELS.h5 [--model NAME_OR_PATH] [--xtb] [--cache FOLDER]
                                           [--json OUT] [--markdown OUT]
 
-LABELS.h5 holds labelled molecules in the layout of ``helm_ase.data.labelled``, with the splits ``train``
+LABELS.h5 holds labelled molecules in any format that ``helm_ase.data`` reads, with the splits ``train``
 and ``val``.  Only ``val`` is judged; ``train`` serves to fit per-element energies.
 
 Printed: mean, median, 95th percentile and maximum over the molecules of ``val`` of
@@ -27,7 +27,6 @@ import json  # noqa: E402
 import tempfile  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
-from itertools import islice  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -37,10 +36,10 @@ from numpy.typing import NDArray  # noqa: E402
 
 from helm_ase.checkpoint import Checkpoint, load_model  # noqa: E402
 from helm_ase.checkpoint.format import file_sha256  # noqa: E402
-from helm_ase.data.dataset import load_samples  # noqa: E402
-from helm_ase.data.labelled import LabelledMolecule, read_labelled  # noqa: E402
+from helm_ase.data.dataset import open_dataset  # noqa: E402
+from helm_ase.data.formats import open_labels  # noqa: E402
 from helm_ase.nn import HELM  # noqa: E402
-from helm_ase.representation import AtomicGraph  # noqa: E402
+from helm_ase.representation import AtomicGraph, LabelledMolecule  # noqa: E402
 from helm_ase.representation.graph import batch_graphs  # noqa: E402
 from helm_ase.training.evaluation import MoleculeErrors, evaluate, matrix_errors  # noqa: E402
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM  # noqa: E402
@@ -172,8 +171,8 @@ def compare_levels(
 ) -> tuple[list[Row], dict[str, int]]:
     """Rows and ghosts of the checkpoint and of its H0."""
     model = checkpoint.model
-    samples = load_samples(
-        data, "val", checkpoint.level, checkpoint.baseline, model.cutoff, cache, limit=limit
+    samples = open_dataset(
+        data, "val", checkpoint.level, limit, baseline=checkpoint.baseline, cutoff=model.cutoff, cache=cache
     )
     errors = {
         checkpoint.name: evaluate(model, samples, energy=False),
@@ -203,10 +202,11 @@ def main(arguments: argparse.Namespace) -> None:
     """Compute, print, write."""
     torch.set_num_threads(1)
     checkpoint = load_model(arguments.model)
-    train = list(read_labelled(arguments.data, "train"))
-    val = list(islice(read_labelled(arguments.data, "val"), arguments.limit))
+    labels = list(open_labels(arguments.data))
+    train = [label for label in labels if label.split == "train"]
+    val = [label for label in labels if label.split == "val"][: arguments.limit]
     with tempfile.TemporaryDirectory() as folder:
-        cache = Path(arguments.cache or Path(folder) / "baseline.h5")
+        cache = Path(arguments.cache or folder)
         rows, found = compare_levels(checkpoint, arguments.data, cache, arguments.limit)
     rows += energy_rows(checkpoint.name, helm_predictor(checkpoint.model), train, val, as_it_is=True)
     if arguments.xtb:
@@ -237,7 +237,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("data", help="HDF5 file of labels")
     parser.add_argument("--model", help="name or path of a checkpoint (default: the shipped one)")
     parser.add_argument("--xtb", action="store_true", help="also GFN2-xTB")
-    parser.add_argument("--cache", help="HDF5 file that keeps H0 (default: thrown away)")
+    parser.add_argument("--cache", help="folder that keeps H0 (default: thrown away)")
     parser.add_argument("--limit", type=int, help="only so many molecules of val")
     parser.add_argument("--json", help="write the results to this file")
     parser.add_argument("--markdown", help="write the report to this file")

@@ -128,7 +128,7 @@ def test_evaluation_of_a_perfect_correction_is_zero(data, tmp_path):
 
 
 def test_evaluation_and_training_agree_on_the_hamiltonian_error(data, tmp_path):
-    from helm_ase.data.dataset import collate
+    from helm_ase.data.batch import collate
     from helm_ase.nn import trust_matrix
     from helm_ase.training.losses import loss_terms
 

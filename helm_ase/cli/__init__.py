@@ -1,0 +1,32 @@
+"""``helm-ase``: parse, call, print; one module for each family of commands."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from helm_ase import __version__
+from helm_ase.cli import data, label, models, run, sample
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code (0, or 1 after a message on standard error)."""
+    options = _parser().parse_args(arguments)
+    from helm_ase.errors import HelmError
+
+    try:
+        options.command(options)
+    except (HelmError, OSError) as error:
+        print(f"helm-ase: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="helm-ase", description="Energy, forces and the Kohn-Sham Hamiltonian of molecules with HELM."
+    )
+    parser.add_argument("--version", action="version", version=f"helm-ase {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for family in (run, models, sample, label, data):
+        family.add_commands(commands)
+    return parser

@@ -1,0 +1,7 @@
+"""``python -m helm_ase.cli``."""
+
+import sys
+
+from helm_ase.cli import main
+
+sys.exit(main())

@@ -1,0 +1,223 @@
+"""``helm-ase data info | check | convert | merge | split``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``data``."""
+    data = commands.add_parser("data", help="look at, check, convert, merge and divide files of DFT labels")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    _add_info(actions)
+    _add_check(actions)
+    _add_convert(actions)
+    _add_merge(actions)
+    _add_split(actions)
+
+
+def _add(actions: Any, name: str, command: Callable[[argparse.Namespace], None], help: str) -> Any:
+    parser = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    parser.set_defaults(command=command)
+    reading = parser.add_argument_group("reading")
+    reading.add_argument("--format", help="format of the input (default: found by name and content)")
+    reading.add_argument("--option", action="append", default=[], metavar="KEY=VALUE",
+                         help="option of the format's reader; repeat for more")  # fmt: skip
+    reading.add_argument("--level", action="append", default=[], metavar="KEY=VALUE",
+                         help="level of theory of formats that do not state it, e.g. --level functional=pbe "
+                         "--level basis=def2-tzvp")  # fmt: skip
+    return parser
+
+
+def _add_info(actions: Any) -> None:
+    info = _add(actions, "info", _info, "what files hold: level of theory, elements, sizes, answers, splits")
+    info.add_argument("files", nargs="*", metavar="FILE")
+    info.add_argument("--formats", action="store_true", help="list the formats that can be read")
+    info.add_argument("--all", action="store_true", help="read every entry, also of large files")
+    info.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_check(actions: Any) -> None:
+    check = _add(actions, "check", _check, "check labels against themselves and against PySCF")
+    check.add_argument("file", metavar="FILE")
+    check.add_argument("--sample", type=int, metavar="N", help="check N random molecules (default: all)")
+    check.add_argument("--rebuild", type=int, default=0, metavar="N",
+                       help="rebuild the Fock matrix of N of them: proves order and functional")  # fmt: skip
+    check.add_argument("--seed", type=int, default=0, help="of the choice (0)")
+    check.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_writing(parser: Any) -> None:
+    writing = parser.add_argument_group("writing")
+    writing.add_argument("--float32", action="store_true", help="store matrices in single precision")
+    writing.add_argument("--force", action="store_true", help="replace files that exist")
+
+
+def _add_convert(actions: Any) -> None:
+    convert = _add(actions, "convert", _convert, "write the labels of any known format into one HDF5 file")
+    convert.add_argument("input", metavar="IN", help="file or folder")
+    convert.add_argument("output", metavar="OUT")
+    convert.add_argument("--limit", type=int, metavar="N", help="stop after N molecules")
+    _add_writing(convert)
+
+
+def _add_merge(actions: Any) -> None:
+    merge = _add(actions, "merge", _merge, "put the labels of several files of one level of theory into one")
+    merge.add_argument("files", nargs="+", metavar="FILE")
+    merge.add_argument("-o", "--output", required=True, metavar="OUT")
+    _add_writing(merge)
+
+
+def _add_split(actions: Any) -> None:
+    split = _add(actions, "split", _split, "divide a file for training, validation and test")
+    split.add_argument("file", metavar="FILE")
+    split.add_argument(
+        "-o", "--output", required=True, metavar="PREFIX", help="for PREFIX.train.h5 and so on"
+    )
+    split.add_argument("--val", type=float, metavar="SHARE", help="0.05 (by hash: 0.04)")
+    split.add_argument("--test", type=float, metavar="SHARE", help="0.05 (by hash: 0.06)")
+    split.add_argument("--by", default="molecule", metavar="RULE",
+                       help="molecule (default), hash of the SMILES, frame, or official:NAME")  # fmt: skip
+    split.add_argument("--seed", type=int, default=0, help="of the choice (0)")
+    _add_writing(split)
+
+
+def _open(path: str, options: argparse.Namespace) -> Any:
+    formats = import_module("helm_ase.data.formats")
+    extra = _pairs(options.option, "--option")
+    if options.level:
+        extra["level"] = _level(_pairs(options.level, "--level"))
+    return formats.open_labels(path, options.format, **extra)
+
+
+def _pairs(texts: list[str], flag: str) -> dict[str, Any]:
+    pairs = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise import_module("helm_ase.errors").SettingError(f"{flag} {text!r}: write KEY=VALUE")
+        try:
+            pairs[key] = json.loads(value)
+        except ValueError:
+            pairs[key] = value
+    return pairs
+
+
+def _level(fields: dict[str, Any]) -> Any:
+    representation = import_module("helm_ase.representation")
+    known = asdict(representation.LevelOfTheory())
+    if unknown := set(fields) - set(known):
+        raise import_module("helm_ase.errors").SettingError(
+            f"--level has no field {', '.join(sorted(unknown))}; allowed: {', '.join(known)}"
+        )
+    return representation.LevelOfTheory(**fields)
+
+
+def _info(options: argparse.Namespace) -> None:
+    formats = import_module("helm_ase.data.formats")
+    if options.formats:
+        known = {k: {"description": m.DESCRIPTION, "names": m.PATTERNS} for k, m in formats.readers().items()}
+        if options.json:
+            print(json.dumps(known, indent=2))
+        else:
+            for name, entry in known.items():
+                print(f"{name:<14} {', '.join(entry['names']):<24} {entry['description']}")
+        return
+    if not options.files:
+        raise import_module("helm_ase.errors").SettingError("name a file, or use --formats")
+    summaries = []
+    for path in options.files:
+        with _open(path, options) as source:
+            module = import_module("helm_ase.data.summary")
+            name = type(source).__module__.rsplit(".", 1)[-1]
+            sample = {} if not options.all else {"sample": None}
+            summaries.append(module.summarise(source, name, **sample, progress=sys.stderr.isatty()))
+        if not options.json:
+            _print_summary(summaries[-1])
+    if options.json:
+        print(json.dumps([s.as_dict() for s in summaries], indent=2))
+
+
+def _print_summary(summary: Any) -> None:
+    print(f"{summary.path}  ({summary.format}, {summary.bytes / 1e6:.1f} MB)")
+    part = "" if summary.looked_at == summary.molecules else f" (what follows: {summary.looked_at} of them)"
+    rows = {
+        "molecules": f"{summary.molecules}{part}",
+        "level": ", ".join(f"{k} {v}" for k, v in asdict(summary.level).items() if v != ""),
+        "atoms": "{} to {}".format(*summary.atoms),
+        "AOs": "{} to {}".format(*summary.orbitals),
+        "elements": ", ".join(
+            f"{s} {n} in {summary.molecules_with[s]} molecules" for s, n in summary.elements.items()
+        ),
+        "charge/multiplicity": _counts(summary.states),
+        "answers": _counts(summary.answers),
+        "splits": _counts(summary.splits),
+        "official splits": ", ".join(summary.official_splits),
+    }
+    for key, value in rows.items():
+        if value:
+            print(f"  {key:<20} {value}")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name}: {n}" for name, n in counts.items())
+
+
+def _check(options: argparse.Namespace) -> None:
+    check = import_module("helm_ase.data.check")
+    with _open(options.file, options) as source:
+        report = check.check_labels(
+            source, options.sample, options.rebuild, options.seed, progress=sys.stderr.isatty()
+        )
+    print(json.dumps(report.as_dict(), indent=2) if options.json else check.table(report))
+    if not report.passed:
+        failed = [f.name for f in report.findings if not f.passed]
+        raise import_module("helm_ase.errors").DatasetError(
+            f"{options.file} fails {len(failed)} of {len(report.findings)} checks: {', '.join(failed)}"
+        )
+
+
+def _writing(options: argparse.Namespace) -> dict[str, Any]:
+    precision = "float32" if options.float32 else "float64"
+    return {"precision": precision, "overwrite": options.force, "progress": sys.stderr.isatty()}
+
+
+def _convert(options: argparse.Namespace) -> None:
+    merge = import_module("helm_ase.data.merge")
+    with _open(options.input, options) as source:
+        _report(merge.convert(source, options.output, limit=options.limit, **_writing(options)))
+
+
+def _merge(options: argparse.Namespace) -> None:
+    merge = import_module("helm_ase.data.merge")
+    sources = [_open(path, options) for path in options.files]
+    _report(merge.merge(sources, options.output, **_writing(options)))
+
+
+def _split(options: argparse.Namespace) -> None:
+    merge = import_module("helm_ase.data.merge")
+    splits = import_module("helm_ase.data.splits")
+    with _open(options.file, options) as source:
+        shares = {"val": options.val, "test": options.test}
+        parts = splits.divide(source, options.by, shares, options.seed, progress=sys.stderr.isatty())
+        done = merge.split(source, parts, options.output, **_writing(options))
+    for name in parts:
+        if name in done:
+            _report(done[name])
+        else:
+            print(f"{name}: 0 molecules, no file")
+    if left := len(source) - sum(map(len, parts.values())):
+        print(f"{left} molecules belong to no part")
+
+
+def _report(copied: Any) -> None:
+    remarks = [
+        f"{n} {what}"
+        for n, what in ((copied.duplicates, "duplicates skipped"), (copied.renamed, "renamed"))
+        if n
+    ]
+    print(f"{copied.path}: {copied.written} molecules" + (f" ({', '.join(remarks)})" if remarks else ""))

@@ -1,0 +1,90 @@
+"""``helm-ase label``."""
+
+import argparse
+from importlib import import_module
+from typing import Any
+
+EPILOG = """The same command goes on where an interrupted one stopped.  Structures that fail are listed in
+OUTPUT.failures.jsonl and tried again with --retry-failed.  Charge and multiplicity come from atoms.info
+('charge', 'multiplicity'); multiplicities above 1 are unrestricted (UKS)."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``label``."""
+    label = commands.add_parser(
+        "label", help="label structures with PySCF: energy, forces, Hamiltonian", epilog=EPILOG
+    )
+    label.add_argument("structures", nargs="+", metavar="FILE", help="structures in any format ASE reads")
+    label.add_argument("-o", "--output", required=True, metavar="FILE", help="label file (.h5)")
+    _add_level(label.add_argument_group("level of theory (recorded in the file)"))
+    _add_answers(label.add_argument_group("answers"))
+    _add_resources(label.add_argument_group("resources"))
+    label.set_defaults(command=_label)
+
+
+def _add_level(group: Any) -> None:
+    group.add_argument("--xc", default="b3lyp", metavar="NAME", help="functional as PySCF spells it (b3lyp)")
+    group.add_argument("--basis", default="def2-svp", metavar="NAME", help="as PySCF spells it (def2-svp)")
+    group.add_argument(
+        "--density-fitting", action=argparse.BooleanOptionalAction, default=True, help="(default: on)"
+    )
+    group.add_argument("--auxiliary-basis", default="", metavar="NAME", help="default: PySCF's for the basis")
+    group.add_argument("--grid", type=int, default=3, metavar="LEVEL", help="PySCF grid level 0-9 (3)")
+    group.add_argument("--conv-tol", type=float, default=1e-9, metavar="EH", help="SCF energy (1e-9)")
+
+
+def _add_answers(group: Any) -> None:
+    group.add_argument("--no-forces", action="store_true", help="leave the forces out")
+    group.add_argument("--density", action="store_true", help="keep density matrices")
+    group.add_argument("--polarizability", action="store_true", help="coupled-perturbed Kohn-Sham")
+    group.add_argument("--float32", action="store_true", help="matrices in single precision")
+    group.add_argument("--max-cycles", type=int, default=60, help="of each attempt to converge (60)")
+    group.add_argument(
+        "--min-gap", type=float, default=0.0, metavar="EH", help="smaller HOMO-LUMO gaps are failures (0)"
+    )
+    group.add_argument("--model", metavar="NAME", help="checkpoint whose density is the second guess")
+
+
+def _add_resources(group: Any) -> None:
+    group.add_argument("--workers", type=int, metavar="N", help="local processes (default: one per core)")
+    group.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each worker (1)")
+    group.add_argument("--time-limit", type=float, default=3600.0, metavar="S", help="per molecule (3600)")
+    group.add_argument("--memory-limit", type=float, default=8.0, metavar="GB", help="per molecule (8)")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster, or its .json file")
+    group.add_argument("--batch-system", metavar="NAME", help="submit workers: slurm, pbs, lsf, ...")
+    group.add_argument("--jobs", type=int, default=1, metavar="N", help="for --batch-system (1)")
+    group.add_argument("--retry-failed", action="store_true", help="try listed failures again")
+    group.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _label(options: argparse.Namespace) -> None:
+    labelling = import_module("helm_ase.labelling")
+    structures = labelling.read_structures(options.structures)
+    campaign = labelling.run_campaign(structures, _settings(options))
+    print(f"{campaign.output}: {campaign.labelled} new labels, {campaign.present} were there already")
+    if campaign.duplicates:
+        print(f"{campaign.duplicates} of the structures given are copies of others")
+    if campaign.failures:
+        print(f"{len(campaign.failures)} failed, see {campaign.output}.failures.jsonl:")
+        for failure in campaign.failures[:10]:
+            print(f"  {failure.name}: {failure.reason}")
+
+
+def _settings(options: argparse.Namespace) -> Any:
+    labelling = import_module("helm_ase.labelling.campaign")
+    label = labelling.LabelSettings(
+        level=import_module("helm_ase.qc.level").pyscf_level(
+            options.xc, options.basis, options.density_fitting, options.grid, options.conv_tol,
+            options.auxiliary_basis,
+        ),
+        forces=not options.no_forces, density=options.density, polarizability=options.polarizability,
+        max_cycles=options.max_cycles, min_gap=options.min_gap,
+    )  # fmt: skip
+    return labelling.CampaignSettings(
+        output=options.output, label=label, model=options.model, retry_failed=options.retry_failed,
+        limits=labelling.Limits(options.time_limit, options.memory_limit * 1e9, options.threads),
+        cluster=labelling.ClusterSettings(
+            options.workers, options.scheduler, options.batch_system, options.jobs
+        ),
+        precision="float32" if options.float32 else "float64", progress=not options.quiet,
+    )  # fmt: skip

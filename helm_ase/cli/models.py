@@ -1,0 +1,58 @@
+"""``helm-ase models | download | info``."""
+
+import argparse
+import json
+from importlib import import_module
+from typing import Any
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``models``, ``download`` and ``info``."""
+    models = commands.add_parser("models", help="list the models that can be loaded by name")
+    models.set_defaults(command=_models)
+    download = commands.add_parser("download", help="fetch models into the cache, for use without a network")
+    download.add_argument("names", nargs="*", metavar="NAME")
+    download.add_argument("--all", action="store_true", help="every model of the list")
+    download.set_defaults(command=_download)
+    info = commands.add_parser("info", help="what a checkpoint is: level of theory, basis, elements, errors")
+    info.add_argument("model", nargs="?", help="name, path or address (default: the default model)")
+    info.add_argument("--json", action="store_true", help="the whole header as JSON")
+    info.set_defaults(command=_info)
+
+
+def _models(options: argparse.Namespace) -> None:
+    checkpoint = import_module("helm_ase.checkpoint")
+    default = checkpoint.default_model()
+    for name, entry in checkpoint.list_models().items():
+        where = "embedded" if entry.embedded else "download"
+        mark = "*" if name == default else " "
+        print(f"{mark} {name:<20} {entry.size / 1e6:6.1f} MB  {where:<9} {entry.description}")
+    print("* default")
+
+
+def _download(options: argparse.Namespace) -> None:
+    checkpoint = import_module("helm_ase.checkpoint")
+    names = list(checkpoint.list_models()) if options.all else options.names or [checkpoint.default_model()]
+    for name in names:
+        print(f"{name}: {checkpoint.resolve(name)}")
+
+
+def _info(options: argparse.Namespace) -> None:
+    checkpoint = import_module("helm_ase.checkpoint")
+    path = checkpoint.resolve(options.model)
+    header = checkpoint.read_header(path)
+    if options.json:
+        print(json.dumps(header, indent=2))
+        return
+    print(f"{header['name']}  (format {header['format_version']}, {path})")
+    for title in ("level", "baseline", "metrics", "training"):
+        print(f"{title}:")
+        _print_fields(header[title])
+    symbols = import_module("ase.data").chemical_symbols
+    print("elements:", ", ".join(symbols[z] for z in header["elements"]))
+    print("charges:", header["charges"], " multiplicities:", header["multiplicities"])
+
+
+def _print_fields(fields: dict[str, Any]) -> None:
+    for key, value in fields.items():
+        print(f"  {key:<22} {value}")

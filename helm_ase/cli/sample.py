@@ -1,0 +1,111 @@
+"""``helm-ase sample``."""
+
+import argparse
+import os
+from importlib import import_module
+from typing import Any
+
+EPILOG = """Conformers (RDKit) are relaxed with GFN2-xTB and moved by short molecular dynamics or along normal
+modes; molecules whose bonds changed and near duplicates are dropped and listed in OUTPUT.dropped.jsonl.  The
+same command gives the same structures, whatever the order of the input and the number of processes.  Charges
+and unpaired electrons come from the SMILES ([NH4+], [CH3]) or from atoms.info ('charge', 'multiplicity').
+Needs pip install 'helm-ase[label]'."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``sample``."""
+    sample = commands.add_parser(
+        "sample", help="geometries to label: conformers, xTB dynamics, normal modes, dimers", epilog=EPILOG
+    )
+    sample.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="FILE",
+        help="SMILES, one per line (.smi, .smiles, .txt), or structures in any format ASE reads (all frames)",
+    )
+    sample.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="may be repeated")
+    sample.add_argument("-o", "--output", required=True, metavar="FILE", help="structures (extended XYZ)")
+    sample.add_argument("--seed", type=int, default=0, help="gives every structure its own (0)")
+    sample.add_argument("--limit", type=int, metavar="N", help="stop at N structures: a fair sample of all")
+    sample.add_argument("--processes", type=int, metavar="N", help="default: one for each core")
+    sample.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_geometries(sample.add_argument_group("geometries"))
+    _add_dynamics(sample.add_argument_group("molecular dynamics"))
+    _add_modes(sample.add_argument_group("normal modes"))
+    _add_dimers(sample.add_argument_group("dimers"))
+    sample.set_defaults(command=_sample)
+
+
+def _add_geometries(group: Any) -> None:
+    group.add_argument(
+        "--temperatures",
+        type=float,
+        nargs="+",
+        default=[0, 300, 500, 800],
+        metavar="K",
+        help="0 is the relaxed geometry (0 300 500 800)",
+    )
+    group.add_argument("--draws", type=int, metavar="N", help="temperatures drawn for each conformer (all)")
+    group.add_argument("--conformers", type=int, default=1, metavar="N", help="of each SMILES (1)")
+    group.add_argument(
+        "--fmax", type=float, default=0.05, metavar="EV_PER_A", help="of a relaxed conformer (0.05)"
+    )
+    group.add_argument(
+        "--relax-steps", type=int, default=300, metavar="N", help="drop what takes more to relax (300)"
+    )
+    group.add_argument(
+        "--duplicate-tolerance",
+        type=float,
+        default=0.02,
+        metavar="A",
+        help="drop geometries whose sorted distances differ by less (0.02)",
+    )
+
+
+def _add_dynamics(group: Any) -> None:
+    group.add_argument("--md-steps", type=int, default=100, metavar="N", help="0: no dynamics (100)")
+    group.add_argument("--frames", type=int, default=1, metavar="N", help="kept, --md-steps apart (1)")
+    group.add_argument("--timestep", type=float, default=0.7, metavar="FS", help="(0.7)")
+    group.add_argument("--friction", type=float, default=0.02, metavar="PER_FS", help="Langevin (0.02)")
+
+
+def _add_modes(group: Any) -> None:
+    group.add_argument(
+        "--displacements", type=int, default=0, metavar="N", help="per conformer and temperature (0)"
+    )
+    group.add_argument(
+        "--statistics",
+        default="classical",
+        choices=["classical", "wigner"],
+        help="kT in each mode, or the quantum oscillator with zero-point motion (classical)",
+    )
+
+
+def _add_dimers(group: Any) -> None:
+    group.add_argument("--dimers", type=int, default=0, metavar="N", help="random pairs to try (0)")
+    group.add_argument(
+        "--dimer-heavy-atoms", type=int, default=6, metavar="N", help="at most, both together (6)"
+    )
+    group.add_argument("--dimer-relax-steps", type=int, default=15, metavar="N", help="(15)")
+    group.add_argument(
+        "--contact",
+        type=float,
+        nargs=2,
+        default=[1.9, 3.6],
+        metavar=("MIN_A", "MAX_A"),
+        help="closest distance before relaxation (1.9 3.6)",
+    )
+
+
+def _sample(options: argparse.Namespace) -> None:
+    sampling = import_module("helm_ase.sampling")
+    names = sampling.SamplingSettings.__dataclass_fields__
+    settings = sampling.SamplingSettings(**{name: getattr(options, name) for name in names})
+    sampling.check_output(options.output)
+    molecules = sampling.read_molecules(options.inputs, options.smiles)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processes = cores if options.processes is None else options.processes
+    result = sampling.sample(molecules, settings, processes, progress=not options.quiet)
+    sampling.write(result, options.output)
+    print(sampling.summarise(result))
+    print(f"written to {options.output}")

@@ -1,0 +1,111 @@
+"""Which AO order a file uses, read off its overlap matrices."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helm_ase.errors import DatasetError, SettingError
+from helm_ase.qc.molecule import ao_basis, build_mole, overlap
+from helm_ase.representation import AOBasis, AOMatrix, AOOrder
+from helm_ase.representation.ordering import shell_order
+
+TOLERANCE = 1e-4
+"""Largest |ΔS| that rounded coordinates and another program's constants explain; a wrong order makes 0.1."""
+COMMON_DEGREE = 2
+"""Orders that agree up to this degree need not be told apart: no main-group element has more in def2-SVP."""
+SAMPLES = 8
+"""So many molecules are looked at, spread over the file."""
+
+
+def shells(name: str, numbers: NDArray[np.integer]) -> AOBasis:
+    """Basis ``name`` for the elements of a molecule.
+
+    Raises
+    ------
+    DatasetError
+        If these are no elements.
+    BasisError
+        If the basis has none of its own for one of them.
+    """
+    if len(numbers) == 0 or not 1 <= int(np.min(numbers)) <= int(np.max(numbers)) <= 118:
+        raise DatasetError(f"atomic numbers {numbers!s:.60} make no molecule")
+    return _shells(name, tuple(sorted(set(map(int, numbers)))))
+
+
+@lru_cache(maxsize=256)
+def _shells(name: str, elements: tuple[int, ...]) -> AOBasis:
+    return ao_basis(name, elements)
+
+
+def to_pyscf(
+    matrix: NDArray[np.float64], numbers: NDArray[np.int64], basis: AOBasis, order: AOOrder
+) -> NDArray[np.float64]:
+    """Return a matrix in PySCF's AO order; (A, A)."""
+    return AOMatrix(matrix, numbers, basis, order).reorder("pyscf").values
+
+
+def matching_order(
+    samples: Iterable[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]], basis_name: str
+) -> tuple[AOOrder, int]:
+    """Order in which the overlap matrices of a file are written, and the degree up to which that is known.
+
+    One molecule may leave several orders possible (a lone atom leaves all of them), hence several samples.
+
+    Parameters
+    ----------
+    samples
+        Atomic numbers (N,), positions in Å (N, 3) and overlap matrix (A, A) of molecules of the file.
+    basis_name
+        Basis as PySCF spells it.
+
+    Raises
+    ------
+    DatasetError
+        If no order reproduces them, or if they do not decide.
+    """
+    left: list[AOOrder] = sorted(get_args(AOOrder), key="pyscf".__ne__)
+    seen = -1
+    for numbers, positions, given in samples:
+        basis = shells(basis_name, numbers)
+        mole = build_mole(numbers, positions, basis_name, multiplicity=1 + basis.electrons(numbers) % 2)
+        exact = overlap(mole, basis)
+        off = {order: float(np.abs(exact.reorder(order).values - given).max()) for order in left}
+        best = min(off, key=off.__getitem__)
+        if not off[best] <= TOLERANCE:
+            raise DatasetError(
+                f"no known AO order reproduces the overlap matrices over {basis_name}: the best, {best!r}, "
+                f"is off by {off[best]:.2g}. Basis, geometry or unit differ; ao_order= reads it nevertheless"
+            )
+        left = [order for order in left if off[order] <= TOLERANCE]
+        seen = max(seen, *basis.degrees(numbers))
+        if _agree(left, max(seen, COMMON_DEGREE)):
+            return left[0], max(seen, COMMON_DEGREE)
+    if seen < 0 or not _agree(left, seen):
+        raise DatasetError(
+            f"the overlap matrices looked at leave the AO order open ({', '.join(left)}); pass ao_order="
+        )
+    return left[0], seen
+
+
+def _agree(orders: list[AOOrder], lmax: int) -> bool:
+    return all(shell_order(o, l) == shell_order(orders[0], l) for o in orders for l in range(lmax + 1))
+
+
+def spread(count: int) -> list[int]:
+    """Indices of the molecules to look at, the first one first."""
+    return [int(i) for i in np.unique(np.linspace(0, max(count - 1, 0), SAMPLES).astype(int)) if i < count]
+
+
+def check_order(order: Any) -> None:
+    """Refuse what is no AO order.
+
+    Raises
+    ------
+    SettingError
+        If it is unknown.
+    """
+    if order is not None and order not in get_args(AOOrder):
+        raise SettingError(f"unknown ao_order {order!r}; allowed: {', '.join(get_args(AOOrder))}")

@@ -1,0 +1,48 @@
+"""Who is bonded to whom, read off a geometry; and a name for a molecule without SMILES."""
+
+import hashlib
+
+import numpy as np
+from ase.data import covalent_radii
+from numpy.typing import NDArray
+
+BOND_FACTOR = 1.25
+"""Two atoms closer than this many times the sum of their covalent radii are bonded."""
+
+
+def bonded(
+    numbers: NDArray[np.integer], positions: NDArray[np.float64], factor: float = BOND_FACTOR
+) -> NDArray[np.bool_]:
+    """Bond matrix, symmetric, False on the diagonal; (N, N)."""
+    radii = covalent_radii[np.asarray(numbers, dtype=int)]
+    distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    matrix = distances < factor * (radii[:, None] + radii[None])
+    np.fill_diagonal(matrix, False)
+    return np.asarray(matrix)
+
+
+def fragments(bonds: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Label of the connected part to which each atom belongs; (N,)."""
+    from scipy.sparse.csgraph import connected_components
+
+    return np.asarray(connected_components(bonds, directed=False)[1], dtype=np.int64)
+
+
+def molecule_hash(numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int = 0) -> str:
+    """Name shared by all geometries of one bond graph, whatever the numbering; 16 hexadecimal digits.
+
+    Colours of the atoms are refined by those of their neighbours (Weisfeiler–Leman), which tells apart
+    all molecules of the usual data sets, but not every pair of graphs; stereoisomers share a name.
+    """
+    bonds = bonded(numbers, positions)
+    colours = [str(int(z)) for z in numbers]
+    for _ in range(min(len(colours), 16)):
+        colours = [
+            _digest(c + "|" + ",".join(sorted(colours[j] for j in np.flatnonzero(row))))
+            for c, row in zip(colours, bonds, strict=True)
+        ]
+    return _digest(f"{charge}:" + ".".join(sorted(colours)))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,147 @@
+"""What every file of labels looks like from outside: a sequence of molecules."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helm_ase.errors import DatasetError
+from helm_ase.representation.labelled import LabelledMolecule
+from helm_ase.representation.level import LevelOfTheory
+
+
+class LabelSource(ABC):
+    """Random access to the molecules of one file or folder, read-only.
+
+    A subclass reads; this class is the one place where whatever goes wrong while reading becomes a
+    :class:`~helm_ase.errors.DatasetError` that names file and entry.  Sources travel to worker processes:
+    the open file stays behind and is opened again there.
+
+    Parameters
+    ----------
+    path
+        File or folder.
+    level
+        Level of theory of its labels.
+    """
+
+    level_is_recorded: bool = True
+    """Whether the file itself, or what it is known to be, says which level; else it was assumed."""
+    official_splits: tuple[str, ...] = ()
+    """Names that :meth:`official_split` knows."""
+
+    def __init__(self, path: str | Path, level: LevelOfTheory) -> None:
+        self.path = Path(path)
+        self.level = level
+        self._opened: tuple[int, Any] | None = None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Count the molecules."""
+
+    @abstractmethod
+    def read(self, index: int) -> LabelledMolecule:
+        """Read one molecule, converted to the package's units and AO order; may raise anything."""
+
+    def name_of(self, index: int) -> str:
+        """Name of an entry, without reading it."""
+        return str(index)
+
+    def key_of(self, index: int) -> str:
+        """Fingerprint of geometry, charge and multiplicity."""
+        return self[index].key
+
+    def split_of(self, index: int) -> str:
+        """Split that the file puts a molecule in, or an empty string."""
+        return self[index].split
+
+    def smiles_of(self, index: int) -> str:
+        """SMILES of an entry, or an empty string."""
+        return self[index].smiles
+
+    def molecule_of(self, index: int) -> str:
+        """What the frames of one molecule share; splits keep it together.
+
+        The canonical SMILES where the file has one; otherwise composition and connectivity.
+        """
+        from helm_ase.data.connectivity import molecule_hash
+
+        label = self[index]
+        return label.smiles or molecule_hash(label.numbers, label.positions, label.charge)
+
+    def official_split(self, name: str) -> Mapping[str, NDArray[np.int64]]:
+        """Indices of the parts (``train``, ``val``, ``test``, …) of a published split.
+
+        Raises
+        ------
+        DatasetError
+            If this data set has no split of that name.
+        """
+        known = ", ".join(self.official_splits) or "none"
+        raise DatasetError(f"{self.path} has no split {name!r}; published for it: {known}")
+
+    def __getitem__(self, index: int) -> LabelledMolecule:
+        """Read one molecule; negative indices count from the end.
+
+        Raises
+        ------
+        IndexError
+            If there is no such molecule.
+        DatasetError
+            If it cannot be read.
+        """
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"{self.path} holds {count} molecules; there is no entry {index}")
+        index = int(index) % count
+        try:
+            return self.read(index)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a damaged file may raise anything, MemoryError included
+            raise DatasetError(f"{self.path}, entry {self._safe_name(index)}: {_reason(error)}") from error
+
+    def __iter__(self) -> Iterator[LabelledMolecule]:
+        """Read all molecules, one at a time."""
+        for index in range(len(self)):
+            yield self[index]
+
+    def _safe_name(self, index: int) -> str:
+        try:
+            return self.name_of(index)
+        except Exception:
+            return str(index)
+
+    def open_file(self) -> Any:
+        """Open the underlying file; called once in each process."""
+        return None
+
+    @property
+    def file(self) -> Any:
+        """The underlying file, opened in this process."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = (os.getpid(), self.open_file())
+        return self._opened[1]
+
+    def close(self) -> None:
+        """Close the file; it opens again when needed."""
+        if self._opened is not None and self._opened[0] == os.getpid() and hasattr(self._opened[1], "close"):
+            self._opened[1].close()
+        self._opened = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": None}
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, DatasetError) else f"{type(error).__name__}: {error}"

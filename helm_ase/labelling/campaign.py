@@ -1,0 +1,193 @@
+"""A labelling campaign: plan, hand out, collect, finish; and all of it again after an interruption."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm import tqdm
+
+from helm_ase.data.formats.helm_h5 import HelmH5Source
+from helm_ase.data.writer import LabelWriter
+from helm_ase.errors import DatasetError, StructureError
+from helm_ase.labelling.cluster import ClusterSettings, dask_client
+from helm_ase.labelling.failures import Failure, FailureList
+from helm_ase.labelling.journal import Journal
+from helm_ase.labelling.sandbox import Limits, Outcome, close_sandboxes, label_in_sandbox
+from helm_ase.qc.labelling import LabelSettings
+from helm_ase.qc.molecule import ao_basis
+from helm_ase.representation.structure import Structure
+
+JOURNAL_LIMIT = 2_000_000_000
+"""Bytes after which a journal is moved into the label file before the campaign is over."""
+
+
+@dataclass(frozen=True)
+class CampaignSettings:
+    """Everything but the structures."""
+
+    output: str
+    """Label file; ``OUTPUT.journal`` and ``OUTPUT.failures.jsonl`` stand beside it while needed."""
+    label: LabelSettings = field(default_factory=LabelSettings)
+    limits: Limits = field(default_factory=Limits)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    model: str | None = None
+    """Checkpoint for the second attempt of an SCF."""
+    retry_failed: bool = False
+    precision: Literal["float32", "float64"] = "float64"
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """How a campaign ended."""
+
+    output: Path
+    labelled: int
+    """New labels of this run."""
+    present: int
+    """Structures that had a label before."""
+    duplicates: int
+    """Structures that occur more than once among those given."""
+    failures: tuple[Failure, ...]
+    """Structures of this campaign without label."""
+
+
+def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) -> Campaign:
+    """Label all structures that have no label yet.
+
+    The same call goes on where an interrupted one stopped, whatever stopped it.
+
+    Parameters
+    ----------
+    structures
+        What to label.
+    settings
+        Level, limits, workers, output.
+
+    Raises
+    ------
+    BasisError
+        If the basis lacks one of the elements.
+    DatasetError
+        If the output belongs to another level of theory or is being written by another process.
+    """
+    output = Path(settings.output)
+    level = settings.label.level
+    ao_basis(level.basis, sorted({int(z) for s in structures for z in s.numbers}))  # refuse before any work
+    with Journal(output.with_name(output.name + ".journal"), level) as journal:
+        present = _present_keys(output, settings) | journal.keys
+        failures = FailureList(output.with_name(output.name + ".failures.jsonl"))
+        _check_names(structures, output, journal)
+        tasks, duplicates, known = _plan(structures, present, failures, settings.retry_failed)
+        labelled = _label_all(tasks, settings, journal, failures)
+        _move_to_file(journal, output, settings)
+        failures.rewrite(resolved=_present_keys(output, settings))
+        journal.discard()
+    keys = {s.key for s in structures}
+    left = tuple(f for f in failures.entries.values() if f.key in keys)
+    return Campaign(output, labelled, known, duplicates, left)
+
+
+def _present_keys(output: Path, settings: CampaignSettings) -> set[str]:
+    if not output.exists():
+        return set()
+    with HelmH5Source(output) as file:
+        if file.level != settings.label.level:
+            raise DatasetError(
+                f"{output} holds labels of {file.level}, not of {settings.label.level}: use another output"
+            )
+        return set(file.keys.tolist())
+
+
+def _check_names(structures: Sequence[Structure], output: Path, journal: Journal) -> None:
+    """Refuse, before any work, a name that belongs to another structure of the file."""
+    names = {label.name: label.key for label in journal}
+    if output.exists():
+        with HelmH5Source(output) as file:
+            names |= {file.name_of(k): file.key_of(k) for k in range(len(file))}
+    for structure in structures:
+        if names.get(structure.name, structure.key) != structure.key:
+            raise StructureError(
+                f"{output} holds another structure named {structure.name!r}: give the new ones other names "
+                "(atoms.info['name']) or use another output"
+            )
+
+
+def _plan(
+    structures: Sequence[Structure], present: set[str], failures: FailureList, retry: bool
+) -> tuple[list[Structure], int, int]:
+    """Structures to label, how many of those given are copies, and how many have a label already."""
+    unique = {s.key: s for s in reversed(structures)}
+    skip = present | (set() if retry else set(failures.entries))
+    tasks = [s for s in reversed(unique.values()) if s.key not in skip]
+    return tasks, len(structures) - len(unique), len(present & set(unique))
+
+
+def _label_all(
+    tasks: Sequence[Structure], settings: CampaignSettings, journal: Journal, failures: FailureList
+) -> int:
+    if not tasks:
+        return 0
+    labelled = failed = 0
+    with tqdm(total=len(tasks), unit="mol", smoothing=0.05, disable=not settings.progress) as bar:
+        for outcome in _outcomes(tasks, settings):
+            if outcome.label is not None:
+                journal.add(outcome.label)
+                labelled += 1
+            else:
+                failures.add(Failure(outcome.key, outcome.name, outcome.reason, round(outcome.seconds, 3)))
+                failed += 1
+                bar.set_postfix(failed=failed)
+            bar.update()
+            if journal.size > JOURNAL_LIMIT:
+                _move_to_file(journal, Path(settings.output), settings)
+    return labelled
+
+
+def _outcomes(tasks: Sequence[Structure], settings: CampaignSettings) -> Iterator[Outcome]:
+    """Hand out tasks so that every worker has one waiting, and yield what comes back."""
+    from distributed import as_completed
+
+    with dask_client(settings.cluster) as client:
+        waiting = iter(sorted(tasks, key=_cost, reverse=True))  # the dearest last would leave workers idle
+        running: dict[str, Structure] = {}
+        queue = as_completed([], with_results=True, raise_errors=False)
+
+        def submit() -> None:
+            room = max(2 * sum(client.nthreads().values()), 2) - len(running)
+            for _, structure in zip(range(room), waiting, strict=False):  # the range first: it must end first
+                future = client.submit(
+                    label_in_sandbox, structure, settings.label, settings.limits, settings.model,
+                    key=f"label-{structure.key}", pure=False, retries=0,
+                )  # fmt: skip
+                running[future.key] = structure
+                queue.add(future)
+
+        submit()
+        for future, result in queue:
+            structure = running.pop(future.key)
+            yield result if isinstance(result, Outcome) else _lost(structure, result)
+            future.release()
+            submit()
+        client.run(close_sandboxes)
+
+
+def _lost(structure: Structure, result: Any) -> Outcome:
+    error = result[1] if isinstance(result, tuple) else result
+    return Outcome(structure.key, structure.name, 0.0, None, f"the Dask worker was lost: {error!r}")
+
+
+def _cost(structure: Structure) -> int:
+    return int(structure.numbers.sum())
+
+
+def _move_to_file(journal: Journal, output: Path, settings: CampaignSettings) -> None:
+    """Copy the journal's labels into the file; only then is the journal emptied."""
+    if len(journal) == 0:
+        return
+    with LabelWriter(output, settings.label.level, append=True, precision=settings.precision) as file:
+        for label in journal:
+            if label.key not in file:  # killed between writing the file and emptying the journal
+                file.add(label)
+    journal.clear()

@@ -1,0 +1,40 @@
+"""HELM's own prediction as the density to start an SCF from."""
+
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from helm_ase.qc.convergence import Guess
+from helm_ase.representation.level import LevelOfTheory
+from helm_ase.representation.structure import Structure
+from helm_ase.states import ChargeState
+
+
+def density_guess(structure: Structure, level: LevelOfTheory, model: str) -> Guess:
+    """Function of a ``Mole`` that predicts a density, or returns None if the model knows no such molecules.
+
+    Network and weights are loaded when it is called: most molecules never need it.
+    """
+    return lambda mole: _predict(structure, level, model)
+
+
+def _predict(structure: Structure, level: LevelOfTheory, model: str) -> NDArray[np.float64] | None:
+    from helm_ase.checkpoint import load_shared
+    from helm_ase.prediction import predict_electronic_structure
+
+    checkpoint = load_shared(model)
+    settings = checkpoint.model.settings
+    if not (
+        checkpoint.basis.name.lower() == level.basis.lower()
+        and set(structure.numbers.tolist()) <= set(checkpoint.basis.elements)
+        and structure.charge in settings.charges
+        and structure.multiplicity in settings.multiplicities
+    ):
+        return None
+    atoms = Atoms(structure.numbers, structure.positions)
+    state = ChargeState(structure.charge, structure.multiplicity)
+    found: Any = predict_electronic_structure(checkpoint.model, checkpoint, atoms, state).structure
+    density = found.density_matrix if structure.multiplicity == 1 else found.spin_densities
+    return np.asarray(density.numpy())

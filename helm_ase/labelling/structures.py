@@ -1,0 +1,80 @@
+"""Structures to label, from files that ASE reads."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+
+from helm_ase.errors import ChargeError, StructureError
+from helm_ase.representation.graph import check_geometry
+from helm_ase.representation.structure import Structure
+from helm_ase.states import charge_state
+
+OWN_KEYS = {"name", "smiles", "split", "charge", "multiplicity", "spin", "spin_multiplicity", "mult"}
+
+
+def read_structures(paths: Sequence[str | Path]) -> list[Structure]:
+    """Read all frames of all files.
+
+    Name, SMILES, split, charge and multiplicity come from ``atoms.info`` where they are there; further
+    numbers and texts in it are kept as details.  A frame without a name is called after its file.
+
+    Raises
+    ------
+    StructureError
+        If a file cannot be read, a frame is no molecule, or two frames have the same name.
+    ChargeError
+        If charge and multiplicity of a frame are no possible state.
+    """
+    structures = []
+    names: dict[str, str] = {}
+    for path in map(Path, paths):
+        for number, atoms in enumerate(_frames(path)):
+            where = f"{path}, frame {number}"
+            structure = _structure(atoms, f"{path.stem}-{number:06d}", where)
+            if structure.name in names:
+                raise StructureError(
+                    f"{where} and {names[structure.name]} are both named {structure.name!r}; rename one"
+                )
+            names[structure.name] = where
+            structures.append(structure)
+    if not structures:
+        raise StructureError(f"there are no structures in {', '.join(map(str, paths))}")
+    return structures
+
+
+def _frames(path: Path) -> Iterator[Atoms]:
+    try:
+        yield from ase.io.iread(path, index=":")
+    except Exception as error:  # ASE's readers raise whatever their parsers raise
+        raise StructureError(f"ASE cannot read {path}: {type(error).__name__}: {error}") from error
+
+
+def _structure(atoms: Atoms, default_name: str, where: str) -> Structure:
+    try:
+        if atoms.pbc.any():
+            raise StructureError("periodic structures cannot be labelled")
+        check_geometry(atoms.numbers, atoms.positions)
+        state = charge_state(atoms)
+    except (StructureError, ChargeError) as error:
+        raise type(error)(f"{where}: {error}") from error
+    return Structure(
+        name=str(atoms.info.get("name", default_name)),
+        numbers=atoms.numbers.astype(np.int64),
+        positions=np.array(atoms.positions),
+        charge=state.charge,
+        multiplicity=state.multiplicity,
+        smiles=str(atoms.info.get("smiles", "")),
+        split=str(atoms.info.get("split", "")),
+        details={k: v for k, v in map(_plain, atoms.info.items()) if k not in OWN_KEYS and v is not None},
+    )
+
+
+def _plain(item: tuple[str, Any]) -> tuple[str, Any]:
+    """Keep what JSON can hold."""
+    key, value = item
+    value = value.item() if isinstance(value, np.generic) else value
+    return str(key), value if isinstance(value, str | int | float | bool) else None

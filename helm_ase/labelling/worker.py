@@ -1,0 +1,49 @@
+"""The child process of a sandbox: ``python -m helm_ase.labelling.worker``, tasks in, labels out."""
+
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from helm_ase.labelling.sandbox import receive, send
+from helm_ase.qc.labelling import label_structure
+
+
+def main() -> None:
+    """Label what comes over standard input until it closes."""
+    tasks = sys.stdin.buffer
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(
+        sys.stderr.fileno(), sys.stdout.fileno()
+    )  # whatever a library prints must not end up among answers
+    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+    while True:
+        try:
+            structure, settings, model = receive(tasks)
+        except EOFError:
+            return
+        send(answers, _attempt(structure, settings, model))
+
+
+def _attempt(structure: Any, settings: Any, model: str | None) -> tuple[Any, str]:
+    guess = None
+    if model is not None:
+        from helm_ase.labelling.guess import density_guess
+
+        guess = density_guess(structure, settings.level, model)
+    try:
+        return label_structure(structure, settings, guess), ""
+    except Exception as error:  # any failure of one molecule is an entry in the list, not the end of the run
+        return None, f"{type(error).__name__}: {error}"
+
+
+def _die_with_parent(parent: int) -> None:
+    """Leave when the parent is gone, even in the middle of a calculation."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

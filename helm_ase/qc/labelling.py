@@ -1,0 +1,133 @@
+"""One structure → one label, with PySCF."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyscf
+import scipy.linalg
+from numpy.typing import NDArray
+
+from helm_ase.errors import SCFError, SettingError
+from helm_ase.qc.convergence import Convergence, Guess, converge
+from helm_ase.qc.level import LevelOfTheory
+from helm_ase.qc.molecule import build_mole
+from helm_ase.qc.response import coupled_polarizability
+from helm_ase.representation.labelled import LabelledMolecule
+from helm_ase.representation.structure import Structure
+from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """What a label is made of."""
+
+    level: LevelOfTheory = field(default_factory=LevelOfTheory)
+    forces: bool = True
+    density: bool = False
+    """Keep the density matrix; it doubles the file."""
+    polarizability: bool = False
+    """Coupled-perturbed Kohn–Sham; costs about as much as the SCF."""
+    max_cycles: int = 60
+    """SCF cycles of each attempt."""
+    min_gap: float = 0.0
+    """Hartree; smaller HOMO–LUMO gaps count as failures (several SCF solutions lie close by)."""
+
+    def __post_init__(self) -> None:
+        if self.max_cycles < 1:
+            raise SettingError(f"max_cycles is {self.max_cycles}; it must be at least 1")
+
+
+def label_structure(
+    structure: Structure, settings: LabelSettings, guess: Guess | None = None
+) -> LabelledMolecule:
+    """Converge RKS (UKS for multiplicity > 1) and collect the answers.
+
+    Parameters
+    ----------
+    structure
+        What to label.
+    settings
+        Level of theory and wanted answers.
+    guess
+        Density to start from where PySCF's own guess fails.
+
+    Raises
+    ------
+    SCFError
+        If the SCF does not converge, the gap is too small, or the response equations fail.
+    ChargeError, BasisError
+        If the molecule cannot be set up.
+    """
+    begin = time.perf_counter(), time.process_time()
+    mole = build_mole(
+        structure.numbers, structure.positions, settings.level.basis, structure.charge, structure.multiplicity
+    )
+    found = converge(mole, settings.level, settings.max_cycles, guess)
+    mf = found.mean_field
+    density, overlap = np.asarray(mf.make_rdm1()), mf.get_ovlp()
+    fock = np.asarray(mf.get_fock(dm=density))
+    energies = _levels(fock, overlap)
+    gap = _gap(energies, mole.nelec)
+    _check_gap(gap, settings.min_gap)
+    forces = -mf.nuc_grad_method().kernel() if settings.forces else None
+    return LabelledMolecule(
+        name=structure.name,
+        numbers=structure.numbers,
+        positions=structure.positions,
+        charge=structure.charge,
+        multiplicity=structure.multiplicity,
+        hamiltonian=fock,
+        energy=float(mf.e_tot) * HARTREE_IN_EV,
+        forces=None if forces is None else forces * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM,
+        dipole=np.asarray(mf.dip_moment(unit="AU", verbose=0)),
+        orbital_energies=energies,
+        occupations=_occupations(mole.nelec, energies),
+        density=density if settings.density else None,
+        mulliken_charges=np.asarray(mf.mulliken_pop(verbose=0)[1]),
+        polarizability=coupled_polarizability(mf) if settings.polarizability else None,
+        smiles=structure.smiles,
+        split=structure.split,
+        details=dict(structure.details) | _details(found, gap, begin),
+    )
+
+
+def _levels(fock: NDArray[np.float64], overlap: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Levels of the matrix that is kept; PySCF's own belong to the cycle before."""
+    if fock.ndim == 2:
+        return np.asarray(scipy.linalg.eigh(fock, overlap, eigvals_only=True))
+    return np.stack([scipy.linalg.eigh(f, overlap, eigvals_only=True) for f in fock])
+
+
+def _occupations(electrons: tuple[int, int], energies: NDArray[np.float64]) -> NDArray[np.float64]:
+    rows = [(np.arange(energies.shape[-1]) < n).astype(np.float64) for n in electrons]
+    return 2.0 * rows[0] if energies.ndim == 1 else np.stack(rows)
+
+
+def _gap(energies: NDArray[np.float64], electrons: tuple[int, int]) -> float | None:
+    rows = [energies] if energies.ndim == 1 else list(energies)
+    pairs = [(row, n) for row, n in zip(rows, electrons, strict=False)]
+    lumo = [row[n] for row, n in pairs if n < len(row)]
+    homo = [row[n - 1] for row, n in pairs if n > 0]
+    return float(min(lumo) - max(homo)) if lumo and homo else None
+
+
+def _check_gap(gap: float | None, least: float) -> None:
+    if gap is not None and gap < least:
+        raise SCFError(f"the HOMO–LUMO gap is {gap:.4f} Eh, below the limit of {least} Eh")
+
+
+def _details(found: Convergence, gap: float | None, begin: tuple[float, float]) -> dict[str, Any]:
+    mf = found.mean_field
+    details: dict[str, Any] = {
+        "cycles": found.cycles,
+        "route": found.route,
+        "gap_hartree": gap,
+        "wall_s": round(time.perf_counter() - begin[0], 3),
+        "cpu_s": round(time.process_time() - begin[1], 3),
+        "pyscf": pyscf.__version__,
+    }
+    if np.asarray(mf.mo_energy).ndim == 2:
+        details["spin_square"] = float(mf.spin_square()[0])
+    return details

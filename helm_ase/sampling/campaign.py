@@ -1,0 +1,126 @@
+"""All tasks of a campaign, spread over processes; what comes out does not depend on how."""
+
+import multiprocessing
+import os
+from collections.abc import Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+from ase import Atoms
+from tqdm import tqdm
+
+from helm_ase.errors import HelmError, SettingError
+from helm_ase.sampling.dimers import choose_pairs
+from helm_ase.sampling.drawing import Drop, Outcome, Task, draw
+from helm_ase.sampling.filters import Register
+from helm_ase.sampling.molecules import Molecule, distinct
+from helm_ase.sampling.optional import require
+from helm_ase.sampling.settings import SamplingSettings
+
+
+@dataclass(frozen=True)
+class SamplingResult:
+    """What a campaign gave."""
+
+    structures: list[Atoms]
+    """With name, smiles, kind, method, temperature_K, seed, charge, multiplicity, xtb_energy in ``info``."""
+    drops: list[Drop]
+    """What was dropped, and why."""
+    molecules: int
+    """Starting points."""
+
+
+def sample(
+    molecules: Sequence[Molecule], settings: SamplingSettings, processes: int = 1, progress: bool = False
+) -> SamplingResult:
+    """Draw structures of ``molecules``.
+
+    Every draw has its own seed, derived from ``settings.seed`` and the molecule, so that neither the order of
+    the molecules nor the number of processes matters.  Structures come in an order that is random but fixed:
+    the first n of them are a fair sample of all.
+
+    Parameters
+    ----------
+    molecules
+        From :func:`~helm_ase.sampling.molecules.read_molecules`.
+    settings
+        What to draw.
+    processes
+        1: in this process.  More: in new ones with one thread each; a script that asks for them needs
+        ``if __name__ == "__main__":``.
+    progress
+        Show a bar on standard error.
+
+    Raises
+    ------
+    SettingError
+        If RDKit or tblite is missing, or ``processes`` is below 1.
+    HelmError
+        If a worker process dies.
+    """
+    require("rdkit", "tblite")
+    if processes < 1:
+        raise SettingError(f"processes is {processes}; it must be at least 1")
+    molecules = distinct(molecules)
+    tasks = _tasks(molecules, settings)
+    register = Register(settings.duplicate_tolerance)
+    result = SamplingResult([], [], len(molecules))
+    limit = settings.limit or float("inf")
+    outcomes = _outcomes(tasks, min(processes, len(tasks)))
+    with tqdm(total=len(tasks), unit="task", desc="sample", disable=not progress) as bar:
+        for outcome in outcomes:
+            bar.update()
+            result.drops.extend(outcome.drops)
+            for atoms in outcome.structures:
+                if len(result.structures) < limit:
+                    _admit(atoms, register, result)
+            if len(result.structures) >= limit:
+                break
+    outcomes.close()
+    return result
+
+
+def _tasks(molecules: Sequence[Molecule], settings: SamplingSettings) -> list[Task]:
+    tasks = [
+        Task(molecule, None, index, settings)
+        for molecule in molecules
+        for index in range(settings.conformers if molecule.positions is None else 1)
+    ]
+    pairs = choose_pairs(molecules, settings)
+    tasks += [Task(first, second, index, settings) for index, (first, second) in enumerate(pairs)]
+    return sorted(tasks, key=lambda task: task.seed)
+
+
+def _admit(atoms: Atoms, register: Register, result: SamplingResult) -> None:
+    reason = register.add(atoms)
+    if reason is None:
+        result.structures.append(atoms)
+        return
+    info = atoms.info
+    temperature, detail = info["temperature_K"], info["name"]
+    drop = Drop(info["smiles"], info["kind"], info["method"], temperature, info["seed"], reason, detail)
+    result.drops.append(drop)
+
+
+def _outcomes(tasks: Sequence[Task], processes: int) -> Generator[Outcome, None, None]:
+    """Outcomes in the order of the tasks; closing the generator stops the workers."""
+    if processes <= 1:
+        yield from map(draw, tasks)
+        return
+    executor = ProcessPoolExecutor(
+        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_use_one_thread
+    )
+    try:
+        yield from executor.map(draw, tasks)
+    except BrokenProcessPool as error:
+        raise HelmError(
+            "a worker process died, probably for lack of memory: use fewer processes, or one to see where"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _use_one_thread() -> None:
+    """In a new worker, before tblite is loaded: for small molecules more threads would only spin."""
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")

@@ -1,0 +1,162 @@
+"""What is sampled: molecules given as SMILES or as geometries."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from helm_ase.errors import ChargeError, HelmError, StructureError
+from helm_ase.sampling.conformers import parse_smiles, perceive_smiles
+from helm_ase.states import charge_state, check_parity
+
+SMILES_SUFFIXES = (".smi", ".smiles", ".txt")
+"""Files with one SMILES per line; all others are structures that ASE reads."""
+
+
+@dataclass(frozen=True, eq=False)
+class Molecule:
+    """Atoms, bonds and electrons of a starting point, and its geometry if it was given as one."""
+
+    identity: str
+    """Canonical SMILES, or a hash of the bond graph where no SMILES is known."""
+    smiles: str
+    """Canonical SMILES, or empty."""
+    numbers: NDArray[np.int64]
+    """Atomic numbers, (N,)."""
+    bonds: NDArray[np.bool_]
+    """Bond matrix that must survive, (N, N)."""
+    charge: int
+    """e."""
+    multiplicity: int
+    """2S + 1."""
+    positions: NDArray[np.float64] | None = None
+    """Å, (N, 3); None if conformers are to be made from the SMILES."""
+    key: str = ""
+    """What tells starting points apart: identity and, for a geometry, its fingerprint."""
+
+    @property
+    def heavy_atoms(self) -> int:
+        """Atoms that are not hydrogen."""
+        return int(np.sum(self.numbers > 1))
+
+
+def from_smiles(smiles: str) -> Molecule:
+    """Molecule of a SMILES; charges and radicals are counted.
+
+    Raises
+    ------
+    StructureError
+        If it cannot be read.
+    """
+    found = parse_smiles(smiles)
+    return Molecule(found.smiles, *found, key=found.smiles)
+
+
+def from_atoms(atoms: Atoms) -> Molecule:
+    """Molecule of a geometry; the bonds are those of the geometry.
+
+    The SMILES is ``atoms.info['smiles']`` if it has the same atoms, else read off the geometry if possible.
+
+    Raises
+    ------
+    StructureError
+        If the structure is empty or periodic or not finite.
+    ChargeError
+        If charge and multiplicity do not fit the number of electrons.
+    """
+    from helm_ase.data.connectivity import bonded, molecule_hash
+    from helm_ase.representation.labelled import structure_key
+
+    if len(atoms) == 0 or atoms.pbc.any() or not np.isfinite(atoms.positions).all():
+        raise StructureError("the structure is empty, periodic or not finite; only molecules can be sampled")
+    state = charge_state(atoms)
+    check_parity(int(atoms.numbers.sum()) - state.charge, state)
+    numbers, positions = np.asarray(atoms.numbers, dtype=np.int64), np.array(atoms.positions)
+    smiles = _given_smiles(atoms) or perceive_smiles(numbers, positions, *state)
+    identity = smiles or molecule_hash(numbers, positions, state.charge)
+    fingerprint = structure_key(numbers, positions, *state)
+    return Molecule(
+        identity, smiles, numbers, bonded(numbers, positions), *state, positions, f"{identity} {fingerprint}"
+    )
+
+
+def read_molecules(files: Iterable[str | Path] = (), smiles: Iterable[str] = ()) -> list[Molecule]:
+    """Molecules of files and strings, sorted, each starting point once.
+
+    Parameters
+    ----------
+    files
+        ``*.smi``, ``*.smiles``, ``*.txt``: a SMILES at the start of each line, the rest of the line and lines
+        that start with ``#`` are for humans.  Other files: structures in any format ASE reads, all frames.
+    smiles
+        SMILES strings.
+
+    Raises
+    ------
+    StructureError, ChargeError
+        If an entry cannot be used; the message names file and line or frame.
+    """
+    found = [from_smiles(text) for text in smiles]
+    for file in map(Path, files):
+        if not file.is_file():
+            raise StructureError(f"{file}: no such file; give files of SMILES or structures, or --smiles")
+        reader = _read_smiles if file.suffix.lower() in SMILES_SUFFIXES else _read_structures
+        found.extend(reader(file))
+    if not found:
+        raise StructureError("no molecules given: name files of SMILES or structures, or use --smiles")
+    return distinct(found)
+
+
+def distinct(molecules: Iterable[Molecule]) -> list[Molecule]:
+    """Each starting point once, in an order of their own."""
+    unique = {(m.key, m.charge, m.multiplicity): m for m in molecules}
+    return [unique[key] for key in sorted(unique)]
+
+
+def _read_smiles(file: Path) -> Iterator[Molecule]:
+    try:
+        lines = file.read_text(encoding="utf8").splitlines()
+    except UnicodeDecodeError as error:
+        raise StructureError(f"{file}: no text file, so no SMILES can be read from it") from error
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if words and not words[0].startswith("#"):  # within a SMILES '#' is a triple bond
+            yield _located(f"{file}, line {number}", from_smiles, words[0])
+
+
+def _read_structures(file: Path) -> Iterator[Molecule]:
+    from ase.io import iread
+
+    try:
+        for number, atoms in enumerate(iread(file, index=":"), start=1):
+            yield _located(f"{file}, frame {number}", from_atoms, atoms)
+    except HelmError:
+        raise
+    except Exception as error:  # ASE's readers raise whatever they stumble over
+        raise StructureError(
+            f"{file}: ASE cannot read it ({error}); a list of SMILES ends in .smi"
+        ) from error
+
+
+def _located(where: str, build: Callable[[Any], Molecule], source: Any) -> Molecule:
+    try:
+        return build(source)
+    except ChargeError as error:
+        raise ChargeError(f"{where}: {error}") from error
+    except StructureError as error:
+        raise StructureError(f"{where}: {error}") from error
+
+
+def _given_smiles(atoms: Atoms) -> str:
+    text = atoms.info.get("smiles")
+    if not isinstance(text, str):  # extended XYZ turns the SMILES of HF, "F", into False
+        return ""
+    try:
+        found = parse_smiles(text)
+    except StructureError:
+        return ""
+    return found.smiles if sorted(found.numbers) == sorted(atoms.numbers) else ""

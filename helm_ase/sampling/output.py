@@ -1,0 +1,108 @@
+"""The file of structures, the list of the dropped, and a summary of both."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from ase import Atoms
+
+from helm_ase.errors import SettingError
+from helm_ase.sampling.campaign import SamplingResult
+
+DROPPED = ".dropped.jsonl"
+"""Added to the name of the output: the list of what was dropped."""
+
+
+def check_output(path: str | Path) -> Path:
+    """The path, if a file can be made there; asked before hours of work.
+
+    Raises
+    ------
+    SettingError
+        If it does not end in ``.xyz`` or ``.extxyz``, or if its folder does not exist.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".xyz", ".extxyz"):
+        raise SettingError(f"output {path}: structures are written as extended XYZ; end the name in .xyz")
+    if not path.parent.is_dir():
+        raise SettingError(f"output {path}: the folder {path.parent} does not exist; make it first")
+    return path
+
+
+def write(result: SamplingResult, path: str | Path) -> None:
+    """Write the structures as extended XYZ, and what was dropped beside it as JSON lines.
+
+    Both appear complete or not at all; the structures come last.
+
+    Raises
+    ------
+    SettingError
+        See :func:`check_output`.
+    """
+    from ase.io import write as write_frames
+
+    path = check_output(path)
+    with _appearing(path.with_name(path.name + DROPPED)) as file:
+        file.writelines(json.dumps(asdict(drop), ensure_ascii=False) + "\n" for drop in result.drops)
+    with _appearing(path) as file:
+        for atoms in result.structures:
+            write_frames(file, _readable(atoms), format="extxyz")
+
+
+def summarise(result: SamplingResult) -> str:
+    """Counts of structures by kind, method, temperature and size, and of drops by reason."""
+    infos = [atoms.info for atoms in result.structures]
+    heavy = [int(np.sum(atoms.numbers > 1)) for atoms in result.structures]
+    distinct = len({(info["smiles"] or info["name"]) for info in infos})
+    lines = [f"{len(infos)} structures of {distinct} species; {result.molecules} molecules given"]
+    lines += _table("kind", (info["kind"] for info in infos))
+    lines += _table("method", (info["method"] for info in infos))
+    lines += _table("temperature", (info["temperature_K"] for info in infos), " K")
+    lines += _table("heavy atoms", heavy)
+    lines += _table("charge", (info["charge"] for info in infos))
+    lines += _table("multiplicity", (info["multiplicity"] for info in infos))
+    lines.append(f"{len(result.drops)} dropped")
+    lines += _table("reason", (f"{drop.reason} ({drop.kind}, {drop.method})" for drop in result.drops))
+    return "\n".join(lines)
+
+
+def _table(title: str, values: Iterable[Any], unit: str = "") -> list[str]:
+    counts = Counter(values)
+    return [
+        f"  {title if first else '':<14}{f'{value:g}' if isinstance(value, float) else value}{unit}: {count}"
+        for first, (value, count) in zip([True] + [False] * len(counts), sorted(counts.items()), strict=False)
+    ]
+
+
+def _readable(atoms: Atoms) -> Atoms:
+    """Copy whose SMILES survives ASE's extended XYZ.
+
+    Its reader takes F (hydrogen fluoride) for False and drops backslashes (double bonds: C/C=C\\F).
+    """
+    copy = atoms.copy()
+    smiles = copy.info["smiles"]
+    quoted = smiles in ("F", "T")
+    copy.info["smiles"] = "_JSON " + json.dumps(smiles) if quoted else smiles.replace("\\", "\\\\")
+    if not smiles:  # an empty value would be read as True
+        del copy.info["smiles"]
+    return copy
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[IO[str]]:
+    """A text file that is at ``path`` only once it is complete."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

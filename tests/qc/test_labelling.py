@@ -1,0 +1,148 @@
+"""Labels: the numbers of a plain PySCF script; hard cases; response."""
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from pyscf import dft, gto
+
+from helm_ase.errors import SCFError, SettingError
+from helm_ase.qc.convergence import ROUTES, converge
+from helm_ase.qc.labelling import LabelSettings, label_structure
+from helm_ase.qc.level import LevelOfTheory, functional_variant, kohn_sham, pyscf_level
+from helm_ase.qc.molecule import build_mole
+from helm_ase.qc.response import coupled_polarizability
+from helm_ase.representation.structure import Structure
+from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+
+pytestmark = pytest.mark.scf
+LEVEL = pyscf_level(grid_level=1)
+
+
+def structure(name, charge=0, multiplicity=1, noise=0.05):
+    atoms = molecule(name)
+    rng = np.random.default_rng(4)
+    positions = atoms.positions + rng.normal(scale=noise, size=atoms.positions.shape)
+    return Structure(name, atoms.numbers.astype(np.int64), positions, charge, multiplicity)
+
+
+def plain_script(s, density_fitting=True):
+    """What a PySCF user would write, without this package."""
+    symbols = [gto.mole._symbol(int(z)) for z in s.numbers]
+    mol = gto.M(
+        atom=[(a, r.tolist()) for a, r in zip(symbols, s.positions, strict=True)], basis="def2-svp",
+        charge=s.charge, spin=s.multiplicity - 1, verbose=0,
+    )  # fmt: skip
+    mf = dft.RKS(mol) if mol.spin == 0 else dft.UKS(mol)
+    mf.xc = "b3lyp"
+    if density_fitting:
+        mf = mf.density_fit()
+    mf.grids.level = 1
+    mf.conv_tol = 1e-9
+    mf.kernel()
+    return mf
+
+
+@pytest.mark.parametrize(
+    ("name", "charge", "multiplicity"),
+    [("CH3OH", 0, 1), ("NH2", 0, 2), ("H2O", 1, 2), ("NH3", 0, 1), ("H", 0, 2)],
+)
+def test_a_label_holds_the_numbers_of_a_plain_script(name, charge, multiplicity):
+    s = structure(name, charge, multiplicity)
+    label = label_structure(s, LabelSettings(LEVEL, density=True))
+    mf = plain_script(s)
+    np.testing.assert_allclose(label.hamiltonian, mf.get_fock(), rtol=0, atol=1e-6)
+    assert label.energy / HARTREE_IN_EV == pytest.approx(mf.e_tot, abs=1e-8)
+    forces = -mf.nuc_grad_method().kernel() * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+    np.testing.assert_allclose(label.forces, forces, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(label.dipole, mf.dip_moment(unit="AU", verbose=0), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(label.density, mf.make_rdm1(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(label.mulliken_charges, mf.mulliken_pop(verbose=0)[1], rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(label.occupations, mf.mo_occ)
+    np.testing.assert_allclose(label.orbital_energies, mf.mo_energy, rtol=0, atol=2e-5)
+
+
+def test_without_density_fitting_it_is_another_matrix():
+    s = structure("H2O")
+    exact = label_structure(s, LabelSettings(pyscf_level(grid_level=1, density_fitting=False), forces=False))
+    mf = plain_script(s, density_fitting=False)
+    np.testing.assert_allclose(exact.hamiltonian, mf.get_fock(), rtol=0, atol=1e-6)
+    assert np.abs(exact.hamiltonian - label_structure(s, LabelSettings(LEVEL)).hamiltonian).max() > 1e-6
+    assert exact.forces is None
+
+
+@pytest.mark.parametrize("route", [r for r in ROUTES if r != "model"])
+@pytest.mark.parametrize(("name", "multiplicity"), [("H2CO", 1), ("NH2", 2)])
+def test_every_route_leads_to_the_same_solution_without_shifted_levels(route, name, multiplicity):
+    s = structure(name, 0, multiplicity)
+    mole = build_mole(s.numbers, s.positions, "def2-svp", 0, multiplicity)
+    reference = plain_script(s)
+    found = converge(mole, LEVEL, routes=[route])
+    assert found.route == route
+    assert found.mean_field.e_tot == pytest.approx(reference.e_tot, abs=1e-7)
+    np.testing.assert_allclose(found.mean_field.mo_energy, reference.mo_energy, rtol=0, atol=2e-4)
+
+
+def test_the_next_route_takes_over_where_one_fails(monkeypatch):
+    s = structure("H2O")
+    mole = build_mole(s.numbers, s.positions, "def2-svp")
+
+    def give_up(mf, density):
+        mf.max_cycle = 1
+        mf.kernel()
+        return 1
+
+    monkeypatch.setitem(ROUTES, "diis", give_up)
+    assert converge(mole, LEVEL).route == "level shift"
+
+
+def test_what_does_not_converge_is_an_error_that_names_the_attempts():
+    s = structure("H2CO")
+    with pytest.raises(SCFError, match=r"not converged after .* level shift, second order"):
+        label_structure(s, LabelSettings(LEVEL, max_cycles=1))
+
+
+def test_a_gap_below_the_limit_is_an_error():
+    with pytest.raises(SCFError, match=r"gap is 0\.\d+ Eh, below the limit"):
+        label_structure(structure("H2O"), LabelSettings(LEVEL, min_gap=2.0))
+
+
+@pytest.mark.parametrize(("name", "multiplicity"), [("H2O", 1), ("NH2", 2)])
+def test_polarizability_is_the_derivative_of_the_dipole_in_a_field(name, multiplicity):
+    s = structure(name, 0, multiplicity)
+    tight = LevelOfTheory(functional="pbe", basis="sto-3g", grid_level=1, conv_tol=1e-12)
+    mole = build_mole(s.numbers, s.positions, "sto-3g", 0, multiplicity)
+    r = mole.intor_symmetric("int1e_r", comp=3)
+    alpha, step = np.zeros((3, 3)), 1e-3
+    for i in range(3):
+        dipoles = []
+        for field in (step, -step):
+            mf = kohn_sham(mole, tight)
+            h = mf.get_hcore() + field * r[i]
+            mf.get_hcore = lambda *_, h=h: h
+            mf.kernel()
+            dipoles.append(mf.dip_moment(unit="AU", verbose=0))
+        alpha[i] = (dipoles[0] - dipoles[1]) / (2 * step)
+    mf = kohn_sham(mole, tight)
+    mf.kernel()
+    np.testing.assert_allclose(coupled_polarizability(mf), alpha, rtol=0, atol=1e-3)
+
+
+def test_a_hydrogen_atom_has_a_polarizability_though_one_spin_is_empty():
+    label = label_structure(structure("H", 0, 2), LabelSettings(LEVEL, polarizability=True))
+    np.testing.assert_allclose(label.polarizability, label.polarizability[0, 0] * np.eye(3), atol=1e-3)
+    assert label.polarizability[0, 0] > 0.1
+
+
+def test_the_level_records_what_the_functional_means():
+    assert pyscf_level() == LevelOfTheory(grid_level=3)
+    assert functional_variant("pbe") == "libxc 1 x 101 + 1 x 130"
+    assert functional_variant("hf") == "libxc 1 HF"
+    assert functional_variant("b3lyp5") != functional_variant("b3lyp")
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"functional": "b4lyp"}, {"grid_level": 10}, {"grid_level": -1}, {"conv_tol": 0.0}]
+)
+def test_impossible_levels_are_refused(arguments):
+    with pytest.raises(SettingError):
+        pyscf_level(**arguments)
