@@ -5,6 +5,7 @@ by ASE agree to the last digit.
 """
 
 from ase.units import Bohr as BOHR_IN_ANGSTROM
+from ase.units import Debye as DEBYE_IN_E_ANGSTROM
 from ase.units import Hartree as HARTREE_IN_EV
 
 HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM: float = HARTREE_IN_EV / BOHR_IN_ANGSTROM
@@ -16,6 +17,7 @@ ATOMIC_DIPOLE_IN_E_ANGSTROM: float = BOHR_IN_ANGSTROM
 __all__ = [
     "ATOMIC_DIPOLE_IN_E_ANGSTROM",
     "BOHR_IN_ANGSTROM",
+    "DEBYE_IN_E_ANGSTROM",
     "HARTREE_IN_EV",
     "HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM",
 ]

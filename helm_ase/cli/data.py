@@ -88,33 +88,49 @@ def _add_split(actions: Any) -> None:
 
 def _open(path: str, options: argparse.Namespace) -> Any:
     formats = import_module("helm_ase.data.formats")
-    extra = _pairs(options.option, "--option")
+    extra = {key: _json_or_text(text) for key, text in _pairs(options.option, "--option").items()}
     if options.level:
         extra["level"] = _level(_pairs(options.level, "--level"))
     return formats.open_labels(path, options.format, **extra)
 
 
-def _pairs(texts: list[str], flag: str) -> dict[str, Any]:
+def _pairs(texts: list[str], flag: str) -> dict[str, str]:
     pairs = {}
     for text in texts:
         key, separator, value = text.partition("=")
         if not separator:
-            raise import_module("helm_ase.errors").SettingError(f"{flag} {text!r}: write KEY=VALUE")
-        try:
-            pairs[key] = json.loads(value)
-        except ValueError:
-            pairs[key] = value
+            raise _setting_error(f"{flag} {text!r}: write KEY=VALUE")
+        pairs[key] = value
     return pairs
 
 
-def _level(fields: dict[str, Any]) -> Any:
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _level(texts: dict[str, str]) -> Any:
     representation = import_module("helm_ase.representation")
     known = asdict(representation.LevelOfTheory())
-    if unknown := set(fields) - set(known):
-        raise import_module("helm_ase.errors").SettingError(
+    if unknown := set(texts) - set(known):
+        raise _setting_error(
             f"--level has no field {', '.join(sorted(unknown))}; allowed: {', '.join(known)}"
         )
+    fields: dict[str, Any] = {}
+    for key, text in texts.items():
+        kind = type(known[key])
+        try:
+            fields[key] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError):
+            raise _setting_error(f"--level {key}={text}: a value like {known[key]!r} is needed") from None
     return representation.LevelOfTheory(**fields)
+
+
+def _setting_error(message: str) -> Exception:
+    error: Exception = import_module("helm_ase.errors").SettingError(message)
+    return error
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -128,7 +144,7 @@ def _info(options: argparse.Namespace) -> None:
                 print(f"{name:<14} {', '.join(entry['names']):<24} {entry['description']}")
         return
     if not options.files:
-        raise import_module("helm_ase.errors").SettingError("name a file, or use --formats")
+        raise _setting_error("name a file, or use --formats")
     summaries = []
     for path in options.files:
         with _open(path, options) as source:

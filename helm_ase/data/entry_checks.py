@@ -101,6 +101,14 @@ class Check:
     unit: str
     meaning: str
     """What is wrong if it fails."""
+    allowed_coarse: float | None = None
+    """Limit on integration grids below level 2, if another."""
+
+    def limit(self, level: LevelOfTheory) -> float:
+        """Largest value allowed at a level of theory."""
+        if level.grid_level < 2 and self.allowed_coarse is not None:
+            return self.allowed_coarse
+        return self.allowed
 
 
 def basis_size(entry: Entry) -> float:
@@ -272,8 +280,8 @@ CHECKS = (
     Check("Mulliken charges", mulliken_sum, 1e-4, "e", "charge"),
     Check("spectrum", spectrum, 3.0, "Eh", "AO order, unit or sign of H, or a core Hamiltonian"),
     Check("energy", energy_scale, 0.3, "ln(E/atoms)", "unit or reference of the energy"),
-    Check("net force", net_force, 1e-3, "Eh/a0", "forces of another geometry, or incomplete"),
-    Check("torque", torque, 5e-3, "Eh", "forces of another geometry, or in another frame"),
+    Check("net force", net_force, 1e-3, "Eh/a0", "forces of another geometry, or incomplete", 5e-2),
+    Check("torque", torque, 5e-3, "Eh", "forces of another geometry, or in another frame", 0.1),
 )  # fmt: skip
 """Cheap: milliseconds a molecule."""
 

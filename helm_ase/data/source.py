@@ -2,7 +2,9 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +40,12 @@ class LabelSource(ABC):
         self.path = Path(path)
         self.level = level
         self._opened: tuple[int, Any] | None = None
+
+    def __init_subclass__(cls) -> None:
+        """Put the boundary around whatever a reader answers about one entry."""
+        for name in ("name_of", "key_of", "split_of", "molecule_of"):
+            if name in cls.__dict__:
+                setattr(cls, name, _within_boundary(cls.__dict__[name]))
 
     @abstractmethod
     def __len__(self) -> int:
@@ -98,21 +106,28 @@ class LabelSource(ABC):
         if not -count <= index < count:
             raise IndexError(f"{self.path} holds {count} molecules; there is no entry {index}")
         index = int(index) % count
-        try:
+        with self._boundary(index):
             return self.read(index)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # a damaged file may raise anything, MemoryError included
-            raise DatasetError(f"{self.path}, entry {self._safe_name(index)}: {_reason(error)}") from error
 
     def __iter__(self) -> Iterator[LabelledMolecule]:
         """Read all molecules, one at a time."""
         for index in range(len(self)):
             yield self[index]
 
+    @contextmanager
+    def _boundary(self, index: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # a damaged file may raise anything, MemoryError included
+            message = str(error) if isinstance(error, DatasetError) else f"{type(error).__name__}: {error}"
+            if message.startswith(f"{self.path}, entry"):  # one question about an entry led to another
+                raise
+            raise DatasetError(f"{self.path}, entry {self._safe_name(index)}: {message}") from error
+
     def _safe_name(self, index: int) -> str:
         try:
-            return self.name_of(index)
+            name = type(self).name_of
+            return str(getattr(name, "__wrapped__", name)(self, index))
         except Exception:
             return str(index)
 
@@ -143,5 +158,10 @@ class LabelSource(ABC):
         return self.__dict__ | {"_opened": None}
 
 
-def _reason(error: BaseException) -> str:
-    return str(error) if isinstance(error, DatasetError) else f"{type(error).__name__}: {error}"
+def _within_boundary(answer: Callable[[Any, int], str]) -> Callable[[Any, int], str]:
+    @wraps(answer)
+    def guarded(source: LabelSource, index: int) -> str:
+        with source._boundary(index):
+            return answer(source, index)
+
+    return guarded

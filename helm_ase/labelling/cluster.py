@@ -75,7 +75,11 @@ def _start_cluster(settings: ClusterSettings) -> Any:
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return LocalCluster(
-            n_workers=settings.workers or cores, threads_per_worker=1, memory_limit=0, dashboard_address=":0"
+            n_workers=settings.workers or cores,
+            threads_per_worker=1,
+            memory_limit=0,  # molecules have a limit of their own, in a process of their own
+            dashboard_address=":0",
+            silence_logs="ERROR",
         )
     try:
         import dask_jobqueue

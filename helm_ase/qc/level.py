@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from helm_ase.errors import SettingError
+from helm_ase.qc.molecule import check_basis_name
 from helm_ase.representation.level import LevelOfTheory
 
 BaselineName = Literal["none", "sap", "minao"]
@@ -33,6 +34,8 @@ def kohn_sham(mole: Any, level: LevelOfTheory) -> Any:
 
     mf = (dft.RKS if mole.spin == 0 else dft.UKS)(mole, xc=level.functional)
     if level.density_fitting:
+        if level.auxiliary_basis:
+            check_basis_name(level.auxiliary_basis)
         mf = mf.density_fit(auxbasis=level.auxiliary_basis or None)
     mf.grids.level = level.grid_level
     mf.conv_tol = level.conv_tol

@@ -1,5 +1,6 @@
 """ASE's view of a molecule → PySCF's, and the integrals that need no density."""
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,6 +12,30 @@ from pyscf import gto
 
 from helm_ase.errors import BasisError, ChargeError
 from helm_ase.representation import CANONICAL, AOBasis, AOMatrix, AOOrder
+
+_POPLE = re.compile(r"\d{3,4}\+{0,2}g(\*{0,2}|\([\ddfp,]+\))")
+
+
+def is_basis_name(name: str) -> bool:
+    """Whether PySCF has a basis of its own of this name.
+
+    PySCF also opens files that are called like a basis, and evaluates expressions in them.  Names may come
+    from files of labels and checkpoints: only PySCF's own may reach it.
+    """
+    plain = re.sub(r"[-_ ]", "", name.lower())
+    return plain in gto.basis.ALIAS or _POPLE.fullmatch(plain) is not None
+
+
+def check_basis_name(name: str) -> None:
+    """Refuse what is no name of one of PySCF's own bases.
+
+    Raises
+    ------
+    BasisError
+        If it is none.
+    """
+    if not is_basis_name(name):
+        raise BasisError(f"PySCF has no basis {name!r}; allowed are its own names, as def2-svp or 6-31g*")
 
 
 def build_mole(
@@ -38,6 +63,7 @@ def build_mole(
     BasisError
         If PySCF has no such basis for one of the elements.
     """
+    check_basis_name(basis)
     atoms = [
         (chemical_symbols[int(z)], tuple(map(float, r))) for z, r in zip(numbers, positions, strict=True)
     ]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pyscf import gto
 
 from helm_ase.errors import BasisError
-from helm_ase.qc.molecule import build_mole
+from helm_ase.qc.molecule import build_mole, is_basis_name
 from helm_ase.representation.ordering import AOOrder, reordering, shell_order
 
 COMMON_BASES = (
@@ -136,12 +136,15 @@ def rebuild(orbitals: OrbitalSet, basis: str, tolerance: float) -> Rebuilt:
 def find_basis(orbitals: OrbitalSet, candidates: Sequence[str] = COMMON_BASES) -> str:
     """Name of the first basis that spans the functions of the file.
 
+    Candidates may be words of the file.  PySCF opens files of that name and evaluates expressions in them,
+    so that only names of its own bases reach it.
+
     Raises
     ------
     BasisError
         If none of them does.
     """
-    for name in candidates:
+    for name in filter(is_basis_name, candidates):
         try:
             _expansion(orbitals, name)
         except BasisError:

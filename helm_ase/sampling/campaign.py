@@ -2,9 +2,10 @@
 
 import multiprocessing
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 
 from ase import Atoms
@@ -64,21 +65,28 @@ def sample(
         raise SettingError(f"processes is {processes}; it must be at least 1")
     molecules = distinct(molecules)
     tasks = _tasks(molecules, settings)
-    register = Register(settings.duplicate_tolerance)
     result = SamplingResult([], [], len(molecules))
-    limit = settings.limit or float("inf")
     outcomes = _outcomes(tasks, min(processes, len(tasks)))
-    with tqdm(total=len(tasks), unit="task", desc="sample", disable=not progress) as bar:
-        for outcome in outcomes:
-            bar.update()
-            result.drops.extend(outcome.drops)
-            for atoms in outcome.structures:
-                if len(result.structures) < limit:
-                    _admit(atoms, register, result)
-            if len(result.structures) >= limit:
-                break
-    outcomes.close()
+    with closing(outcomes), tqdm(total=len(tasks), unit="task", desc="sample", disable=not progress) as bar:
+        _collect(outcomes, settings, result, bar)
     return result
+
+
+def _collect(
+    outcomes: Iterable[Outcome], settings: SamplingSettings, result: SamplingResult, bar: tqdm
+) -> None:
+    """Fill ``result`` with what is new, up to the limit."""
+    register = Register(settings.duplicate_tolerance)
+    limit = settings.limit or float("inf")
+    for outcome in outcomes:
+        bar.update()
+        result.drops.extend(outcome.drops)
+        for atoms in outcome.structures:
+            if len(result.structures) >= limit:
+                return
+            _admit(atoms, register, result)
+        if len(result.structures) >= limit:
+            return
 
 
 def _tasks(molecules: Sequence[Molecule], settings: SamplingSettings) -> list[Task]:

@@ -176,9 +176,9 @@ def test_forces_in_another_unit_or_with_the_wrong_sign_are_found_by_rebuilding(t
 
 
 def test_forces_that_push_the_molecule_are_found(tmp_path, good):
-    labels = spoiled(good, lambda x: replace(x, forces=x.forces + 0.2))
-    assert failed(report(tmp_path, labels)) == {"net force"}
-    labels = spoiled(good, lambda x: replace(x, forces=x.forces[:, ::-1].copy()))
+    labels = spoiled(good, lambda x: replace(x, forces=x.forces + 1.0))
+    assert "net force" in failed(report(tmp_path, labels))
+    labels = spoiled(good, lambda x: replace(x, forces=2 * x.forces[:, ::-1]))
     assert failed(report(tmp_path, labels)) == {"torque"}
 
 

@@ -170,13 +170,18 @@ class Stopped(BaseException):
     """As KeyboardInterrupt, but pytest would stop at that."""
 
 
+def interrupt(path, append, error):
+    with LabelWriter(path, TINY, append=append) as writer:
+        writer.add(invented(9))
+        raise error
+
+
 @pytest.mark.parametrize("append", [True, False])
 @pytest.mark.parametrize("error", [Stopped, ValueError])
 def test_an_interrupted_writer_leaves_the_old_file_and_nothing_else(path, append, error):
     before = path.read_bytes()
-    with pytest.raises(error), LabelWriter(path, TINY, append=append) as writer:
-        writer.add(invented(9))
-        raise error
+    with pytest.raises(error):
+        interrupt(path, append, error)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import invented, write
 
@@ -14,6 +14,7 @@ from helm_ase.data.splits import divide, heavy_atoms, split_by_frame, split_by_h
 from helm_ase.errors import DatasetError, SettingError
 
 SHARES = {"val": 0.1, "test": 0.2}
+UNHURRIED = settings(deadline=None)
 IDS = st.lists(st.sampled_from([f"M{k}" for k in range(12)]), min_size=20, max_size=120)
 ALKANES = ["C" * n for n in range(1, 300)]
 
@@ -28,6 +29,7 @@ def molecules(parts, ids):
     return {name: {ids[k] for k in indices} for name, indices in parts.items()}
 
 
+@UNHURRIED
 @given(ids=IDS, seed=st.integers(0, 5))
 def test_molecules_are_in_one_part_each_and_every_entry_in_one(ids, seed):
     if len(set(ids)) < 3:
@@ -39,6 +41,7 @@ def test_molecules_are_in_one_part_each_and_every_entry_in_one(ids, seed):
     assert all(found.values())
 
 
+@UNHURRIED
 @given(ids=IDS, data=st.data())
 def test_the_order_of_the_entries_does_not_matter(ids, data):
     if len(set(ids)) < 3:
@@ -68,6 +71,7 @@ def test_seeds_repeat_and_differ():
         assert set(split(1)["test"]) != set(split(2)["test"])
 
 
+@UNHURRIED
 @given(count=st.integers(1, 500), seed=st.integers(0, 3))
 def test_frames_are_covered_in_the_wanted_shares(count, seed):
     parts = split_by_frame(count, SHARES, seed)
@@ -83,7 +87,7 @@ def test_impossible_shares_are_refused(shares):
 
 
 def test_one_molecule_cannot_be_divided_by_molecule():
-    with pytest.raises(SettingError, match="1 molecules.*by frame"):
+    with pytest.raises(SettingError, match=r"1 molecules.*by frame"):
         split_by_molecule(["C"] * 10, SHARES)
 
 
@@ -169,6 +173,6 @@ def test_unknown_rules_are_refused(source):
 
 def test_files_without_smiles_are_not_divided_by_hash(tmp_path):
     nameless = [replace(invented(k, "C", everything=False), smiles="") for k in range(2)]
-    with open_labels(write(tmp_path / "x.h5", nameless)) as source:
-        with pytest.raises(SettingError, match=r"x\.h5: 2 entries have no SMILES.*by molecule"):
-            divide(source, "hash")
+    source = open_labels(write(tmp_path / "x.h5", nameless))
+    with pytest.raises(SettingError, match=r"x\.h5: 2 entries have no SMILES.*by molecule"):
+        divide(source, "hash")

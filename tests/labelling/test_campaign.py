@@ -356,7 +356,7 @@ def test_files_without_structures_are_refused(tmp_path, content):
     ("arguments", "message"),
     [
         (["--xc", "b3lypp"], "does not know the functional"),
-        (["--basis", "def3"], "cannot build basis 'def3'"),
+        (["--basis", "def3"], "PySCF has no basis 'def3'"),
         (["--grid", "12"], "grid level 12"),
         (["--conv-tol", "1"], "out of range"),
         (["--batch-system", "cloud"], "unknown batch system"),

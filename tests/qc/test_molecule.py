@@ -5,6 +5,7 @@ import pytest
 from laws import ao_rotation, improper, rotation
 
 from helm_ase.errors import BasisError, ChargeError
+from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import ao_basis, atomic_numbers, build_mole, dipole_integrals, overlap
 from helm_ase.representation import AOMatrix
 from helm_ase.units import BOHR_IN_ANGSTROM
@@ -110,3 +111,20 @@ def test_the_canonical_overlap_belongs_to_its_basis():
     with pytest.raises(BasisError, match="does not fit"):
         overlap(mole, ao_basis("sto-3g", NUMBERS))
     assert isinstance(overlap(mole, ao_basis("def2-svp", NUMBERS)), AOMatrix)
+
+
+@pytest.mark.parametrize("suffix", ["", ".dat"])
+def test_a_file_called_like_a_basis_is_never_opened(tmp_path, monkeypatch, suffix):
+    """PySCF would read it and evaluate what it holds; names may come from files of labels."""
+    monkeypatch.chdir(tmp_path)
+    name = f"mine{suffix}"
+    marker = tmp_path / "executed"
+    (tmp_path / name).write_text(f"BASIS\nH S\n 1.0 open({str(marker)!r},'w').close()\nEND\n")
+    for place in (name, str(tmp_path / name)):
+        with pytest.raises(BasisError, match="PySCF has no basis"):
+            build_mole([1], np.zeros((1, 3)), place, multiplicity=2)
+        with pytest.raises(BasisError, match="PySCF has no basis"):
+            ao_basis(place, [1])
+        with pytest.raises(BasisError, match="PySCF has no basis"):
+            kohn_sham(build_mole([2], np.zeros((1, 3)), "sto-3g"), LevelOfTheory(auxiliary_basis=place))
+    assert not marker.exists()

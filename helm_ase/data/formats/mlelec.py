@@ -16,7 +16,6 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
-from ase.units import Debye
 from numpy.typing import NDArray
 
 from helm_ase.data.source import LabelSource
@@ -26,11 +25,11 @@ from helm_ase.representation import AOBasis, AOMatrix, AOOrder
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.representation.ordering import shell_order
-from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM
+from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 DESCRIPTION = "mlelec-style folder: xyz, fock*.npy or .npz, overlap, dipole"
 PATTERNS = ("*/",)
-DIPOLE_UNITS = {"debye": Debye / ATOMIC_DIPOLE_IN_E_ANGSTROM, "au": 1.0}
+DIPOLE_UNITS = {"debye": DEBYE_IN_E_ANGSTROM / ATOMIC_DIPOLE_IN_E_ANGSTROM, "au": 1.0}
 OVERLAP_TOLERANCE = 1e-5
 CHECKED_FRAMES = 3
 """Frames whose overlap is compared with PySCF's on opening."""

@@ -215,6 +215,16 @@ def test_a_truncated_file_is_refused(tmp_path, formaldehyde):
         open_labels(path)
 
 
+def test_a_basis_name_is_never_taken_for_a_file(tmp_path, formaldehyde, monkeypatch):
+    """PySCF opens a file of the name of a basis and evaluates what stands in it."""
+    monkeypatch.chdir(tmp_path)
+    payload = "[__import__('pathlib').Path('ran').touch(),1][1] 1.0"
+    (tmp_path / "mybasis").write_text("".join(f"{e} S\n {payload}\n" for e in "HCO") + "END\n")
+    path = write(tmp_path / "f.fchk", formaldehyde, "mybasis")
+    assert open_labels(path).level.basis == "6-31+g*"
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_wrong_or_unknown_basis_is_refused(tmp_path, formaldehyde):
     path = write(tmp_path / "f.fchk", formaldehyde, "Gen")
     assert open_labels(path).level.basis == "6-31+g*"

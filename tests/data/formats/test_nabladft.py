@@ -221,7 +221,7 @@ def nan(blob):
         ("R", lambda b: b"", "R has 0 bytes"),
         ("F", lambda b: b[:8], "F has 8 bytes"),
         ("Z", lambda b: b[:5], "Z has 5 bytes"),
-        ("Z", lambda b: b"", "make no molecule"),
+        ("Z", lambda b: b"", "Z has 0 bytes"),
         ("Z", lambda b: None, "Z is missing"),
         ("Z", lambda b: b"\xff" * len(b), "make no molecule"),
         ("E", lambda e: "inf", "energy is inf"),
@@ -289,10 +289,11 @@ def test_a_source_works_in_another_process(tmp_path):
     ("stem", "split", "part"),
     [
         ("train_2k", "tiny", "train"), ("train_2k", "small", None), ("train_100k", "large", "train"),
-        ("train_10k", "medium", "train"), ("train_full", "full", "train"), ("dataset_train_small", "small", "train"),
-        ("test_2k_conformers", "tiny", "test"), ("test_2k_conformers", "full", None),
-        ("test_structures", "tiny", "test"), ("test_scaffolds", "full", "test"),
-        ("nablaDFT_hamiltonian_test_conformations_large", "large", "test"), ("mine", "tiny", None),
+        ("train_10k", "medium", "train"), ("train_full", "full", "train"),
+        ("dataset_train_small", "small", "train"), ("test_2k_conformers", "tiny", "test"),
+        ("test_2k_conformers", "full", None), ("test_structures", "tiny", "test"),
+        ("test_scaffolds", "full", "test"), ("mine", "tiny", None),
+        ("nablaDFT_hamiltonian_test_conformations_large", "large", "test"),
     ],
 )  # fmt: skip
 def test_a_published_file_is_one_part_of_a_split(stem, split, part):

@@ -1,0 +1,37 @@
+"""Make labels for your own molecules, look into the file, and turn it into training batches.
+
+The same from the command line:
+
+    helm-ase sample --smiles O --smiles CO --temperatures 300 -o structures.xyz
+    helm-ase label structures.xyz -o labels.h5
+    helm-ase data check labels.h5
+"""
+
+import argparse
+
+import numpy as np
+
+from helm_ase.cli import main as helm_ase
+from helm_ase.data.batch import balanced_batches, make_loader
+from helm_ase.data.dataset import open_dataset
+from helm_ase.data.formats import open_labels
+from helm_ase.qc import Baseline
+
+if __name__ == "__main__":  # worker processes import this file again
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a minimal basis instead of def2-SVP")
+    options = parser.parse_args()
+    level = ["--xc", "pbe", "--basis", "sto-3g", "--grid", "1"] if options.quick else []
+
+    smiles = [argument for s in ("O", "CO", "C=O") for argument in ("--smiles", s)]
+    helm_ase(["sample", *smiles, "--temperatures", "300", "-o", "structures.xyz", "--quiet"])
+    helm_ase(["label", "structures.xyz", "-o", "labels.h5", "--quiet", *level])
+    helm_ase(["data", "check", "labels.h5"])
+
+    for label in open_labels("labels.h5"):
+        print(f"{label.smiles:>5}: {label.energy:.3f} eV, {label.hamiltonian.shape[0]} orbitals, {dict(label.details)}")
+
+    data = open_dataset("labels.h5", baseline=Baseline("sap"))
+    batches = list(balanced_batches(data.loads, 40, np.random.default_rng(0)))
+    for batch in make_loader(data, batches):
+        print(f"{len(batch.energy)} molecules, targets {tuple(batch.correction.shape)}")
