@@ -18,7 +18,9 @@ from helm_ase.data.formats import open_labels
 from helm_ase.qc import Baseline
 
 if __name__ == "__main__":  # worker processes import this file again
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a minimal basis instead of def2-SVP")
     options = parser.parse_args()
     level = ["--xc", "pbe", "--basis", "sto-3g", "--grid", "1"] if options.quick else []
@@ -29,7 +31,8 @@ if __name__ == "__main__":  # worker processes import this file again
     helm_ase(["data", "check", "labels.h5"])
 
     for label in open_labels("labels.h5"):
-        print(f"{label.smiles:>5}: {label.energy:.3f} eV, {label.hamiltonian.shape[0]} orbitals, {dict(label.details)}")
+        print(f"{label.smiles:>5}: {label.energy:.3f} eV, {label.hamiltonian.shape[0]} orbitals")
+        print(f"       {dict(label.details)}")
 
     data = open_dataset("labels.h5", baseline=Baseline("sap"))
     batches = list(balanced_batches(data.loads, 40, np.random.default_rng(0)))

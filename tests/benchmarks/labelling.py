@@ -31,7 +31,7 @@ from ase import Atoms  # noqa: E402
 from ase.build import molecule  # noqa: E402
 
 NAMES = (
-    "CH3CHO", "CH3OH", "CH3CN", "HCOOH", "C2H6", "H2CO", "C3H4_C3v", "HCN", "CH3CH2OH", "NH3", "CO2", "CH3NO2",
+    "CH3CHO", "CH3OH", "CH3CN", "HCOOH", "C2H6", "H2CO", "C3H4_C3v", "HCN", "CH3CH2OH", "NH3", "CO2",
 )  # fmt: skip
 
 BARE = """
