@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from helm_ase.domain import ExtrapolationWarning
     from helm_ase.electronic import ElectronicStructure
     from helm_ase.errors import HelmError
-    from helm_ase.representation import AOBasis, AOMatrix, AtomicGraph
+    from helm_ase.representation import AOBasis, AOMatrix
+    from helm_ase.representation.graph import AtomicGraph
 
 _HOME = {
     "HELMCalculator": "helm_ase.calculator",
@@ -29,7 +30,7 @@ _HOME = {
     "HelmError": "helm_ase.errors",
     "AOBasis": "helm_ase.representation",
     "AOMatrix": "helm_ase.representation",
-    "AtomicGraph": "helm_ase.representation",
+    "AtomicGraph": "helm_ase.representation.graph",
 }
 
 __all__ = [

@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import ChargeError, ElementError, StructureError
 from helm_ase.representation.coverage import describe
-from helm_ase.representation.graph import check_geometry
+from helm_ase.representation.geometry import check_geometry
 from helm_ase.states import ChargeState, check_parity
 
 

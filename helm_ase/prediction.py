@@ -18,7 +18,8 @@ from helm_ase.checkpoint import Checkpoint
 from helm_ase.electronic import ElectronicStructure, dipole_moment, mulliken_charges
 from helm_ase.errors import PredictionError
 from helm_ase.nn import HELM, trust_correction, trust_matrix
-from helm_ase.representation import AOMatrix, AtomicGraph
+from helm_ase.representation import AOMatrix
+from helm_ase.representation.graph import AtomicGraph
 from helm_ase.states import ChargeState
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM
 

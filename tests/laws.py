@@ -9,7 +9,8 @@ from scipy.special import sph_harm_y
 from scipy.stats import ortho_group, special_ortho_group
 
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
-from helm_ase.representation import AOBasis, AtomicGraph, batch_graphs
+from helm_ase.representation import AOBasis
+from helm_ase.representation.graph import AtomicGraph, batch_graphs
 
 SPD = AOBasis("spd", {1: (0, 0, 1), 6: (0, 0, 0, 1, 1, 2), 7: (0, 0, 0, 1, 1, 2), 8: (0, 0, 0, 1, 1, 2)})
 """The shells of def2-SVP."""

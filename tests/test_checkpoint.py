@@ -20,8 +20,9 @@ from helm_ase.checkpoint.format import FORMAT_VERSION, HEADER_KEY, file_sha256
 from helm_ase.errors import CheckpointError
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
 from helm_ase.qc.level import Baseline, LevelOfTheory
-from helm_ase.representation import AOBasis, AtomicGraph
+from helm_ase.representation import AOBasis
 from helm_ase.representation.coverage import DistanceCoverage
+from helm_ase.representation.graph import AtomicGraph
 
 
 def tiny_checkpoint(seed=0):

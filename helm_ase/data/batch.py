@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 
 from helm_ase.data.sample import Sample
-from helm_ase.representation import batch_graphs
+from helm_ase.representation.graph import batch_graphs
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from helm_ase.data.derived import Derived
-from helm_ase.representation import AtomicGraph
+from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.ordering import reordering
 

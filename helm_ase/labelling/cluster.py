@@ -15,6 +15,13 @@ BATCH_SYSTEMS = {
 """Name on the command line → class of dask-jobqueue (``local``: batch scripts run on this machine)."""
 
 
+QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "5s",
+}
+"""Dask looks at its workers a hundred times a second by default, at the cost of 3 % of a core each."""
+
+
 @dataclass(frozen=True)
 class ClusterSettings:
     """Which workers to use."""
@@ -80,6 +87,7 @@ def _start_cluster(settings: ClusterSettings) -> Any:
             memory_limit=0,  # molecules have a limit of their own, in a process of their own
             dashboard_address=":0",
             silence_logs="ERROR",
+            config=QUIET,
         )
     try:
         import dask_jobqueue

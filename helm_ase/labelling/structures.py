@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from helm_ase.errors import ChargeError, StructureError
-from helm_ase.representation.graph import check_geometry
+from helm_ase.representation.geometry import check_geometry
 from helm_ase.representation.structure import Structure
 from helm_ase.states import charge_state
 
@@ -62,15 +62,20 @@ def _structure(atoms: Atoms, default_name: str, where: str) -> Structure:
     except (StructureError, ChargeError) as error:
         raise type(error)(f"{where}: {error}") from error
     return Structure(
-        name=str(atoms.info.get("name", default_name)),
+        name=_text(atoms.info.get("name", default_name)),
         numbers=atoms.numbers.astype(np.int64),
         positions=np.array(atoms.positions),
         charge=state.charge,
         multiplicity=state.multiplicity,
-        smiles=str(atoms.info.get("smiles", "")),
-        split=str(atoms.info.get("split", "")),
+        smiles=_text(atoms.info.get("smiles", "")),
+        split=_text(atoms.info.get("split", "")),
         details={k: v for k, v in map(_plain, atoms.info.items()) if k not in OWN_KEYS and v is not None},
     )
+
+
+def _text(value: Any) -> str:
+    """Text of an info value; extended XYZ has truth values F and T, and F is also hydrogen fluoride."""
+    return "FT"[value] if isinstance(value, bool | np.bool_) else str(value)
 
 
 def _plain(item: tuple[str, Any]) -> tuple[str, Any]:

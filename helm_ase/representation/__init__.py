@@ -2,7 +2,6 @@
 
 from helm_ase.representation.ao_matrix import AOMatrix
 from helm_ase.representation.basis import AOBasis
-from helm_ase.representation.graph import AtomicGraph, batch_graphs
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.representation.ordering import CANONICAL, AOOrder, reordering
@@ -12,9 +11,7 @@ __all__ = [
     "AOBasis",
     "AOMatrix",
     "AOOrder",
-    "AtomicGraph",
     "LabelledMolecule",
     "LevelOfTheory",
-    "batch_graphs",
     "reordering",
 ]

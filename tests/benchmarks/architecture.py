@@ -15,7 +15,7 @@ from molecules import molecule
 
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
 from helm_ase.qc.molecule import ao_basis
-from helm_ase.representation import AtomicGraph
+from helm_ase.representation.graph import AtomicGraph
 
 ELEMENTS = (1, 6, 7, 8, 9)
 CASES = ("ethanol", "benzene", "aspirin")

@@ -8,7 +8,7 @@ part, Dask and the writing of the file included, so that other work on the machi
 Dask and importing PySCF happens once in a campaign: it is the part of its cost that does not grow with the
 number of molecules, and is given by itself.
 
-The second table reads the new file in random order, H0 and orbitals from the cache, as a training run does.
+The second table reads the new file in random order, H0 (`sap`) and orbitals from the cache, as training does.
 """
 
 import argparse
@@ -104,9 +104,10 @@ def measure_reading(path: Path, least: float = 3.0) -> dict[str, float]:
     """Molecules per CPU second from the label file and its cache to graph and block targets."""
     from helm_ase.data.dataset import MoleculeDataset
     from helm_ase.data.formats import open_labels
+    from helm_ase.qc import Baseline
 
     source = open_labels(path)
-    data = MoleculeDataset(source, cache=path.parent).prepare()
+    data = MoleculeDataset(source, baseline=Baseline("sap"), cache=path.parent).prepare()
     begin, wall, count = time.process_time(), time.perf_counter(), 0
     rng = np.random.default_rng(0)
     while time.process_time() - begin < least:

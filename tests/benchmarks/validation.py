@@ -39,8 +39,8 @@ from helm_ase.checkpoint.format import file_sha256  # noqa: E402
 from helm_ase.data.dataset import open_dataset  # noqa: E402
 from helm_ase.data.formats import open_labels  # noqa: E402
 from helm_ase.nn import HELM  # noqa: E402
-from helm_ase.representation import AtomicGraph, LabelledMolecule  # noqa: E402
-from helm_ase.representation.graph import batch_graphs  # noqa: E402
+from helm_ase.representation import LabelledMolecule  # noqa: E402
+from helm_ase.representation.graph import AtomicGraph, batch_graphs  # noqa: E402
 from helm_ase.training.evaluation import MoleculeErrors, evaluate, matrix_errors  # noqa: E402
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM  # noqa: E402
 

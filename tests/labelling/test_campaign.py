@@ -344,6 +344,16 @@ def test_bad_structures_are_named_with_file_and_frame(tmp_path, change, error, m
     assert "in.xyz, frame" in str(caught.value)
 
 
+def test_hydrogen_fluoride_is_not_read_as_false(tmp_path):
+    path = tmp_path / "in.xyz"
+    atoms = molecule("HF")
+    atoms.info |= {"smiles": "F", "name": "F"}
+    ase.io.write(path, atoms)
+    assert ase.io.read(path).info["smiles"] is False  # what ASE makes of it
+    (structure,) = read_structures([path])
+    assert (structure.smiles, structure.name) == ("F", "F")
+
+
 @pytest.mark.parametrize("content", ["", "3\n\nX 0 0 0\n", "nonsense"])
 def test_files_without_structures_are_refused(tmp_path, content):
     path = tmp_path / "in.xyz"

@@ -7,7 +7,7 @@ from laws import ETHENE, FORMAMIDE, SPD, TINY, WATER, ao_rotation, graph, relati
 
 from helm_ase.errors import ChargeError, ElementError
 from helm_ase.nn import HELM, HELMSettings
-from helm_ase.representation import batch_graphs
+from helm_ase.representation.graph import batch_graphs
 
 STATES = {"charges": (-1, 0, 1), "multiplicities": (1, 2, 3)}
 

@@ -21,7 +21,8 @@ from laws import (
     tiny_model,
 )
 
-from helm_ase.representation import AOMatrix, batch_graphs
+from helm_ase.representation import AOMatrix
+from helm_ase.representation.graph import batch_graphs
 
 PROPER = {"rotation 1": rotation(1), "rotation 2": rotation(2), "half turn": np.diag([-1.0, -1.0, 1.0])}
 IMPROPER = {"inversion": -np.eye(3), "mirror": np.diag([1.0, 1.0, -1.0]), "improper": improper(3)}

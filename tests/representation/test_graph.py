@@ -6,8 +6,7 @@ import torch
 from laws import FORMAMIDE, WATER
 
 from helm_ase.errors import StructureError
-from helm_ase.representation import AtomicGraph, batch_graphs
-from helm_ase.representation.graph import count_molecules, molecule_index
+from helm_ase.representation.graph import AtomicGraph, batch_graphs, count_molecules, molecule_index
 
 
 def brute_force_pairs(numbers, positions, cutoff):
