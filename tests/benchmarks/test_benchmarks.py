@@ -57,6 +57,6 @@ def test_startup_runs_and_import_leaves_torch_out(tmp_path):
 
 
 def test_labelling_runs(tmp_path):
-    found = run("labelling.py", "--count", 2, tmp_path / "out.json")
+    found = run("labelling.py", "--count", 2, "--rounds", 1, tmp_path / "out.json")
     assert found["labelling"]["bare labels/hour/core"] > 0
     assert found["reading"]["molecules/s/core"] > 0
