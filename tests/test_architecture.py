@@ -11,13 +11,14 @@ import pytest
 import helm_ase
 
 ROOT = Path(helm_ase.__file__).parent
-LEAVES = {"errors", "units", "states"}
+LEAVES = {"errors", "units", "states", "processes"}
 FOUNDATION = {"representation"}
 SIBLINGS = {"nn", "electronic", "qc"}
 COLUMNS = FOUNDATION | SIBLINGS
 MAY_IMPORT = {
     "errors": set(),
     "units": set(),
+    "processes": set(),
     "states": {"errors"},
     "representation": LEAVES,
     "nn": LEAVES | FOUNDATION,

@@ -62,12 +62,22 @@ def _label(options: argparse.Namespace) -> None:
     structures = labelling.read_structures(options.structures)
     campaign = labelling.run_campaign(structures, _settings(options))
     print(f"{campaign.output}: {campaign.labelled} new labels, {campaign.present} were there already")
+    if campaign.present and (options.density or options.polarizability or options.float32):
+        print("labels that were there already stay as they are, without what was asked for now")
     if campaign.duplicates:
         print(f"{campaign.duplicates} of the structures given are copies of others")
     if campaign.failures:
         print(f"{len(campaign.failures)} failed, see {campaign.output}.failures.jsonl:")
         for failure in campaign.failures[:10]:
             print(f"  {failure.name}: {failure.reason}")
+    if campaign.lost:
+        print(f"{campaign.lost} were lost with their Dask worker: run the same command again")
+    if campaign.failures and not campaign.labelled + campaign.present:
+        raise _nothing_labelled()
+
+
+def _nothing_labelled() -> Exception:
+    return import_module("helm_ase.errors").SCFError("no structure could be labelled")
 
 
 def _settings(options: argparse.Namespace) -> Any:

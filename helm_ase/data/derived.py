@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import struct
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from helm_ase.data.record_log import RecordLog
 from helm_ase.data.source import LabelSource
+from helm_ase.processes import die_with_parent
 from helm_ase.qc.baseline import baseline_hamiltonian
 from helm_ase.qc.level import Baseline, use_one_thread
 from helm_ase.qc.molecule import basis_of, build_mole, overlap
@@ -63,8 +65,10 @@ class DerivationSettings:
         return json.dumps({"derived from": facts}).encode()
 
 
-def derive(label: LabelledMolecule, settings: DerivationSettings) -> Derived:
+def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived | None = None) -> Derived:
     """Compute H0, S and the orbitals of the label's own H.
+
+    ``known`` holds H0 and S of the geometry, which do not depend on the label's matrix.
 
     Raises
     ------
@@ -73,8 +77,11 @@ def derive(label: LabelledMolecule, settings: DerivationSettings) -> Derived:
     """
     mole = build_mole(label.numbers, label.positions, settings.level.basis, label.charge, label.multiplicity)
     basis = basis_of(mole)
-    s = overlap(mole, basis).values
-    h0 = baseline_hamiltonian(mole, basis, settings.level, settings.baseline).values
+    if known is None:
+        s = overlap(mole, basis).values
+        h0 = baseline_hamiltonian(mole, basis, settings.level, settings.baseline).values
+    else:
+        s, h0 = known.overlap, known.baseline
     electrons = mole.nelec[: label.spin_channels]
     width = min(max(electrons) + settings.virtuals, len(s))
     energies, orbitals = [], []
@@ -119,8 +126,8 @@ class DerivedCache:
         log = self._reader()
         if log is not None and label.key in log:
             digest, payload = split_digest(log.read(label.key))
-            if digest == hamiltonian_digest(label):
-                return unpack(payload)
+            known = unpack(payload)
+            return known if digest == hamiltonian_digest(label) else derive(label, self.settings, known)
         return derive(label, self.settings)
 
     def fill(self, source: LabelSource, indices: Iterable[int], processes: int = 1) -> int:
@@ -128,9 +135,15 @@ class DerivedCache:
 
         Killed at any moment, what it has computed stays.
         """
+        log = self._reader()
+        missing = [k for k in indices if log is None or source.key_of(k) not in log]
+        if not missing:
+            return 0
+        if not os.access(self.path if self.path.exists() else _existing(self.path.parent), os.W_OK):
+            warnings.warn(f"{self.path} cannot be written: H0 is computed anew each time", stacklevel=3)
+            return len(missing)
         self.close()
         with RecordLog(self.path, self.settings.title, writable=True, durable=False) as log:
-            missing = [k for k in indices if source.key_of(k) not in log]
             bar = tqdm(total=len(missing), desc=f"H0 of {source.path.name}", unit="mol", disable=not missing)
             with bar:
                 for key, payload in self._compute(source, missing, processes):
@@ -145,7 +158,7 @@ class DerivedCache:
         if processes == 1 or len(indices) < 2:
             yield from (_derive_entry(source, k, self.settings) for k in indices)
             return
-        pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=use_one_thread)
+        pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin_worker)
         with pool:
             waiting: list[Any] = []
             for k in indices:
@@ -172,6 +185,10 @@ class DerivedCache:
         return self.__dict__ | {"_opened": None}
 
 
+def _existing(folder: Path) -> Path:
+    return folder if folder.exists() else _existing(folder.parent)
+
+
 def cache_path(labels: str | Path, settings: DerivationSettings, folder: str | Path | None = None) -> Path:
     """Where the cache of a label file lies: beside it, or in ``folder``."""
     labels = Path(labels)
@@ -182,6 +199,11 @@ def cache_path(labels: str | Path, settings: DerivationSettings, folder: str | P
 def _derive_entry(source: LabelSource, index: int, settings: DerivationSettings) -> tuple[str, bytes]:
     label = source[index]
     return label.key, hamiltonian_digest(label) + pack(derive(label, settings))
+
+
+def _begin_worker() -> None:
+    die_with_parent()
+    use_one_thread()
 
 
 def split_digest(record: bytes) -> tuple[bytes, bytes]:

@@ -1,8 +1,8 @@
 """A file to which records are only ever appended, safe against being killed at any moment.
 
-Each record is a frame: marker, key, length, checksum, payload.  A process that dies while writing leaves a
-torn last frame, which readers ignore and the next writer cuts off.  The first frame says what the file is
-about.
+Each record is a frame: marker, key, length, checksum of the payload, checksum of all that; the payload.  A
+process that dies while writing leaves a torn last frame, which readers ignore and the next writer cuts off.
+The first frame says what the file is about.
 """
 
 import fcntl
@@ -14,7 +14,8 @@ from types import TracebackType
 
 from helm_ase.errors import DatasetError
 
-FRAME = struct.Struct("<4s32sQI")
+HEAD = struct.Struct("<4s32sQI")
+FRAME = struct.Struct("<4s32sQII")
 MARKER = b"HELM"
 TITLE_KEY = "title"
 
@@ -42,6 +43,8 @@ class RecordLog:
     def __init__(self, path: str | Path, title: bytes, writable: bool = False, durable: bool = True) -> None:
         self.path, self.title, self.writable, self.durable = Path(path), title, writable, durable
         self.index: dict[str, tuple[int, int]] = {}
+        self.damaged = 0
+        """Places in the file that hold no readable record."""
         self._descriptor = -1
 
     def __enter__(self) -> "RecordLog":
@@ -82,10 +85,8 @@ class RecordLog:
     def append(self, key: str, payload: bytes) -> None:
         """Add one record; the process may be killed as soon as this returns."""
         offset = os.lseek(self._descriptor, 0, os.SEEK_END)
-        name = key.encode().ljust(32)
-        frame = memoryview(
-            FRAME.pack(MARKER, name, len(payload), zlib.crc32(payload, zlib.crc32(name))) + payload
-        )
+        head = HEAD.pack(MARKER, key.encode().ljust(32), len(payload), zlib.crc32(payload))
+        frame = memoryview(head + struct.pack("<I", zlib.crc32(head)) + payload)
         while frame:
             frame = frame[os.write(self._descriptor, frame) :]
         if self.durable:
@@ -118,25 +119,56 @@ class RecordLog:
             return
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise DatasetError(f"another process is writing to {self.path}") from error
+        except OSError as error:
+            raise DatasetError(
+                f"{self.path} cannot be locked ({error}): write to a file system that has locks"
+            ) from error
 
     def _scan(self) -> None:
-        """Find the records; only the last one can be torn, for each waits for the one before."""
+        """Find the records.
+
+        Only the last one can be torn, for each waits for the one before: a bad frame with good ones behind it
+        is damage, and is passed over.
+        """
         position, end = 0, self.size
         last = ""
         while position + FRAME.size <= end:
-            marker, name, length, _ = FRAME.unpack(os.pread(self._descriptor, FRAME.size, position))
-            if marker != MARKER or position + FRAME.size + length > end:
-                break
-            last = name.decode(errors="replace").rstrip()
-            self.index[last] = position, length
-            position += FRAME.size + length
+            head = parse_head(os.pread(self._descriptor, FRAME.size, position))
+            if head is None or position + FRAME.size + head[1] > end:
+                following = self._next_frame(position + 1, end)
+                if following is None:
+                    break
+                self.damaged += 1
+                position = following
+                continue
+            last = head[0]
+            self.index[last] = position, head[1]
+            position += FRAME.size + head[1]
         if last and self._payload(*self.index[last]) is None:
             position = self.index.pop(last)[0]
         self._check_title(end)
         if self.writable and 0 < position < end:
             os.ftruncate(self._descriptor, position)
+
+    def _next_frame(self, position: int, end: int) -> int | None:
+        """Begin of the next whole record behind a damaged place."""
+        rest = os.pread(self._descriptor, end - position, position)
+        found = rest.find(MARKER)
+        while 0 <= found <= len(rest) - FRAME.size:
+            head = parse_head(rest[found : found + FRAME.size])
+            if head is not None and found + FRAME.size + head[1] <= len(rest):
+                return position + found
+            found = rest.find(MARKER, found + 1)
+        return None
+
+    def verify(self) -> list[str]:
+        """Drop the records whose content is damaged, and name them."""
+        bad = [key for key, place in self.index.items() if self._payload(*place) is None]
+        for key in bad:
+            del self.index[key]
+        return bad
 
     def _check_title(self, end: int) -> None:
         found = self.index.pop(TITLE_KEY, None)
@@ -161,6 +193,14 @@ class RecordLog:
         frame = os.pread(self._descriptor, FRAME.size + length, offset)
         if len(frame) < FRAME.size + length:
             return None
-        _, name, _, checksum = FRAME.unpack(frame[: FRAME.size])
         payload = frame[FRAME.size :]
-        return payload if zlib.crc32(payload, zlib.crc32(name)) == checksum else None
+        whole = parse_head(frame[: FRAME.size]) is not None
+        return payload if whole and zlib.crc32(payload) == FRAME.unpack_from(frame)[3] else None
+
+
+def parse_head(frame: bytes) -> tuple[str, int] | None:
+    """Key and length of the payload, or None if this is no head of a frame."""
+    marker, key, length, _, checksum = FRAME.unpack(frame)
+    if marker != MARKER or zlib.crc32(frame[: HEAD.size]) != checksum:
+        return None
+    return key.decode(errors="replace").rstrip(), length

@@ -43,7 +43,7 @@ class LabelSource(ABC):
 
     def __init_subclass__(cls) -> None:
         """Put the boundary around whatever a reader answers about one entry."""
-        for name in ("name_of", "key_of", "split_of", "molecule_of"):
+        for name in ("name_of", "key_of", "split_of", "smiles_of", "molecule_of"):
             if name in cls.__dict__:
                 setattr(cls, name, _within_boundary(cls.__dict__[name]))
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from helm_ase.data.connectivity import molecule_hash
 from helm_ase.data.source import LabelSource
 from helm_ase.errors import SettingError
 
@@ -61,7 +62,7 @@ def divide(
         return split_by_frame(len(source), DEFAULT_SHARES | given, seed)
     entries = tqdm(range(len(source)), desc="molecules", unit="mol", disable=not progress)
     if rule == "molecule":
-        return split_by_molecule([source.molecule_of(k) for k in entries], DEFAULT_SHARES | given, seed)
+        return split_by_molecule(_molecules(source, entries), DEFAULT_SHARES | given, seed)
     smiles = [source.smiles_of(k) for k in entries]
     if nameless := [k for k, s in enumerate(smiles) if not s]:
         raise SettingError(
@@ -70,6 +71,18 @@ def divide(
         )
     val, test = (given.get(part, default) for part, default in HASH_SHARES.items())
     return split_by_hash(smiles, _percent(test), _percent(val))
+
+
+def _molecules(source: LabelSource, entries: Iterable[int]) -> list[str]:
+    """Molecule of every entry; one that is named in some entries only is still one."""
+    names = [source.molecule_of(k) for k in entries]
+    smiles = [source.smiles_of(k) for k in range(len(names))]
+    if all(smiles) or not any(smiles):
+        return names
+    labels = (source[k] for k in range(len(names)))
+    graphs = [molecule_hash(label.numbers, label.positions, label.charge) for label in labels]
+    known = {graph: name for graph, name in zip(graphs, smiles, strict=True) if name}
+    return [name or known.get(graph, graph) for graph, name in zip(graphs, smiles, strict=True)]
 
 
 def _percent(share: float) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -66,7 +67,11 @@ class LabelWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.append and self.path.exists():
             self._load_existing()
-            shutil.copyfile(self.path, self.partial)
+            try:
+                shutil.copyfile(self.path, self.partial)
+            except OSError:
+                self.partial.unlink(missing_ok=True)
+                raise
             self._file = h5py.File(self.partial, "r+")
         else:
             self._file = h5py.File(self.partial, "w", libver="v110")
@@ -139,17 +144,25 @@ class LabelWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            self._abandon()
+            return
         try:
-            if kind is None:
-                self._write_buffer()
-                shells = json.dumps({z: list(s) for z, s in sorted(self._shells.items())})
-                self._file.attrs["shells"] = np.bytes_(shells.encode())
+            self._write_buffer()
+            shells = json.dumps({z: list(s) for z, s in sorted(self._shells.items())})
+            self._file.attrs["shells"] = np.bytes_(shells.encode())
             self._file.close()
-            if kind is None:
-                publish(self.partial, self.path)
-        finally:
-            self._file.close()
-            self.partial.unlink(missing_ok=True)
+            publish(self.partial, self.path)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """Remove what was begun; first the file, for HDF5 may not survive closing it on a full disk."""
+        self.partial.unlink(missing_ok=True)
+        with suppress(Exception):
+            if self._file:
+                self._file.close()
 
 
 def publish(partial: Path, path: Path) -> None:

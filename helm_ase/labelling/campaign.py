@@ -1,21 +1,23 @@
 """A labelling campaign: plan, hand out, collect, finish; and all of it again after an interruption."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tqdm import tqdm
 
 from helm_ase.data.formats.helm_h5 import HelmH5Source
 from helm_ase.data.writer import LabelWriter
 from helm_ase.errors import DatasetError, StructureError
-from helm_ase.labelling.cluster import ClusterSettings, dask_client
+from helm_ase.labelling.cluster import ClusterSettings
+from helm_ase.labelling.distribution import distribute
 from helm_ase.labelling.failures import Failure, FailureList
 from helm_ase.labelling.journal import Journal
-from helm_ase.labelling.sandbox import Limits, Outcome, close_sandboxes, label_in_sandbox
+from helm_ase.labelling.sandbox import Limits
 from helm_ase.qc.labelling import LabelSettings
-from helm_ase.qc.molecule import ao_basis
+from helm_ase.qc.molecule import ao_basis, check_basis_name
 from helm_ase.representation.structure import Structure
 
 JOURNAL_LIMIT = 2_000_000_000
@@ -35,7 +37,14 @@ class CampaignSettings:
     """Checkpoint for the second attempt of an SCF."""
     retry_failed: bool = False
     precision: Literal["float32", "float64"] = "float64"
+    """Of the matrices in a new file; one that exists keeps its own."""
     progress: bool = True
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all on which success or failure of a molecule may depend."""
+        terms = repr((self.label, self.limits, self.model))
+        return hashlib.sha256(terms.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,8 @@ class Campaign:
     """Structures that occur more than once among those given."""
     failures: tuple[Failure, ...]
     """Structures of this campaign without label."""
+    lost: int = 0
+    """Structures whose Dask worker was lost; the next campaign tries them again."""
 
 
 def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) -> Campaign:
@@ -74,19 +85,31 @@ def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) ->
     """
     output = Path(settings.output)
     level = settings.label.level
-    ao_basis(level.basis, sorted({int(z) for s in structures for z in s.numbers}))  # refuse before any work
+    _check_settings(structures, settings)
     with Journal(output.with_name(output.name + ".journal"), level) as journal:
         present = _present_keys(output, settings) | journal.keys
         failures = FailureList(output.with_name(output.name + ".failures.jsonl"))
         _check_names(structures, output, journal)
-        tasks, duplicates, known = _plan(structures, present, failures, settings.retry_failed)
-        labelled = _label_all(tasks, settings, journal, failures)
+        tasks, duplicates, known = _plan(structures, present, failures, settings)
+        labelled, lost = _label_all(tasks, settings, journal, failures)
         _move_to_file(journal, output, settings)
         failures.rewrite(resolved=_present_keys(output, settings))
         journal.discard()
     keys = {s.key for s in structures}
     left = tuple(f for f in failures.entries.values() if f.key in keys)
-    return Campaign(output, labelled, known, duplicates, left)
+    return Campaign(output, labelled, known, duplicates, left, lost)
+
+
+def _check_settings(structures: Sequence[Structure], settings: CampaignSettings) -> None:
+    """Refuse before any work what would fail for every molecule."""
+    level = settings.label.level
+    ao_basis(level.basis, sorted({int(z) for s in structures for z in s.numbers}))
+    if level.auxiliary_basis:
+        check_basis_name(level.auxiliary_basis)
+    if settings.model is not None:
+        from helm_ase.checkpoint import resolve
+
+        resolve(settings.model)
 
 
 def _present_keys(output: Path, settings: CampaignSettings) -> set[str]:
@@ -102,6 +125,10 @@ def _present_keys(output: Path, settings: CampaignSettings) -> set[str]:
 
 def _check_names(structures: Sequence[Structure], output: Path, journal: Journal) -> None:
     """Refuse, before any work, a name that belongs to another structure of the file."""
+    names: dict[str, str] = {}
+    for structure in structures:
+        if names.setdefault(structure.name, structure.key) != structure.key:
+            raise StructureError(f"two different structures are named {structure.name!r}: rename one")
     names = {label.name: label.key for label in journal}
     if output.exists():
         with HelmH5Source(output) as file:
@@ -115,71 +142,40 @@ def _check_names(structures: Sequence[Structure], output: Path, journal: Journal
 
 
 def _plan(
-    structures: Sequence[Structure], present: set[str], failures: FailureList, retry: bool
+    structures: Sequence[Structure], present: set[str], failures: FailureList, settings: CampaignSettings
 ) -> tuple[list[Structure], int, int]:
     """Structures to label, how many of those given are copies, and how many have a label already."""
     unique = {s.key: s for s in reversed(structures)}
-    skip = present | (set() if retry else set(failures.entries))
+    tried = {k for k, f in failures.entries.items() if f.settings == settings.fingerprint}
+    skip = present | (set() if settings.retry_failed else tried)
     tasks = [s for s in reversed(unique.values()) if s.key not in skip]
     return tasks, len(structures) - len(unique), len(present & set(unique))
 
 
 def _label_all(
     tasks: Sequence[Structure], settings: CampaignSettings, journal: Journal, failures: FailureList
-) -> int:
+) -> tuple[int, int]:
+    """Label what has no label; how many got one, and how many were lost with their worker."""
     if not tasks:
-        return 0
-    labelled = failed = 0
+        return 0, 0
+    labelled = failed = lost = 0
+    terms = settings.cluster, settings.label, settings.limits, settings.model
     with tqdm(total=len(tasks), unit="mol", smoothing=0.05, disable=not settings.progress) as bar:
-        for outcome in _outcomes(tasks, settings):
+        for outcome in distribute(tasks, *terms):
             if outcome.label is not None:
                 journal.add(outcome.label)
                 labelled += 1
+            elif outcome.lost:
+                lost += 1
             else:
-                failures.add(Failure(outcome.key, outcome.name, outcome.reason, round(outcome.seconds, 3)))
+                seconds, what = round(outcome.seconds, 3), settings.fingerprint
+                failures.add(Failure(outcome.key, outcome.name, outcome.reason, seconds, what))
                 failed += 1
-                bar.set_postfix(failed=failed)
+            bar.set_postfix({k: v for k, v in {"failed": failed, "lost": lost}.items() if v})
             bar.update()
             if journal.size > JOURNAL_LIMIT:
                 _move_to_file(journal, Path(settings.output), settings)
-    return labelled
-
-
-def _outcomes(tasks: Sequence[Structure], settings: CampaignSettings) -> Iterator[Outcome]:
-    """Hand out tasks so that every worker has one waiting, and yield what comes back."""
-    from distributed import as_completed
-
-    with dask_client(settings.cluster) as client:
-        waiting = iter(sorted(tasks, key=_cost, reverse=True))  # the dearest last would leave workers idle
-        running: dict[str, Structure] = {}
-        queue = as_completed([], with_results=True, raise_errors=False)
-
-        def submit() -> None:
-            room = max(2 * sum(client.nthreads().values()), 2) - len(running)
-            for _, structure in zip(range(room), waiting, strict=False):  # the range first: it must end first
-                future = client.submit(
-                    label_in_sandbox, structure, settings.label, settings.limits, settings.model,
-                    key=f"label-{structure.key}", pure=False, retries=0,
-                )  # fmt: skip
-                running[future.key] = structure
-                queue.add(future)
-
-        submit()
-        for future, result in queue:
-            structure = running.pop(future.key)
-            yield result if isinstance(result, Outcome) else _lost(structure, result)
-            future.release()
-            submit()
-        client.run(close_sandboxes)
-
-
-def _lost(structure: Structure, result: Any) -> Outcome:
-    error = result[1] if isinstance(result, tuple) else result
-    return Outcome(structure.key, structure.name, 0.0, None, f"the Dask worker was lost: {error!r}")
-
-
-def _cost(structure: Structure) -> int:
-    return int(structure.numbers.sum())
+    return labelled, lost
 
 
 def _move_to_file(journal: Journal, output: Path, settings: CampaignSettings) -> None:
@@ -188,6 +184,9 @@ def _move_to_file(journal: Journal, output: Path, settings: CampaignSettings) ->
         return
     with LabelWriter(output, settings.label.level, append=True, precision=settings.precision) as file:
         for label in journal:
-            if label.key not in file:  # killed between writing the file and emptying the journal
-                file.add(label)
+            if label.key in file:  # killed between writing the file and emptying the journal
+                continue
+            if file.has_name(label.name):
+                label = replace(label, name=f"{label.name}-{label.key[:8]}")
+            file.add(label)
     journal.clear()

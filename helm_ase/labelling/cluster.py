@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from helm_ase.errors import SettingError
@@ -91,11 +92,11 @@ def _start_cluster(settings: ClusterSettings) -> Any:
             silence_logs="ERROR",
             config=QUIET,
         )
+    place = "dask_jobqueue.local" if settings.batch_system == "local" else "dask_jobqueue"
     try:
-        import dask_jobqueue
+        module = import_module(place)
     except ImportError as error:
         raise SettingError("batch systems need dask-jobqueue: pip install 'helm-ase[cluster]'") from error
-    module = dask_jobqueue.local if settings.batch_system == "local" else dask_jobqueue
     try:
         cluster = getattr(module, BATCH_SYSTEMS[settings.batch_system])()
     except ValueError as error:

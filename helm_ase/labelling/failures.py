@@ -18,6 +18,8 @@ class Failure:
     reason: str
     seconds: float
     """Wall-clock time spent on it."""
+    settings: str = ""
+    """Fingerprint of settings and limits with which it was tried; with others it may succeed."""
 
 
 class FailureList:

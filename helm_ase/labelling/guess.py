@@ -6,6 +6,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from helm_ase.errors import HelmError
 from helm_ase.qc.convergence import Guess
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.representation.structure import Structure
@@ -17,7 +18,14 @@ def density_guess(structure: Structure, level: LevelOfTheory, model: str) -> Gue
 
     Network and weights are loaded when it is called: most molecules never need it.
     """
-    return lambda mole: _predict(structure, level, model)
+
+    def guess(mole: Any) -> NDArray[np.float64] | None:
+        try:
+            return _predict(structure, level, model)
+        except HelmError:  # a guess that cannot be had must not cost a label
+            return None
+
+    return guess
 
 
 def _predict(structure: Structure, level: LevelOfTheory, model: str) -> NDArray[np.float64] | None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -36,6 +37,10 @@ class Journal:
 
     def __enter__(self) -> "Journal":
         self._log.__enter__()
+        damaged = len(self._log.verify()) + self._log.damaged
+        if damaged:
+            text = f"{self._log.path}: {damaged} damaged records, whose molecules are labelled again"
+            warnings.warn(text, stacklevel=2)
         return self
 
     def __exit__(

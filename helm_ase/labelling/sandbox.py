@@ -5,10 +5,10 @@ Parent and child exchange pickles over pipes: both are this package, on one mach
 
 import os
 import pickle
-import select
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -50,6 +50,8 @@ class Outcome:
     seconds: float
     label: LabelledMolecule | None = None
     reason: str = ""
+    lost: bool = False
+    """Not the molecule failed but what it ran on; the next campaign will try it again."""
 
 
 class Sandbox:
@@ -58,61 +60,103 @@ class Sandbox:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._child: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def label(self, structure: Structure, settings: LabelSettings, model: str | None) -> Outcome:
-        """Label one structure; never raises for what the calculation does."""
+        """Label one structure; never raises for what the calculation does.
+
+        A child that dies without having exceeded a limit gets a second chance: the machine may have had no
+        memory left for reasons that lie elsewhere.
+        """
         begin = time.monotonic()
-        child = self._start()
-        try:
-            send(child.stdin, (structure, settings, model))
-            label, reason = self._wait(child, begin + self.limits.seconds)
-        except (BrokenPipeError, EOFError, pickle.UnpicklingError):
-            code = self.close()
-            label, reason = None, f"the worker process died (exit code {code}), perhaps out of memory"
+        label, reason = self._attempt((structure, settings, model))
+        if label is None and reason.startswith(DIED):
+            label, reason = self._attempt((structure, settings, model))
         return Outcome(structure.key, structure.name, time.monotonic() - begin, label, reason)
+
+    def _attempt(self, task: Any) -> tuple[LabelledMolecule | None, str]:
+        child = self._start()
+        with Warden(child, self.limits) as warden:
+            try:
+                send(child.stdin, task)
+                label, reason = receive(child.stdout)
+                return label, reason
+            except (OSError, EOFError, ValueError, pickle.UnpicklingError):
+                code = self.close()
+        return None, warden.verdict or f"{DIED} (exit code {code}), perhaps for lack of memory"
 
     def _start(self) -> "subprocess.Popen[bytes]":
         if self._child is None or self._child.poll() is not None:
-            threads = str(self.limits.threads)
-            environment = os.environ | {
-                "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
-                "OMP_WAIT_POLICY": "PASSIVE",
-            }  # fmt: skip
+            self.close()
+            self._folder = tempfile.TemporaryDirectory(prefix="helm-ase-", ignore_cleanup_errors=True)
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "helm_ase.labelling.worker"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment(self._folder.name),
             )  # fmt: skip
         return self._child
 
-    def _wait(self, child: "subprocess.Popen[bytes]", deadline: float) -> tuple[LabelledMolecule | None, str]:
-        assert child.stdout is not None
-        process = psutil.Process(child.pid)
-        while not select.select([child.stdout], [], [], POLL)[0]:
-            if time.monotonic() > deadline:
-                self.close()
-                return None, f"time limit of {self.limits.seconds:g} s exceeded"
-            if _resident(process) > self.limits.memory:
-                self.close()
-                return None, f"memory limit of {self.limits.memory / 1e9:g} GB exceeded"
-        label, reason = receive(child.stdout)
-        return label, reason
+    def _environment(self, folder: str) -> dict[str, str]:
+        threads = str(self.limits.threads)
+        return os.environ | {
+            "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "PYSCF_TMPDIR": folder,  # what PySCF leaves behind when killed goes with the folder
+            "PYSCF_MAX_MEMORY": str(max(int(0.7 * self.limits.memory / 1e6), 100)),  # then it uses the disk
+        }  # fmt: skip
 
     def close(self) -> int | None:
         """Kill the child and return its exit code."""
         child, self._child = self._child, None
-        if child is None:
-            return None
-        child.kill()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):  # what was still to be sent is of no use to the dead
-                    pipe.close()
-        return child.wait()
+        folder, self._folder = self._folder, None
+        code = None
+        if child is not None:
+            child.kill()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    with suppress(OSError):  # what was still to be sent is of no use to the dead
+                        pipe.close()
+            code = child.wait()
+        if folder is not None:
+            folder.cleanup()
+        return code
 
 
-def _resident(process: psutil.Process) -> int:
+DIED = "the worker process died"
+
+
+class Warden(threading.Thread):
+    """Kills a child that exceeds a limit, whatever parent and child are doing at that moment."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]", limits: Limits) -> None:
+        super().__init__(daemon=True)
+        self.child, self.limits = child, limits
+        self.verdict = ""
+        self._over = threading.Event()
+
+    def __enter__(self) -> "Warden":
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        """Look at clock and memory until the task is over."""
+        deadline = time.monotonic() + self.limits.seconds
+        while not self._over.wait(min(POLL, max(deadline - time.monotonic(), 0.0))):
+            if time.monotonic() > deadline:
+                self.verdict = f"time limit of {self.limits.seconds:g} s exceeded"
+            elif _resident(self.child.pid) > self.limits.memory:
+                self.verdict = f"memory limit of {self.limits.memory / 1e9:g} GB exceeded"
+            if self.verdict:
+                self.child.kill()
+                return
+
+
+def _resident(pid: int) -> int:
     try:
-        return int(process.memory_info().rss)
+        return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:  # it is gone; the pipe will say so
         return 0
 
@@ -125,7 +169,7 @@ def send(pipe: IO[bytes] | None, message: Any) -> None:
     pipe.flush()
 
 
-def receive(pipe: IO[bytes]) -> Any:
+def receive(pipe: IO[bytes] | None) -> Any:
     """Read one message.
 
     Raises
@@ -133,6 +177,7 @@ def receive(pipe: IO[bytes]) -> Any:
     EOFError
         If the other side is gone.
     """
+    assert pipe is not None
     head = pipe.read(LENGTH.size)
     payload = pipe.read(LENGTH.unpack(head)[0]) if len(head) == LENGTH.size else b""
     if len(head) < LENGTH.size or len(payload) < LENGTH.unpack(head)[0]:
@@ -140,24 +185,19 @@ def receive(pipe: IO[bytes]) -> Any:
     return pickle.loads(payload)
 
 
-_SANDBOXES: dict[int, Sandbox] = {}
-"""Thread → its sandbox, in the process of a Dask worker."""
+_SANDBOXES: dict[tuple[str, int], Sandbox] = {}
+"""Campaign and thread → sandbox, in the process of a Dask worker."""
 
 
 def label_in_sandbox(
-    structure: Structure, settings: LabelSettings, limits: Limits, model: str | None
+    campaign: str, structure: Structure, settings: LabelSettings, limits: Limits, model: str | None
 ) -> Outcome:
     """Run one task in the sandbox of the calling thread; what a Dask worker executes."""
-    thread = threading.get_ident()
-    sandbox = _SANDBOXES.get(thread)
-    if sandbox is None or sandbox.limits != limits:
-        if sandbox is not None:
-            sandbox.close()
-        _SANDBOXES[thread] = sandbox = Sandbox(limits)
+    sandbox = _SANDBOXES.setdefault((campaign, threading.get_ident()), Sandbox(limits))
     return sandbox.label(structure, settings, model)
 
 
-def close_sandboxes() -> None:
-    """Stop all children of this process."""
-    while _SANDBOXES:
-        _SANDBOXES.popitem()[1].close()
+def close_sandboxes(campaign: str) -> None:
+    """Stop the children of one campaign in this process; other campaigns may share the workers."""
+    for place in [place for place in _SANDBOXES if place[0] == campaign]:
+        _SANDBOXES.pop(place).close()

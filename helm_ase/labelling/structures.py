@@ -75,7 +75,7 @@ def _structure(atoms: Atoms, default_name: str, where: str) -> Structure:
 
 def _text(value: Any) -> str:
     """Text of an info value; extended XYZ has truth values F and T, and F is also hydrogen fluoride."""
-    return "FT"[value] if isinstance(value, bool | np.bool_) else str(value)
+    return "FT"[int(value)] if isinstance(value, bool | np.bool_) else str(value)
 
 
 def _plain(item: tuple[str, Any]) -> tuple[str, Any]:

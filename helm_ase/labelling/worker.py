@@ -2,11 +2,10 @@
 
 import os
 import sys
-import threading
-import time
 from typing import Any
 
 from helm_ase.labelling.sandbox import receive, send
+from helm_ase.processes import die_with_parent
 from helm_ase.qc.labelling import label_structure
 
 
@@ -17,7 +16,7 @@ def main() -> None:
     os.dup2(
         sys.stderr.fileno(), sys.stdout.fileno()
     )  # whatever a library prints must not end up among answers
-    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+    die_with_parent()
     while True:
         try:
             structure, settings, model = receive(tasks)
@@ -36,13 +35,6 @@ def _attempt(structure: Any, settings: Any, model: str | None) -> tuple[Any, str
         return label_structure(structure, settings, guess), ""
     except Exception as error:  # any failure of one molecule is an entry in the list, not the end of the run
         return None, f"{type(error).__name__}: {error}"
-
-
-def _die_with_parent(parent: int) -> None:
-    """Leave when the parent is gone, even in the middle of a calculation."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -83,9 +83,8 @@ def _run_from_default(mf: Any, density: NDArray[np.float64] | None) -> int:
 
 def _run_shifted(mf: Any, density: NDArray[np.float64] | None) -> int:
     mf.level_shift = LEVEL_SHIFT
-    mf.damp = 0.3
     cycles = _run_plain(mf, density)
-    mf.level_shift = mf.damp = 0.0  # virtual levels must come out where they belong
+    mf.level_shift = 0.0  # virtual levels must come out where they belong
     return cycles + _run_plain(mf, mf.make_rdm1())
 
 

@@ -32,7 +32,7 @@ class LabelSettings:
     max_cycles: int = 60
     """SCF cycles of each attempt."""
     min_gap: float = 0.0
-    """Hartree; smaller HOMO–LUMO gaps count as failures (several SCF solutions lie close by)."""
+    """Hartree; a smaller HOMO–LUMO gap within one spin is a failure (several SCF solutions lie close by)."""
 
     def __post_init__(self) -> None:
         if self.max_cycles < 1:
@@ -106,11 +106,13 @@ def _occupations(electrons: tuple[int, int], energies: NDArray[np.float64]) -> N
 
 
 def _gap(energies: NDArray[np.float64], electrons: tuple[int, int]) -> float | None:
+    """Smallest HOMO–LUMO gap within one spin.
+
+    Across spins it means little: in a triplet the empty β level lies below the filled α ones.
+    """
     rows = [energies] if energies.ndim == 1 else list(energies)
-    pairs = [(row, n) for row, n in zip(rows, electrons, strict=False)]
-    lumo = [row[n] for row, n in pairs if n < len(row)]
-    homo = [row[n - 1] for row, n in pairs if n > 0]
-    return float(min(lumo) - max(homo)) if lumo and homo else None
+    gaps = [row[n] - row[n - 1] for row, n in zip(rows, electrons, strict=False) if 0 < n < len(row)]
+    return float(min(gaps)) if gaps else None
 
 
 def _check_gap(gap: float | None, least: float) -> None:

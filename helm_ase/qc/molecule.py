@@ -1,5 +1,6 @@
 """ASE's view of a molecule → PySCF's, and the integrals that need no density."""
 
+import os
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -27,15 +28,27 @@ def is_basis_name(name: str) -> bool:
 
 
 def check_basis_name(name: str) -> None:
-    """Refuse what is no name of one of PySCF's own bases.
+    """Refuse what is no name of one of PySCF's own bases, and files in its way.
 
     Raises
     ------
     BasisError
-        If it is none.
+        If it is none, or a file in the working folder is called like one of PySCF's bases: PySCF would read
+        that file instead, also where it chooses a basis by itself.
     """
+    folder = os.getcwd()
+    if impostors := _files_called_like_bases(folder, os.stat(folder).st_mtime_ns):
+        raise BasisError(
+            f"PySCF would take {', '.join(impostors)} in {folder} for a basis: rename it, or work elsewhere"
+        )
     if not is_basis_name(name):
         raise BasisError(f"PySCF has no basis {name!r}; allowed are its own names, as def2-svp or 6-31g*")
+
+
+@lru_cache(maxsize=16)
+def _files_called_like_bases(folder: str, changed: int) -> tuple[str, ...]:
+    with os.scandir(folder) as entries:
+        return tuple(e.name for e in entries if is_basis_name(e.name) and e.is_file())
 
 
 def build_mole(

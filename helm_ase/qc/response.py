@@ -22,6 +22,8 @@ def coupled_polarizability(mf: Any) -> NDArray[np.float64]:
 
 def _restricted(mf: Any, dipole: NDArray[np.float64]) -> NDArray[np.float64]:
     occupied, virtual = mf.mo_coeff[:, mf.mo_occ > 0], mf.mo_coeff[:, mf.mo_occ == 0]
+    if 0 in (occupied.shape[1], virtual.shape[1]):
+        return np.zeros((3, 3))  # nothing can respond in this basis
     response = mf.gen_response(hermi=1)
     perturbation = np.einsum("pa,xpq,qi->xai", virtual, dipole, occupied)
     shape = perturbation.shape
@@ -41,6 +43,8 @@ def _unrestricted(mf: Any, dipole: NDArray[np.float64]) -> NDArray[np.float64]:
     response = mf.gen_response(hermi=1)
     perturbation = [np.einsum("pa,xpq,qi->xai", v, dipole, o) for v, o in spaces]
     sizes = [p[0].size for p in perturbation]
+    if sum(sizes) == 0:
+        return np.zeros((3, 3))
 
     def split(vector: NDArray[np.float64]) -> list[NDArray[np.float64]]:
         flat = vector.reshape(-1, sum(sizes))

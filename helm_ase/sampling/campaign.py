@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ase import Atoms
 from tqdm import tqdm
 
-from helm_ase.errors import HelmError, SettingError
+from helm_ase.errors import SettingError
+from helm_ase.processes import die_with_parent
 from helm_ase.sampling.dimers import choose_pairs
 from helm_ase.sampling.drawing import Drop, Outcome, Task, draw
 from helm_ase.sampling.filters import Register
@@ -57,8 +58,6 @@ def sample(
     ------
     SettingError
         If RDKit or tblite is missing, or ``processes`` is below 1.
-    HelmError
-        If a worker process dies.
     """
     require("rdkit", "tblite")
     if processes < 1:
@@ -116,19 +115,38 @@ def _outcomes(tasks: Sequence[Task], processes: int) -> Generator[Outcome, None,
     if processes <= 1:
         yield from map(draw, tasks)
         return
+    done = 0
+    while done < len(tasks):
+        try:
+            for outcome in _draw_all(tasks[done:], processes):
+                yield outcome
+                done += 1
+        except BrokenProcessPool:  # some task at work has killed its process: try the first of them alone
+            yield _draw_alone(tasks[done])
+            done += 1
+
+
+def _draw_all(tasks: Sequence[Task], processes: int) -> Generator[Outcome, None, None]:
     executor = ProcessPoolExecutor(
-        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_use_one_thread
+        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
     )
     try:
         yield from executor.map(draw, tasks)
-    except BrokenProcessPool as error:
-        raise HelmError(
-            "a worker process died, probably for lack of memory: use fewer processes, or one to see where"
-        ) from error
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _use_one_thread() -> None:
+def _draw_alone(task: Task) -> Outcome:
+    try:
+        (outcome,) = _draw_all([task], 1)
+    except BrokenProcessPool:
+        kind = "monomer" if task.partner is None else "dimer"
+        drop = Drop(task.subject.smiles, kind, "start", 0.0, task.seed, "worker process died")
+        return Outcome(drops=[drop])
+    return outcome
+
+
+def _begin_worker() -> None:
     """In a new worker, before tblite is loaded: for small molecules more threads would only spin."""
+    die_with_parent()
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")

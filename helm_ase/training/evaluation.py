@@ -33,9 +33,9 @@ class MoleculeErrors:
     lumo_shift: float
     """Predicted − reference LUMO, Eh; a ghost state is far below zero."""
     energy: float
-    """eV per atom; NaN if the model has no energies."""
+    """eV per atom; NaN if it was not asked for or the label has none."""
     forces: float
-    """Mean over components, eV/Å; NaN if the model has no forces."""
+    """Mean over components, eV/Å; NaN as for the energy."""
 
 
 @torch.no_grad()
@@ -57,11 +57,23 @@ def evaluate(
                 correction = trust_correction(
                     correction, trust_matrix(sample.overlap, model.settings.trust_delta)
                 )
-            d_energy = float(out.energy[k]) - sample.energy if energy else np.nan
-            d_forces = (out.forces[atoms : atoms + n] - sample.forces).abs().mean() if energy else np.nan
-            found.append(matrix_errors(sample, correction.numpy(), d_energy, float(d_forces)))
+            d_energy = (
+                _error(out.energy[k : k + 1], torch.tensor([sample.energy], dtype=torch.float64))
+                if energy
+                else np.nan
+            )
+            d_forces = _error(out.forces[atoms : atoms + n], sample.forces) if energy else np.nan
+            found.append(matrix_errors(sample, correction.numpy(), d_energy, d_forces))
             atoms += n
     return found
+
+
+def _error(predicted: torch.Tensor, label: torch.Tensor) -> float:
+    """Mean absolute error; NaN without label, infinite if the prediction is no number."""
+    if not torch.isfinite(label).all():
+        return float("nan")
+    error = float((predicted - label).abs().mean())
+    return error if np.isfinite(error) else float("inf")
 
 
 def matrix_errors(
@@ -101,10 +113,16 @@ def frontier(energies: NDArray[np.float64], electrons: Sequence[int]) -> tuple[f
 
 def summarise(errors: Sequence[MoleculeErrors]) -> dict[str, float]:
     """Means over molecules, the number of ghost LUMOs, and the molecule count."""
-    names = ("hamiltonian", "occupied", "homo", "lumo", "gap", "energy", "forces")
+    names = ("hamiltonian", "occupied", "homo", "lumo", "gap")
     summary = {name: float(np.mean([getattr(e, name) for e in errors])) for name in names}
-    atoms = np.array([e.atoms for e in errors])
-    summary["forces"] = float(np.average([e.forces for e in errors], weights=atoms))
+    summary["energy"] = _mean_over_labelled(errors, "energy", [1] * len(errors))
+    summary["forces"] = _mean_over_labelled(errors, "forces", [e.atoms for e in errors])
     summary["ghosts"] = float(sum(e.lumo_shift < -0.05 for e in errors))
     summary["molecules"] = float(len(errors))
     return summary
+
+
+def _mean_over_labelled(errors: Sequence[MoleculeErrors], name: str, weights: Sequence[int]) -> float:
+    values = np.array([getattr(e, name) for e in errors])
+    known = ~np.isnan(values)
+    return float(np.average(values[known], weights=np.array(weights)[known])) if known.any() else float("nan")

@@ -22,6 +22,8 @@ from helm_ase.nn import HELM, trust_matrix
 from helm_ase.training.evaluation import evaluate, summarise
 from helm_ase.training.losses import LossWeights, loss_terms, total_loss
 
+LABELS_MAY_LACK = ("energy", "forces")
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -239,6 +241,8 @@ def validation_score(summary: dict[str, float], energy: bool) -> float:
     floors = {"hamiltonian": 350.0, "homo": 0.07, "gap": 0.1}
     if energy:
         floors |= {"energy": 0.01, "forces": 0.1}
+    lacking = {k for k in LABELS_MAY_LACK if math.isnan(summary.get(k, 0.0))}
+    floors = {k: floor for k, floor in floors.items() if k not in lacking}
     score = sum(summary[k] / floor for k, floor in floors.items()) / len(floors) + 0.1 * summary["ghosts"]
     return score if math.isfinite(score) else math.inf
 

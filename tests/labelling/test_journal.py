@@ -74,6 +74,25 @@ def test_a_reader_ignores_a_torn_record_without_touching_the_file(tmp_path):
     assert path.stat().st_size == size + 9
 
 
+@pytest.mark.parametrize("place", [0, 30, 37, 50, 60])
+def test_damage_in_the_middle_costs_one_record_not_all_behind_it(tmp_path, place):
+    path = tmp_path / "x.journal"
+    with Journal(path, TINY) as journal:
+        starts = []
+        for k in range(5):
+            starts.append(journal.size)
+            journal.add(entry(k))
+    content = bytearray(path.read_bytes())
+    content[starts[2] + place] ^= 4
+    path.write_bytes(bytes(content))
+    with pytest.warns(UserWarning, match="1 damaged record"):
+        journal = Journal(path, TINY).__enter__()
+    assert [label.name for label in journal] == ["m0", "m1", "m3", "m4"]
+    journal.add(entry(2))
+    assert len(journal) == 5
+    journal.__exit__(None, None, None)
+
+
 def test_a_second_writer_and_another_title_are_refused(tmp_path):
     path = tmp_path / "log"
     with RecordLog(path, TITLE, writable=True), pytest.raises(DatasetError, match="another process"):

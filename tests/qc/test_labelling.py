@@ -146,3 +146,17 @@ def test_the_level_records_what_the_functional_means():
 def test_impossible_levels_are_refused(arguments):
     with pytest.raises(SettingError):
         pyscf_level(**arguments)
+
+
+@pytest.mark.parametrize("name", ["C2H4", "H2CO", "O2"])
+def test_a_triplet_is_no_failure_though_its_empty_level_lies_below_the_filled_one(name):
+    level = LevelOfTheory(functional="pbe", basis="sto-3g", grid_level=0)
+    label = label_structure(structure(name, 0, 3), LabelSettings(level))
+    assert label.details["gap_hartree"] > 0
+    assert label.details["spin_square"] == pytest.approx(2.0, abs=0.1)
+
+
+def test_helium_without_virtual_orbitals_has_no_polarizability():
+    level = LevelOfTheory(functional="pbe", basis="sto-3g", grid_level=0)
+    helium = Structure("He", np.array([2]), np.zeros((1, 3)))
+    assert not label_structure(helium, LabelSettings(level, polarizability=True)).polarizability.any()

@@ -128,3 +128,14 @@ def test_a_file_called_like_a_basis_is_never_opened(tmp_path, monkeypatch, suffi
         with pytest.raises(BasisError, match="PySCF has no basis"):
             kohn_sham(build_mole([2], np.zeros((1, 3)), "sto-3g"), LevelOfTheory(auxiliary_basis=place))
     assert not marker.exists()
+
+
+def test_a_file_in_the_way_of_a_basis_is_refused(tmp_path, monkeypatch):
+    marker = tmp_path / "executed"
+    (tmp_path / "sto-3g").write_text(f"BASIS\nH S\n 1.0 open({str(marker)!r},'w').close()\nEND\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BasisError, match="rename it"):
+        build_mole([2], np.zeros((1, 3)), "sto-3g")
+    (tmp_path / "sto-3g").rename(tmp_path / "harmless")
+    build_mole([2], np.zeros((1, 3)), "sto-3g")
+    assert not marker.exists()

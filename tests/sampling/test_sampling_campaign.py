@@ -10,7 +10,7 @@ pytest.importorskip("rdkit")
 pytest.importorskip("tblite")
 
 from helm_ase.data.connectivity import fragments
-from helm_ase.errors import HelmError, SettingError
+from helm_ase.errors import SettingError
 from helm_ase.representation.labelled import structure_key
 from helm_ase.sampling import SamplingSettings, campaign, drawing, from_smiles, sample
 from helm_ase.sampling.filters import find_fault
@@ -124,10 +124,21 @@ def test_failures_of_xtb_are_listed_not_raised(monkeypatch):
     }
 
 
-def test_a_worker_that_dies_is_reported(monkeypatch):
-    monkeypatch.setattr(campaign, "draw", os._exit)
-    with pytest.raises(HelmError, match="worker process died"):
-        list(campaign._outcomes([9, 9], 2))
+def die_on_methane(task):
+    if task.molecule.smiles == "C":
+        os._exit(9)
+    return drawing.Outcome(drops=[task.molecule.smiles])
+
+
+def test_a_molecule_that_kills_its_worker_is_dropped_and_the_others_are_kept(monkeypatch):
+    monkeypatch.setattr(campaign, "draw", die_on_methane)
+    tasks = campaign._tasks(molecules(("O", "C", "N", "CO")), SETTINGS)
+    found = [outcome.drops[0] for outcome in campaign._outcomes(tasks, 2)]
+    for task, drop in zip(tasks, found, strict=True):
+        if task.molecule.smiles == "C":
+            assert (drop.smiles, drop.reason) == (task.subject.smiles, "worker process died")
+        else:
+            assert drop == task.molecule.smiles
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +23,14 @@ from helm_ase.cli import main
 from helm_ase.data.formats import open_labels
 from helm_ase.data.record_log import RecordLog
 from helm_ase.data.writer import LabelWriter
-from helm_ase.errors import ChargeError, DatasetError, SettingError, StructureError
+from helm_ase.errors import (
+    ChargeError,
+    CheckpointError,
+    DatasetError,
+    HelmError,
+    SettingError,
+    StructureError,
+)
 from helm_ase.labelling import CampaignSettings, campaign, read_structures, run_campaign
 from helm_ase.labelling.cluster import ClusterSettings
 from helm_ase.labelling.sandbox import Limits, Outcome, Sandbox
@@ -93,11 +103,11 @@ def instant_labels(monkeypatch):
     """Labels come at once, so that only what happens on the disk takes part."""
     ready = {s.key: label_structure(s, LabelSettings(TINY)) for s in structures(4)}
 
-    def outcomes(tasks, settings):
+    def outcomes(tasks, *terms):
         for task in tasks:
             yield Outcome(task.key, task.name, 0.0, ready[task.key])
 
-    monkeypatch.setattr(campaign, "_outcomes", outcomes)
+    monkeypatch.setattr(campaign, "distribute", outcomes)
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -220,22 +230,62 @@ def test_failures_are_listed_skipped_and_tried_again_when_asked(tmp_path):
     assert "SCFError: not converged" in result.failures[0].reason
     listed = [json.loads(x) for x in (tmp_path / "out.h5.failures.jsonl").read_text().splitlines()]
     assert {x["name"] for x in listed} == {"m0", "m1"}
-    able = settings(path, cluster=ClusterSettings(workers=1))
-    assert run_campaign(wanted, able).labelled == 0
-    result = run_campaign(wanted, replace(able, retry_failed=True))
+    assert run_campaign(wanted, impossible).labelled == 0  # known: no worker is even started
+    again = run_campaign(wanted[:1], replace(impossible, retry_failed=True))
+    assert again.failures[0].seconds > 0
+    result = run_campaign(wanted, settings(path, cluster=ClusterSettings(workers=1)))  # other settings
     assert result.labelled == 2
     assert result.failures == ()
     assert_complete(path, wanted)
 
 
-def test_a_running_scheduler_is_used_and_left_running(tmp_path):
-    from distributed import Client, LocalCluster
+def test_campaigns_that_share_a_scheduler_do_not_share_results(tmp_path):
+    from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+    wanted = structures(6)
+    levels = {name: replace(TINY, functional=name) for name in ("pbe", "blyp")}
+    with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as cluster:
         where = ClusterSettings(scheduler=cluster.scheduler_address)
-        assert run_campaign(structures(2), settings(tmp_path / "out.h5", cluster=where)).labelled == 2
-        with Client(cluster) as client:
-            assert len(client.nthreads()) == 1
+        with ThreadPoolExecutor(2) as pool:
+            runs = [
+                pool.submit(run_campaign, wanted, CampaignSettings(
+                    str(tmp_path / f"{name}.h5"), LabelSettings(level), cluster=where, progress=False
+                ))
+                for name, level in levels.items()
+            ]  # fmt: skip
+            assert [run.result().labelled for run in runs] == [6, 6]
+    for name, level in levels.items():
+        with open_labels(tmp_path / f"{name}.h5") as labels:
+            for label in labels:
+                (structure,) = [s for s in wanted if s.key == label.key]
+                assert label.energy == pytest.approx(label_structure(structure, LabelSettings(level)).energy)
+
+
+@pytest.mark.slow
+def test_a_lost_scheduler_is_an_error_and_no_failure_of_a_molecule(tmp_path):
+    path, file = tmp_path / "out.h5", tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    where = ["--scheduler-file", str(file)]
+    scheduler = subprocess.Popen([*dask, "scheduler", "--port", "0", "--dashboard-address", ":0", *where])
+    worker = subprocess.Popen([*dask, "worker", *where, "--nthreads", "1", "--no-dashboard"])
+    journal = tmp_path / "out.h5.journal"
+
+    def kill_when_at_work():
+        while not journal.exists() or journal.stat().st_size < 3000:
+            time.sleep(0.02)
+        scheduler.kill()
+
+    while not file.exists():
+        time.sleep(0.1)
+    threading.Thread(target=kill_when_at_work, daemon=True).start()
+    try:
+        with pytest.raises(HelmError, match="run the same command again"):
+            run_campaign(structures(400), settings(path, cluster=ClusterSettings(scheduler=str(file))))
+    finally:
+        worker.kill()
+        scheduler.kill()
+    assert journal.exists()
+    assert not (tmp_path / "out.h5.failures.jsonl").exists()
 
 
 @pytest.mark.slow
@@ -285,13 +335,44 @@ def test_a_molecule_over_its_limit_is_killed_and_the_next_one_is_labelled(limits
 
 def test_a_worker_process_that_dies_is_a_failure_of_one_molecule(monkeypatch):
     sandbox = Sandbox(Limits())
-    child = sandbox._start()
-    child.kill()
-    child.wait()
-    monkeypatch.setattr(sandbox, "_start", lambda: child)
-    sandbox._child = child
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
     outcome = sandbox.label(structures(1)[0], LabelSettings(TINY), None)
-    assert "the worker process died (exit code -9)" in outcome.reason
+    assert "the worker process died (exit code 1)" in outcome.reason
+    assert not outcome.lost
+
+
+def test_a_worker_process_that_dies_once_is_no_failure():
+    sandbox = Sandbox(Limits())
+    threading.Timer(0.3, sandbox._start().kill).start()  # before it has imported PySCF
+    assert sandbox.label(structures(1)[0], LabelSettings(TINY), None).label is not None
+    sandbox.close()
+
+
+@pytest.mark.parametrize("atoms", [3, 3000])
+def test_a_child_that_never_reads_is_killed_in_time(monkeypatch, tmp_path, atoms):
+    deaf = tmp_path / "deaf"
+    deaf.write_text("#!/bin/sh\nexec sleep 60\n")
+    deaf.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(deaf))
+    positions = np.arange(3.0 * atoms).reshape(-1, 3)
+    begin = time.monotonic()
+    outcome = Sandbox(Limits(seconds=0.5)).label(
+        Structure("big", np.ones(atoms, dtype=np.int64), positions), LabelSettings(TINY), None
+    )
+    assert "time limit" in outcome.reason
+    assert time.monotonic() - begin < 10
+
+
+def test_nothing_is_left_in_the_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    sandbox = Sandbox(Limits(seconds=2.0))
+    water = structures(1)[0]
+    assert (
+        sandbox.label(water, LabelSettings(replace(TINY, basis="def2-qzvp", grid_level=9)), None).label
+        is None
+    )
+    sandbox.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("limits", [{"seconds": 0}, {"memory": -1}, {"threads": 0}])
@@ -310,6 +391,17 @@ def test_another_level_into_the_same_file_is_refused(tmp_path):
     other = LabelSettings(replace(TINY, functional="pbe0"))
     with pytest.raises(DatasetError, match="use another output"):
         run_campaign(structures(2), replace(settings(path), label=other))
+
+
+def test_two_structures_of_one_name_are_refused_before_any_work(tmp_path):
+    first, second = structures(2)
+    with pytest.raises(StructureError, match="two different structures are named 'm0'"):
+        run_campaign([first, replace(second, name="m0")], settings(tmp_path / "out.h5"))
+
+
+def test_an_unknown_model_is_refused_before_any_work(tmp_path):
+    with pytest.raises(CheckpointError, match="no-such-model"):
+        run_campaign(structures(1), settings(tmp_path / "out.h5", model="no-such-model"))
 
 
 def test_a_name_of_another_structure_in_the_file_is_refused_before_any_work(tmp_path):
