@@ -1,0 +1,126 @@
+"""What follows from a Hamiltonian, with gradients that are exact where levels coincide.
+
+Eigenvectors have no derivative inside a degenerate set, and automatic differentiation through them divides by
+the differences of its levels: wrong for methane, not a number at exact degeneracy.  Everything below depends
+on the occupied *space* only, whose derivative couples occupied with virtual orbitals and so never divides by
+less than the gap.
+
+All functions take the Hamiltonian in an orthonormal basis, F = Xᵀ H X, of shape (M, M), and the number of
+occupied orbitals of one spin; gradients are those with respect to a symmetric F.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+DEGENERATE = 1e-7
+"""Hartree; levels closer than this share their gradient."""
+
+
+def occupied_projector(fock: Tensor, occupied: int) -> Tensor:
+    """P = Σ_i v_i v_iᵀ over the ``occupied`` lowest orbitals, (M, M).
+
+    ∂P couples occupied with virtual orbitals only:
+    dP = Σ_ia (v_i v_aᵀ + v_a v_iᵀ) (v_iᵀ dF v_a) / (ε_i − ε_a).
+    """
+    return _OccupiedProjector.apply(fock, occupied)
+
+
+def levels(fock: Tensor) -> Tensor:
+    """Orbital energies, ascending, (M,).
+
+    dε_i = v_iᵀ dF v_i; levels within 1e-7 Eh get the mean over their set, which does not depend on how the
+    set's orbitals happen to be turned.
+    """
+    return _Levels.apply(fock)
+
+
+def uncoupled_polarizability(fock: Tensor, position: Tensor, occupied: int, electrons: int = 2) -> Tensor:
+    """Static polarizability of orbitals that do not respond to each other, atomic units, (3, 3).
+
+    α_xy = 2 f Σ_ia x_ia y_ia / (ε_a − ε_i), f electrons in each orbital.  The coupled (CPKS) polarizability,
+    which is the physical one, is a third smaller and cannot be had from F alone.
+
+    Parameters
+    ----------
+    fock
+        F in an orthonormal basis, (M, M).
+    position
+        ⟨p| r |q⟩ in the same basis, bohr, (3, M, M); no gradient is taken.
+    occupied
+        Occupied orbitals.
+    electrons
+        In each of them: 2 in a closed shell, 1 for each spin of an open one.
+    """
+    return _UncoupledPolarizability.apply(fock, position, occupied, electrons)
+
+
+def density_matrix(fock: Tensor, orthogonaliser: Tensor, occupied: int, electrons: int = 2) -> Tensor:
+    """D = f X P Xᵀ in the AO basis, (A, A); ``orthogonaliser`` is X of F = Xᵀ H X, (A, M)."""
+    return electrons * orthogonaliser @ occupied_projector(fock, occupied) @ orthogonaliser.T
+
+
+class _OccupiedProjector(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, fock: Tensor, occupied: int) -> Tensor:
+        energies, vectors = torch.linalg.eigh(fock)
+        ctx.save_for_backward(energies, vectors)
+        ctx.occupied = occupied
+        return vectors[:, :occupied] @ vectors[:, :occupied].T
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        energies, vectors = ctx.saved_tensors
+        n = ctx.occupied
+        gap = energies[:n, None] - energies[None, n:]  # (i, a)
+        coupling = vectors[:, :n].T @ (gradient + gradient.T) @ vectors[:, n:] / gap
+        half = vectors[:, :n] @ coupling @ vectors[:, n:].T
+        return 0.5 * (half + half.T), None
+
+
+class _Levels(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, fock: Tensor) -> Tensor:
+        energies, vectors = torch.linalg.eigh(fock)
+        ctx.save_for_backward(energies, vectors)
+        return energies
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        energies, vectors = ctx.saved_tensors
+        group = torch.cumsum((energies.diff(prepend=energies[:1]) > DEGENERATE).long(), 0)
+        sums = torch.zeros_like(energies).index_add_(0, group, gradient)
+        shared = (sums / torch.bincount(group, minlength=len(energies)).clamp(min=1))[group]
+        return (vectors * shared) @ vectors.T
+
+
+class _UncoupledPolarizability(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, fock: Tensor, position: Tensor, occupied: int, electrons: int) -> Tensor:
+        energies, vectors = torch.linalg.eigh(fock)
+        r = vectors.T @ position @ vectors  # (3, M, M)
+        gap = energies[occupied:, None] - energies[None, :occupied]  # (a, i)
+        amplitudes = r[:, occupied:, :occupied] / gap  # (3, a, i): X of F_vv X − X F_oo = r_vo
+        ctx.save_for_backward(vectors, r, gap, amplitudes)
+        ctx.occupied, ctx.electrons = occupied, electrons
+        return 2 * electrons * torch.einsum("xai,yai->xy", amplitudes, r[:, occupied:, :occupied])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        vectors, r, gap, x = ctx.saved_tensors
+        n = ctx.occupied
+        weight = 2 * ctx.electrons * gradient
+        mixed = torch.einsum("xy,yai->xai", weight + weight.T, x)  # (3, a, i)
+        rotation = torch.einsum("xab,xbi->ai", r[:, n:, n:], mixed)
+        rotation = rotation - torch.einsum("xaj,xji->ai", mixed, r[:, :n, :n])
+        inner = torch.zeros_like(vectors)
+        inner[n:, n:] = -0.5 * torch.einsum("xai,xbi->ab", mixed, x)
+        inner[:n, :n] = 0.5 * torch.einsum("xai,xaj->ij", mixed, x)
+        inner[n:, :n] = -0.5 * rotation / gap
+        inner[:n, n:] = inner[n:, :n].T
+        return vectors @ inner @ vectors.T, None, None, None
