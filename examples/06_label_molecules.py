@@ -21,20 +21,26 @@ if __name__ == "__main__":  # worker processes import this file again
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a minimal basis instead of def2-SVP")
+    parser.add_argument("--quick", action="store_true", help="PBE/STO-3G instead of B3LYP/def2-SVP")
     options = parser.parse_args()
     level = ["--xc", "pbe", "--basis", "sto-3g", "--grid", "1"] if options.quick else []
 
-    smiles = [argument for s in ("O", "CO", "C=O") for argument in ("--smiles", s)]
-    helm_ase(["sample", *smiles, "--temperatures", "300", "-o", "structures.xyz", "--quiet"])
-    helm_ase(["label", "structures.xyz", "-o", "labels.h5", "--quiet", *level])
-    helm_ase(["data", "check", "labels.h5"])
+    def run(*arguments: str) -> None:
+        if helm_ase(arguments):  # it has said why
+            raise SystemExit(1)
 
-    for label in open_labels("labels.h5"):
+    labels = "quick-labels.h5" if options.quick else "labels.h5"
+    smiles = [argument for s in ("O", "CO", "C=O") for argument in ("--smiles", s)]
+    run("sample", *smiles, "--temperatures", "300", "-o", "structures.xyz", "--quiet")
+    run("label", "structures.xyz", "-o", labels, "--quiet", *level)
+    run("data", "check", labels)
+
+    for label in open_labels(labels):
         print(f"{label.smiles:>5}: {label.energy:.3f} eV, {label.hamiltonian.shape[0]} orbitals")
         print(f"       {dict(label.details)}")
 
-    data = open_dataset("labels.h5", baseline=Baseline("sap"))
+    data = open_dataset(labels, baseline=Baseline("sap"))
+    # at most 40 atoms and pairs in a batch, so that all take about the same time
     batches = list(balanced_batches(data.loads, 40, np.random.default_rng(0)))
     for batch in make_loader(data, batches):
         print(f"{len(batch.energy)} molecules, targets {tuple(batch.correction.shape)}")

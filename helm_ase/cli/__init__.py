@@ -9,15 +9,21 @@ from helm_ase.cli import data, label, models, run, sample
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code (0, or 1 after a message on standard error)."""
+    """Entry point; returns the exit code (0, 1 after a message on standard error, 130 if interrupted)."""
     options = _parser().parse_args(arguments)
     from helm_ase.errors import HelmError
 
     try:
         options.command(options)
+    except BrokenPipeError:  # whoever read what is printed has seen enough
+        sys.stdout = None
+        return 0
     except (HelmError, OSError) as error:
         print(f"helm-ase: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("helm-ase: interrupted", getattr(options, "after_interrupt", ""), file=sys.stderr)
+        return 130
     return 0
 
 

@@ -89,8 +89,11 @@ def _add_split(actions: Any) -> None:
 def _open(path: str, options: argparse.Namespace) -> Any:
     formats = import_module("helm_ase.data.formats")
     extra = {key: _json_or_text(text) for key, text in _pairs(options.option, "--option").items()}
-    if options.level:
-        extra["level"] = _level(_pairs(options.level, "--level"))
+    level = _pairs(options.level, "--level")
+    if level and "level" in formats.options_of(path, options.format):
+        extra["level"] = _level(level)
+    else:  # the reader takes what its format does not state one by one
+        extra |= level
     return formats.open_labels(path, options.format, **extra)
 
 

@@ -9,6 +9,9 @@ OUTPUT.failures.jsonl and tried again with --retry-failed.  Charge and multiplic
 ('charge', 'multiplicity'); multiplicities above 1 are unrestricted (UKS)."""
 
 
+AFTER_INTERRUPT = "- all finished labels are kept: the same command goes on"
+
+
 def add_commands(commands: Any) -> None:
     """Add ``label``."""
     label = commands.add_parser(
@@ -19,7 +22,7 @@ def add_commands(commands: Any) -> None:
     _add_level(label.add_argument_group("level of theory (recorded in the file)"))
     _add_answers(label.add_argument_group("answers"))
     _add_resources(label.add_argument_group("resources"))
-    label.set_defaults(command=_label)
+    label.set_defaults(command=_label, after_interrupt=AFTER_INTERRUPT)
 
 
 def _add_level(group: Any) -> None:
@@ -38,7 +41,7 @@ def _add_answers(group: Any) -> None:
     group.add_argument("--density", action="store_true", help="keep density matrices")
     group.add_argument("--polarizability", action="store_true", help="coupled-perturbed Kohn-Sham")
     group.add_argument("--float32", action="store_true", help="matrices in single precision")
-    group.add_argument("--max-cycles", type=int, default=60, help="of each attempt to converge (60)")
+    group.add_argument("--max-cycles", type=int, default=60, metavar="N", help="of each SCF attempt (60)")
     group.add_argument(
         "--min-gap", type=float, default=0.0, metavar="EH", help="smaller HOMO-LUMO gaps are failures (0)"
     )
@@ -70,6 +73,8 @@ def _label(options: argparse.Namespace) -> None:
         print(f"{len(campaign.failures)} failed, see {campaign.output}.failures.jsonl:")
         for failure in campaign.failures[:10]:
             print(f"  {failure.name}: {failure.reason}")
+        if len(campaign.failures) > 10:
+            print(f"  ... and {len(campaign.failures) - 10} more")
     if campaign.lost:
         print(f"{campaign.lost} were lost with their Dask worker: run the same command again")
     if campaign.failures and not campaign.labelled + campaign.present:

@@ -33,7 +33,7 @@ def add_commands(commands: Any) -> None:
     _add_dynamics(sample.add_argument_group("molecular dynamics"))
     _add_modes(sample.add_argument_group("normal modes"))
     _add_dimers(sample.add_argument_group("dimers"))
-    sample.set_defaults(command=_sample)
+    sample.set_defaults(command=_sample, after_interrupt="- nothing was written")
 
 
 def _add_geometries(group: Any) -> None:

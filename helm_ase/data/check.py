@@ -130,6 +130,10 @@ def check_labels(
     """
     if rebuild < 0 or (sample is not None and sample < 1):
         raise SettingError(f"sample is {sample}, rebuild {rebuild}: at least 1 and 0")
+    if rebuild and not source.level.functional:
+        raise SettingError(
+            f"{source.path} does not record its functional: name it (--level functional=...) to rebuild"
+        )
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(source))[:sample])
     again = set(rng.permutation(chosen)[:rebuild].tolist())

@@ -16,7 +16,7 @@ from helm_ase.errors import DatasetError
 from helm_ase.qc.level import Baseline
 from helm_ase.qc.molecule import ao_basis
 from helm_ase.representation.labelled import LabelledMolecule
-from helm_ase.representation.level import LevelOfTheory
+from helm_ase.representation.level import LevelOfTheory, differences
 
 
 class MoleculeDataset(Sequence[Sample]):
@@ -148,7 +148,7 @@ def open_dataset(
     source = open_labels(path)
     if level is not None and source.level != level:
         if source.level_is_recorded:
-            raise DatasetError(f"{path} holds labels of {source.level}, not of {level}")
+            raise DatasetError(f"{path} holds labels of another level ({differences(source.level, level)})")
         source.level = level
     indices = [k for k in range(len(source)) if split is None or source.split_of(k) == split][:limit]
     if not indices:

@@ -140,7 +140,10 @@ class DerivedCache:
         if not missing:
             return 0
         if not os.access(self.path if self.path.exists() else _existing(self.path.parent), os.W_OK):
-            warnings.warn(f"{self.path} cannot be written: H0 is computed anew each time", stacklevel=3)
+            warnings.warn(
+                f"{self.path} cannot be written, so H0 is computed anew each time: pass cache=FOLDER",
+                stacklevel=3,
+            )
             return len(missing)
         self.close()
         with RecordLog(self.path, self.settings.title, writable=True, durable=False) as log:

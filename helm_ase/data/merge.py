@@ -1,7 +1,7 @@
 """Copying labels from file to file: conversion, merging, division; one molecule in memory at a time."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from helm_ase.data.source import LabelSource
 from helm_ase.data.writer import LabelWriter
 from helm_ase.errors import DatasetError, HelmError, SettingError
 from helm_ase.representation import LabelledMolecule, LevelOfTheory
+from helm_ase.representation.level import differences
 
 Precision = Literal["float32", "float64"]
 
@@ -150,13 +151,9 @@ def require_same_level(first: LabelSource, other: LabelSource) -> None:
     DatasetError
         If they differ; the message names the fields.
     """
-    levels = [asdict(s.level) for s in (first, other)]
-    differing = [
-        f"{k} ({levels[0][k]!r} and {levels[1][k]!r})" for k in levels[0] if levels[0][k] != levels[1][k]
-    ]
-    if differing:
+    if differing := differences(first.level, other.level):
         raise DatasetError(
-            f"{first.path} and {other.path} have different levels of theory: {', '.join(differing)}; "
+            f"{first.path} and {other.path} have different levels of theory ({differing}); "
             f"labels of different levels cannot be in one file"
         )
 

@@ -148,8 +148,7 @@ class RecordLog:
             position += FRAME.size + head[1]
         if last and self._payload(*self.index[last]) is None:
             position = self.index.pop(last)[0]
-        self._check_title(end)
-        if self.writable and 0 < position < end:
+        if self._begins_with_title(end) and self.writable and position < end:
             os.ftruncate(self._descriptor, position)
 
     def _next_frame(self, position: int, end: int) -> int | None:
@@ -170,20 +169,22 @@ class RecordLog:
             del self.index[key]
         return bad
 
-    def _check_title(self, end: int) -> None:
+    def _begins_with_title(self, end: int) -> bool:
+        """Whether the file is ours; a new one, or one without records, is begun anew."""
         found = self.index.pop(TITLE_KEY, None)
         title = self._payload(*found) if found and found[0] == 0 else None
         if title == self.title:
-            return
-        if title is not None:
-            raise DatasetError(
-                f"{self.path} was begun as {title.decode(errors='replace')}, not as {self.title.decode()}: "
-                "go on with the same settings, choose another file, or delete it"
-            )
-        if end > FRAME.size + len(self.title) or not self.writable:
+            return True
+        if title is None and (end > FRAME.size + len(self.title) or not self.writable):
             raise DatasetError(f"{self.path} is no log of this package; it is left as it is")
-        os.ftruncate(self._descriptor, 0)  # killed while the title was being written, or a new file
-        self._write_title()
+        if title is not None and (self.index or self.damaged or not self.writable):
+            theirs, ours = title.decode(errors="replace"), self.title.decode()
+            raise DatasetError(
+                f"{self.path} was begun as {theirs}, not as {ours}, and holds {len(self.index)} records: "
+                "finish it with the same settings first, or choose another file"
+            )
+        self.clear()
+        return False
 
     def _write_title(self) -> None:
         self.append(TITLE_KEY, self.title)

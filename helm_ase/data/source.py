@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +92,16 @@ class LabelSource(ABC):
         known = ", ".join(self.official_splits) or "none"
         raise DatasetError(f"{self.path} has no split {name!r}; published for it: {known}")
 
-    def __getitem__(self, index: int) -> LabelledMolecule:
-        """Read one molecule; negative indices count from the end.
+    def __repr__(self) -> str:
+        level = f"{self.level.functional}/{self.level.basis}"
+        return f"<{type(self).__name__} {self.path}: {len(self)} molecules, {level}>"
+
+    @overload
+    def __getitem__(self, index: int) -> LabelledMolecule: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[LabelledMolecule]: ...
+    def __getitem__(self, index: int | slice) -> LabelledMolecule | list[LabelledMolecule]:
+        """Read one molecule, or those of a slice; negative indices count from the end.
 
         Raises
         ------
@@ -103,6 +111,8 @@ class LabelSource(ABC):
             If it cannot be read.
         """
         count = len(self)
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(count))]
         if not -count <= index < count:
             raise IndexError(f"{self.path} holds {count} molecules; there is no entry {index}")
         index = int(index) % count

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.data.formats.helm_h5 import QUANTITIES, HelmH5Source, describe_layout
-from helm_ase.errors import BasisError, DatasetError
+from helm_ase.errors import BasisError, DatasetError, SettingError
 from helm_ase.qc.molecule import ao_basis
 from helm_ase.representation.labelled import LabelledMolecule, pack_triangle
-from helm_ase.representation.level import LevelOfTheory
+from helm_ase.representation.level import LevelOfTheory, differences
 
 CHUNK_BYTES = 1 << 15
 """One molecule of ten atoms; reading one decompresses little more than itself."""
@@ -64,6 +64,7 @@ class LabelWriter:
         self._shells: dict[int, tuple[int, ...]] = {}
 
     def __enter__(self) -> "LabelWriter":
+        check_label_path(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.append and self.path.exists():
             self._load_existing()
@@ -83,7 +84,8 @@ class LabelWriter:
         with HelmH5Source(self.path) as existing:
             if existing.level != self.level:
                 raise DatasetError(
-                    f"{self.path} holds labels of {existing.level}, not of {self.level}: use another file"
+                    f"{self.path} holds labels of another level of theory "
+                    f"({differences(existing.level, self.level)}); use another file"
                 )
             self.keys = set(existing.keys.tolist())
             self._names = set(existing.column("name").tolist())
@@ -163,6 +165,18 @@ class LabelWriter:
         with suppress(Exception):
             if self._file:
                 self._file.close()
+
+
+def check_label_path(path: str | Path) -> None:
+    """Refuse names under which a label file would not be found again.
+
+    Raises
+    ------
+    SettingError
+        If the name does not end in ``.h5`` or ``.hdf5``.
+    """
+    if Path(path).suffix.lower() not in (".h5", ".hdf5"):
+        raise SettingError(f"output {path}: labels are written as HDF5; end the name in .h5")
 
 
 def publish(partial: Path, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from helm_ase.data.formats.helm_h5 import HelmH5Source
-from helm_ase.data.writer import LabelWriter
+from helm_ase.data.writer import LabelWriter, check_label_path
 from helm_ase.errors import DatasetError, StructureError
 from helm_ase.labelling.cluster import ClusterSettings
 from helm_ase.labelling.distribution import distribute
@@ -17,7 +17,9 @@ from helm_ase.labelling.failures import Failure, FailureList
 from helm_ase.labelling.journal import Journal
 from helm_ase.labelling.sandbox import Limits
 from helm_ase.qc.labelling import LabelSettings
+from helm_ase.qc.level import check_functional
 from helm_ase.qc.molecule import ao_basis, check_basis_name
+from helm_ase.representation.level import differences
 from helm_ase.representation.structure import Structure
 
 JOURNAL_LIMIT = 2_000_000_000
@@ -86,6 +88,7 @@ def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) ->
     output = Path(settings.output)
     level = settings.label.level
     _check_settings(structures, settings)
+    _present_keys(output, settings)  # another level is refused before anything is written
     with Journal(output.with_name(output.name + ".journal"), level) as journal:
         present = _present_keys(output, settings) | journal.keys
         failures = FailureList(output.with_name(output.name + ".failures.jsonl"))
@@ -94,7 +97,6 @@ def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) ->
         labelled, lost = _label_all(tasks, settings, journal, failures)
         _move_to_file(journal, output, settings)
         failures.rewrite(resolved=_present_keys(output, settings))
-        journal.discard()
     keys = {s.key for s in structures}
     left = tuple(f for f in failures.entries.values() if f.key in keys)
     return Campaign(output, labelled, known, duplicates, left, lost)
@@ -103,6 +105,8 @@ def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) ->
 def _check_settings(structures: Sequence[Structure], settings: CampaignSettings) -> None:
     """Refuse before any work what would fail for every molecule."""
     level = settings.label.level
+    check_label_path(settings.output)
+    check_functional(level.functional)
     ao_basis(level.basis, sorted({int(z) for s in structures for z in s.numbers}))
     if level.auxiliary_basis:
         check_basis_name(level.auxiliary_basis)
@@ -117,9 +121,8 @@ def _present_keys(output: Path, settings: CampaignSettings) -> set[str]:
         return set()
     with HelmH5Source(output) as file:
         if file.level != settings.label.level:
-            raise DatasetError(
-                f"{output} holds labels of {file.level}, not of {settings.label.level}: use another output"
-            )
+            unlike = differences(file.level, settings.label.level)
+            raise DatasetError(f"{output} holds labels of another level ({unlike}): use another output")
         return set(file.keys.tolist())
 
 

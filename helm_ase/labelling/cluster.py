@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from helm_ase.errors import SettingError
+from helm_ase.processes import deaf_to_interrupts
 
 BATCH_SYSTEMS = {
     "htcondor": "HTCondorCluster", "local": "LocalCluster", "lsf": "LSFCluster", "moab": "MoabCluster",
@@ -65,8 +66,11 @@ def dask_client(settings: ClusterSettings) -> Iterator[Any]:
         with _connect(settings.scheduler) as client:
             yield client
         return
-    with dask.config.set(QUIET), _start_cluster(settings) as cluster, Client(cluster) as client:
-        yield client
+    with dask.config.set(QUIET):
+        with deaf_to_interrupts():
+            cluster = _start_cluster(settings)
+        with cluster, Client(cluster) as client:
+            yield client
 
 
 def _connect(scheduler: str) -> Any:

@@ -46,6 +46,8 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if len(self) == 0 and not self._log.damaged:  # everything is in the label file, or nothing was done
+            self._log.path.unlink(missing_ok=True)
         self._log.close()
 
     def __len__(self) -> int:
@@ -73,10 +75,6 @@ class Journal:
     def clear(self) -> None:
         """Forget everything: it is in the label file now."""
         self._log.clear()
-
-    def discard(self) -> None:
-        """Remove the file."""
-        self._log.path.unlink(missing_ok=True)
 
 
 def encode(label: LabelledMolecule) -> bytes:

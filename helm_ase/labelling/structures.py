@@ -11,7 +11,7 @@ from ase import Atoms
 from helm_ase.errors import ChargeError, StructureError
 from helm_ase.representation.geometry import check_geometry
 from helm_ase.representation.structure import Structure
-from helm_ase.states import charge_state
+from helm_ase.states import charge_state, check_parity
 
 OWN_KEYS = {"name", "smiles", "split", "charge", "multiplicity", "spin", "spin_multiplicity", "mult"}
 
@@ -47,6 +47,10 @@ def read_structures(paths: Sequence[str | Path]) -> list[Structure]:
 
 
 def _frames(path: Path) -> Iterator[Atoms]:
+    if not path.exists():
+        raise StructureError(f"{path} does not exist")
+    if path.suffix.lower() in (".smi", ".smiles"):
+        raise StructureError(f"{path} holds SMILES: make structures of them with 'helm-ase sample'")
     try:
         yield from ase.io.iread(path, index=":")
     except Exception as error:  # ASE's readers raise whatever their parsers raise
@@ -56,9 +60,10 @@ def _frames(path: Path) -> Iterator[Atoms]:
 def _structure(atoms: Atoms, default_name: str, where: str) -> Structure:
     try:
         if atoms.pbc.any():
-            raise StructureError("periodic structures cannot be labelled")
+            raise StructureError("it is periodic; for a molecule in a box set atoms.pbc = False")
         check_geometry(atoms.numbers, atoms.positions)
         state = charge_state(atoms)
+        check_parity(int(atoms.numbers.sum()) - state.charge, state)
     except (StructureError, ChargeError) as error:
         raise type(error)(f"{where}: {error}") from error
     return Structure(

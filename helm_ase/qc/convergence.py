@@ -58,6 +58,7 @@ def converge(
         If no attempt converges.
     """
     cycles = 0
+    tried: list[str] = []
     density: NDArray[np.float64] | None = None
     for route in routes:
         mf = kohn_sham(mole, level)
@@ -65,11 +66,12 @@ def converge(
         start = guess(mole) if route == "model" and guess else None
         if route == "model" and start is None:
             continue
+        tried.append(route)
         cycles += ROUTES[route](mf, density if start is None else start)
         if mf.converged:
             return Convergence(mf, route, cycles)
         density = np.asarray(mf.make_rdm1())
-    raise SCFError(f"not converged after {cycles} cycles by {', '.join(routes)} ({max_cycles} cycles each)")
+    raise SCFError(f"not converged after {cycles} cycles by {', '.join(tried)} ({max_cycles} cycles each)")
 
 
 def _run_plain(mf: Any, density: NDArray[np.float64] | None) -> int:

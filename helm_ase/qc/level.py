@@ -70,6 +70,25 @@ def pyscf_level(
     )  # fmt: skip
 
 
+def check_functional(functional: str) -> None:
+    """Refuse a functional that PySCF knows by name but cannot compute, by computing helium with it.
+
+    Raises
+    ------
+    SettingError
+        With PySCF's reason.
+    """
+    from pyscf import dft, gto
+
+    atom = gto.M(atom="He", basis="sto-3g", verbose=0)
+    calculation = dft.RKS(atom, xc=functional)
+    calculation.grids.level = 0
+    try:
+        calculation.kernel()
+    except (NotImplementedError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise SettingError(f"PySCF cannot compute the functional {functional!r}: {error}") from error
+
+
 def functional_variant(functional: str) -> str:
     """What the installed PySCF means by a name: of B3LYP its correlation, of others the libxc terms.
 

@@ -21,6 +21,18 @@ class LabelledMolecule:
     Matrices are over the AOs of the molecule in **PySCF's order**.  Quantities of one spin have shape (A, …)
     in a closed shell and (2, A, …), α and β, in an open one.
 
+    ====================================  ==================  ================
+    field                                 unit                shape
+    ====================================  ==================  ================
+    positions                             Å                   (N, 3)
+    energy, forces                        eV, eV/Å (ASE's)    –, (N, 3)
+    hamiltonian, orbital_energies         Hartree             (A, A), (A,)
+    dipole                                e·a0                (3,)
+    polarizability                        a0³, coupled        (3, 3)
+    mulliken_charges, occupations         e                   (N,), (A,)
+    density, overlap                      –                   (A, A)
+    ====================================  ==================  ================
+
     Raises
     ------
     DatasetError

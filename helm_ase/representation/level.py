@@ -1,6 +1,6 @@
 """Level of theory: what exactly a label or a prediction approximates."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,9 @@ class LevelOfTheory:
     """Program and version that made the labels."""
     auxiliary_basis: str = ""
     """For density fitting; empty: the program's default for the basis."""
+
+
+def differences(first: LevelOfTheory, second: LevelOfTheory) -> str:
+    """In which fields two levels differ, and how; empty if they are the same."""
+    one, other = asdict(first), asdict(second)
+    return ", ".join(f"{k}: {one[k]!r} and {other[k]!r}" for k in one if one[k] != other[k])

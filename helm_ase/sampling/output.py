@@ -25,13 +25,12 @@ def check_output(path: str | Path) -> Path:
     Raises
     ------
     SettingError
-        If it does not end in ``.xyz`` or ``.extxyz``, or if its folder does not exist.
+        If it does not end in ``.xyz`` or ``.extxyz``.
     """
     path = Path(path)
     if path.suffix.lower() not in (".xyz", ".extxyz"):
         raise SettingError(f"output {path}: structures are written as extended XYZ; end the name in .xyz")
-    if not path.parent.is_dir():
-        raise SettingError(f"output {path}: the folder {path.parent} does not exist; make it first")
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 

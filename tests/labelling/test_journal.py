@@ -97,8 +97,20 @@ def test_a_second_writer_and_another_title_are_refused(tmp_path):
     path = tmp_path / "log"
     with RecordLog(path, TITLE, writable=True), pytest.raises(DatasetError, match="another process"):
         RecordLog(path, TITLE, writable=True).__enter__()
-    with pytest.raises(DatasetError, match="was begun as"):
+    write_log(path)
+    with pytest.raises(DatasetError, match=r"was begun as .* and holds 3 records"):
         RecordLog(path, b"something else", writable=True).__enter__()
+
+
+def test_a_log_without_records_may_be_begun_anew(tmp_path):
+    path = tmp_path / "log"
+    write_log(path, count=0)
+    with open(path, "ab") as file:
+        file.write(b"HELM torn")
+    with RecordLog(path, b"something much longer than the title before", writable=True) as log:
+        log.append("a", b"1")
+    with RecordLog(path, b"something much longer than the title before") as log:
+        assert log.read("a") == b"1"
 
 
 def test_a_foreign_file_is_refused_and_left_as_it_is(tmp_path):

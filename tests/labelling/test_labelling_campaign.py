@@ -84,10 +84,11 @@ def die_at(path, wanted, moment, after):
         def step(*args, **keywords):
             nonlocal steps
             steps += 1
-            if steps == moment and not after:
+            deadly_one = steps == moment  # a step may contain others
+            if deadly_one and not after:
                 os._exit(9)
             result = function(*args, **keywords)
-            if steps == moment:
+            if deadly_one:
                 os._exit(9)
             return result
 
@@ -402,6 +403,37 @@ def test_two_structures_of_one_name_are_refused_before_any_work(tmp_path):
 def test_an_unknown_model_is_refused_before_any_work(tmp_path):
     with pytest.raises(CheckpointError, match="no-such-model"):
         run_campaign(structures(1), settings(tmp_path / "out.h5", model="no-such-model"))
+
+
+def test_a_refusal_leaves_nothing_behind(tmp_path, capsys):
+    path, xyz = tmp_path / "out.h5", tmp_path / "in.xyz"
+    ase.io.write(xyz, frames(1))
+    with LabelWriter(path, TINY) as writer:
+        writer.add(label_structure(structures(1)[0], LabelSettings(TINY)))
+    for wrong in (
+        ["--basis", "def2-svp"],
+        ["--conv-tol", "1e-8"],
+        ["--xc", "wb97x-d"],
+        ["--model", "nobody"],
+    ):
+        assert main(["label", str(xyz), "-o", str(path), *LEVEL, *wrong]) == 1
+    assert main(["label", str(xyz), "-o", str(tmp_path / "labels.txt"), *LEVEL]) == 1
+    assert "end the name in .h5" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.xyz", "out.h5"]
+
+
+def test_an_interrupt_is_one_line_and_keeps_what_was_done(tmp_path):
+    xyz, out = tmp_path / "in.xyz", tmp_path / "out.h5"
+    ase.io.write(xyz, frames(60))
+    process = start(xyz, out)
+    journal = tmp_path / "out.h5.journal"
+    while process.poll() is None and (not journal.exists() or journal.stat().st_size < 5000):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, said
+    assert said.strip() == "helm-ase: interrupted - all finished labels are kept: the same command goes on"
+    assert journal.exists()
 
 
 def test_a_name_of_another_structure_in_the_file_is_refused_before_any_work(tmp_path):

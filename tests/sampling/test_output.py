@@ -93,7 +93,6 @@ def test_the_command(tmp_path, capsys):
         (["-o", "a.xyz"], "no molecules given"),
         (["--smiles", "C(", "-o", "a.xyz"], "'C(' is no SMILES"),
         (["--smiles", "C", "-o", "a.traj"], "end the name in .xyz"),
-        (["--smiles", "C", "-o", "absent/a.xyz"], "does not exist"),
         (["--smiles", "C", "-o", "a.xyz", "--temperatures", "-3"], "0 to 5000 K"),
     ],
 )

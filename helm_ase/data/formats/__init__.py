@@ -54,11 +54,17 @@ def open_labels(path: str | Path, format: str | None = None, **options: Any) -> 
     """
     path = Path(path)
     if not path.exists():
-        raise DatasetError(f"{path} does not exist")
+        journal = path.with_name(path.name + ".journal")
+        hint = (
+            f": its labels are in {journal.name} until 'helm-ase label' has finished"
+            if journal.exists()
+            else ""
+        )
+        raise DatasetError(f"{path} does not exist{hint}")
     name = format or _recognise(path)
     if name not in readers():
         raise SettingError(f"unknown format {name!r}; known formats: {', '.join(readers())}")
-    allowed = list(inspect.signature(readers()[name].open_source).parameters)[1:]
+    allowed = options_of(path, name)
     if unknown := set(options) - set(allowed):
         raise SettingError(
             f"format {name!r} has no option {sorted(unknown)}; allowed: {', '.join(allowed) or 'none'}"
@@ -71,6 +77,20 @@ def open_labels(path: str | Path, format: str | None = None, **options: Any) -> 
     except Exception as error:
         raise DatasetError(f"{path} is no readable {name} data: {type(error).__name__}: {error}") from error
     return source
+
+
+def options_of(path: str | Path, format: str | None = None) -> tuple[str, ...]:
+    """Options that the reader of a file takes.
+
+    Raises
+    ------
+    DatasetError, SettingError
+        As :func:`open_labels`.
+    """
+    name = format or _recognise(Path(path))
+    if name not in readers():
+        raise SettingError(f"unknown format {name!r}; known formats: {', '.join(readers())}")
+    return tuple(inspect.signature(readers()[name].open_source).parameters)[1:]
 
 
 def _recognise(path: Path) -> str:
