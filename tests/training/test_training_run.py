@@ -11,14 +11,18 @@ from labels import TINY, write_labels
 
 from helm_ase.calculator import HELMCalculator
 from helm_ase.checkpoint import read_checkpoint
+from helm_ase.data.formats import open_labels
+from helm_ase.data.writer import LabelWriter
 from helm_ase.errors import ElementError, SettingError
 from helm_ase.nn import BackboneSettings, HELMSettings
+from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.level import Baseline
-from helm_ase.training.evaluation import evaluate, matrix_errors, summarise
+from helm_ase.representation.structure import Structure
+from helm_ase.training.evaluation import MoleculeErrors, evaluate, matrix_errors, summarise
 from helm_ase.training.export import export
 from helm_ase.training.launch import Recipe, build_model, load_split, run
 from helm_ase.training.losses import LossWeights
-from helm_ase.training.trainer import Schedule, Trainer
+from helm_ase.training.trainer import Schedule, Trainer, validation_score
 
 pytestmark = pytest.mark.scf
 
@@ -139,3 +143,56 @@ def test_evaluation_and_training_agree_on_the_hamiltonian_error(data, tmp_path):
     terms = loss_terms(model(batch.graph, energy=False, hamiltonian=True), batch)
     mean = summarise(evaluate(model, samples, energy=False))["hamiltonian"]
     assert float(terms["hamiltonian"].detach()) * 300 == pytest.approx(mean, rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def open_shells(tmp_path_factory):
+    """Water, its cation and anion, hydroxyl and triplet oxygen, each in three geometries."""
+    path = tmp_path_factory.mktemp("open") / "open.h5"
+    rng = np.random.default_rng(0)
+    states = {"H2O": [(0, 1), (1, 2)], "OH": [(0, 2), (-1, 1)], "O2": [(0, 3)]}
+    with LabelWriter(path, TINY) as writer:
+        for name, found in states.items():
+            for charge, multiplicity in found:
+                for k, split in enumerate(("train", "train", "val")):
+                    atoms = molecule(name)
+                    atoms.positions += rng.normal(scale=0.04, size=atoms.positions.shape)
+                    name_k = f"{name}{charge}{k}"
+                    structure = Structure(
+                        name_k, atoms.numbers, atoms.positions, charge, multiplicity, split=split
+                    )
+                    writer.add(label_structure(structure, LabelSettings(TINY)))
+    return path
+
+
+def test_charges_and_open_shells_are_trained_and_used(open_shells, tmp_path):
+    settings = replace(SETTINGS, charges=(-1, 0, 1), multiplicities=(1, 2, 3))
+    recipe = replace(make(open_shells, tmp_path / "run", schedule(80)), settings=settings, elements=(1, 8))
+    run(recipe)
+    checkpoint = export(recipe, tmp_path / "run/0/best.pt", "open", tmp_path)
+    validation = load_split(recipe, "val")
+    baseline = summarise([matrix_errors(s, np.zeros(s.correction.shape)) for s in validation])
+    assert checkpoint.metrics["hamiltonian"] < 0.3 * baseline["hamiltonian"]
+    oxygen = molecule("O2")
+    oxygen.calc = HELMCalculator(str(tmp_path / "open.safetensors"), multiplicity=3)
+    alpha, beta = oxygen.calc.get_hamiltonian(oxygen)
+    (label,) = [x for x in open_labels(open_shells) if x.name == "O200"]
+    split = label.hamiltonian[1] - label.hamiltonian[0]
+    assert (
+        np.abs(beta - alpha - split).mean() < 0.3 * np.abs(split).mean()
+    )  # the exchange splitting is learned
+
+
+def test_settings_that_name_other_states_than_the_labels_are_refused(open_shells, tmp_path):
+    recipe = replace(make(open_shells, tmp_path), elements=(1, 8))
+    with pytest.raises(SettingError, match=r"labels hold charge \[-1, 0, 1\], the settings name \[0\]"):
+        build_model(recipe, load_split(recipe, "train"))
+
+
+def test_molecules_without_energies_do_not_spoil_the_score():
+    errors = MoleculeErrors("x", 3, 100.0, 0.1, 0.05, 0.05, 0.05, 0.0, 0.01, 0.05)
+    bare = replace(errors, energy=float("nan"), forces=float("nan"))
+    whole = validation_score(summarise([errors]), energy=True)
+    assert validation_score(summarise([errors, bare]), energy=True) == pytest.approx(whole)
+    assert np.isfinite(validation_score(summarise([bare]), energy=True))
+    assert validation_score(summarise([replace(errors, energy=float("inf"))]), energy=True) == np.inf
