@@ -143,7 +143,14 @@ def start(xyz, out):
         "--workers",
         "1",
     ]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=hear_interrupts
+    )
+
+
+def hear_interrupts():
+    """Shells start background jobs deaf to Ctrl-C, and what these start inherits it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_labelling_killed_twice_at_random_loses_nothing(tmp_path):
