@@ -147,7 +147,7 @@ class DerivedCache:
             return len(missing)
         self.close()
         with RecordLog(self.path, self.settings.title, writable=True, durable=False) as log:
-            bar = tqdm(total=len(missing), desc=f"H0 of {source.path.name}", unit="mol", disable=not missing)
+            bar = tqdm(total=len(missing), desc=f"H0 of {source.path.name}", unit="mol")
             with bar:
                 for key, payload in self._compute(source, missing, processes):
                     if key not in log:  # the same molecule twice

@@ -11,6 +11,7 @@ from typing import Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from helm_ase.data.connectivity import molecule_hash
 from helm_ase.errors import DatasetError
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.level import LevelOfTheory
@@ -64,22 +65,22 @@ class LabelSource(ABC):
         return self[index].key
 
     def split_of(self, index: int) -> str:
-        """Split that the file puts a molecule in, or an empty string."""
-        return self[index].split
+        """Split that the file puts a molecule in; most formats know none, which is an empty string."""
+        return ""
 
     def smiles_of(self, index: int) -> str:
-        """SMILES of an entry, or an empty string."""
-        return self[index].smiles
+        """SMILES of an entry; most formats know none, which is an empty string."""
+        return ""
 
     def molecule_of(self, index: int) -> str:
         """What the frames of one molecule share; splits keep it together.
 
         The canonical SMILES where the file has one; otherwise composition and connectivity.
         """
-        from helm_ase.data.connectivity import molecule_hash
-
+        if smiles := self.smiles_of(index):
+            return smiles
         label = self[index]
-        return label.smiles or molecule_hash(label.numbers, label.positions, label.charge)
+        return molecule_hash(label.numbers, label.positions, label.charge)
 
     def official_split(self, name: str) -> Mapping[str, NDArray[np.int64]]:
         """Indices of the parts (``train``, ``val``, ``test``, …) of a published split.

@@ -75,12 +75,12 @@ def divide(
 
 def _molecules(source: LabelSource, entries: Iterable[int]) -> list[str]:
     """Molecule of every entry; one that is named in some entries only is still one."""
-    names = [source.molecule_of(k) for k in entries]
-    smiles = [source.smiles_of(k) for k in range(len(names))]
-    if all(smiles) or not any(smiles):
-        return names
-    labels = (source[k] for k in range(len(names)))
-    graphs = [molecule_hash(label.numbers, label.positions, label.charge) for label in labels]
+    smiles = [source.smiles_of(k) for k in entries]
+    if not any(smiles):
+        return [source.molecule_of(k) for k in range(len(smiles))]
+    if all(smiles):
+        return smiles
+    graphs = [molecule_hash(label.numbers, label.positions, label.charge) for label in source]
     known = {graph: name for graph, name in zip(graphs, smiles, strict=True) if name}
     return [name or known.get(graph, graph) for graph, name in zip(graphs, smiles, strict=True)]
 

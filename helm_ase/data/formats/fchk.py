@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from helm_ase.data.formats.program_files import Output, matching, open_outputs
-from helm_ase.data.source import LabelSource
+from helm_ase.data.formats.program_files import Output, matching, opener
 from helm_ase.errors import DatasetError
 from helm_ase.qc.orbital_files import OrbitalSet, Shell
 from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
@@ -37,25 +36,6 @@ def recognises(path: Path) -> bool:
         return False
     with files[0].open(encoding="utf8", errors="replace") as file:
         return [file.readline() for _ in range(3)][2].startswith("Number of atoms")
-
-
-def open_source(
-    path: Path, basis: str | None = None, functional: str | None = None, tolerance: float = TOLERANCE
-) -> LabelSource:
-    """Open a file or folder.
-
-    Parameters
-    ----------
-    path
-        File, or folder of ``*.fchk`` at one level of theory.
-    basis
-        As PySCF names it; that named in the file, or a common one with the same shells, if absent.
-    functional
-        As PySCF names it; from the second line of the file if absent.
-    tolerance
-        Largest |Cᵀ S C − 1| accepted.
-    """
-    return open_outputs(path, PATTERNS, parse, basis, functional, tolerance)
 
 
 def parse(path: Path) -> Output:
@@ -88,6 +68,9 @@ def parse(path: Path) -> Output:
         details={"method": method},
         **_properties(values, count),
     )
+
+
+open_source = opener(PATTERNS, parse, TOLERANCE)
 
 
 def _route(line: str) -> tuple[str, str]:

@@ -67,10 +67,6 @@ class GroupSource(LabelSource):
         """SMILES, without reading the rest."""
         return str(self.file[self.names[index]].attrs.get("smiles", ""))
 
-    def molecule_of(self, index: int) -> str:
-        """SMILES, or composition and connectivity."""
-        return self.smiles_of(index) or super().molecule_of(index)
-
     def read(self, index: int) -> LabelledMolecule:
         """Read one group."""
         group = self.file[self.names[index]]

@@ -176,10 +176,6 @@ class HelmH5Source(LabelSource):
         """SMILES, or an empty string."""
         return self._read_text("smiles", index)
 
-    def molecule_of(self, index: int) -> str:
-        """SMILES, or composition and connectivity."""
-        return self.smiles_of(index) or super().molecule_of(index)
-
     def read(self, index: int) -> LabelledMolecule:
         """Read one molecule."""
         texts = {k: self._read_text(k, index) for k in ("name", "smiles", "split", "details")}

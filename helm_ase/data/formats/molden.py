@@ -15,8 +15,7 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from helm_ase.data.formats.program_files import Output, matching, open_outputs
-from helm_ase.data.source import LabelSource
+from helm_ase.data.formats.program_files import Output, matching, opener
 from helm_ase.errors import DatasetError
 from helm_ase.qc.orbital_files import OrbitalSet, Shell
 from helm_ase.units import BOHR_IN_ANGSTROM
@@ -36,25 +35,6 @@ def recognises(path: Path) -> bool:
         return False
     with files[0].open(encoding="utf8", errors="replace") as file:
         return "[molden format]" in file.read(4096).lower()
-
-
-def open_source(
-    path: Path, basis: str | None = None, functional: str | None = None, tolerance: float = TOLERANCE
-) -> LabelSource:
-    """Open a file or folder.
-
-    Parameters
-    ----------
-    path
-        File, or folder of ``*.molden`` at one level of theory.
-    basis
-        As PySCF names it; found among common ones by its shells if absent.
-    functional
-        As PySCF names it; the format does not record it.
-    tolerance
-        Largest |Cᵀ S C − 1| accepted.
-    """
-    return open_outputs(path, PATTERNS, parse, basis, functional, tolerance)
 
 
 def parse(path: Path) -> Output:
@@ -83,6 +63,9 @@ def parse(path: Path) -> Output:
         orca_signs=(False, True), bare_primitives=(False, True),
     )  # fmt: skip
     return Output(orbitals, program=_program(sections))
+
+
+open_source = opener(PATTERNS, parse, TOLERANCE)
 
 
 def _sections(text: str) -> dict[str, tuple[str, list[str]]]:

@@ -111,14 +111,6 @@ class NablaSource(LabelSource):
         moses, _ = self._dataset_id(index)
         return super().molecule_of(index) if moses is None else f"moses-{moses}"
 
-    def split_of(self, index: int) -> str:
-        """Return nothing: the file divides itself in no way."""
-        return ""
-
-    def smiles_of(self, index: int) -> str:
-        """Return nothing: the file has no SMILES."""
-        return ""
-
     def official_split(self, name: str) -> Mapping[str, NDArray[np.int64]]:
         """Return the one part that this file is, of split ``tiny``, ``small``, ….
 

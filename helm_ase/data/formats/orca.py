@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from helm_ase.data.formats.program_files import Output, matching, open_outputs
-from helm_ase.data.source import LabelSource
+from helm_ase.data.formats.program_files import Output, matching, opener
 from helm_ase.errors import DatasetError
 from helm_ase.qc.orbital_files import OrbitalSet, Shell
 from helm_ase.units import BOHR_IN_ANGSTROM
@@ -37,25 +36,6 @@ def recognises(path: Path) -> bool:
     with files[0].open(encoding="utf8", errors="replace") as file:
         head = file.read(4096)
     return '"Molecule"' in head and '"Atoms"' in head
-
-
-def open_source(
-    path: Path, basis: str | None = None, functional: str | None = None, tolerance: float = TOLERANCE
-) -> LabelSource:
-    """Open a file or folder.
-
-    Parameters
-    ----------
-    path
-        File, or folder of ``*.json`` at one level of theory.
-    basis
-        As PySCF names it; found among common ones by its shells if absent.
-    functional
-        As PySCF names it; the export does not record it.
-    tolerance
-        Largest |Cᵀ S C − 1| accepted.
-    """
-    return open_outputs(path, PATTERNS, parse, basis, functional, tolerance)
 
 
 def parse(path: Path) -> Output:
@@ -85,6 +65,9 @@ def parse(path: Path) -> Output:
     except KeyError as error:
         raise DatasetError(f"entry {error} is missing: export with orca_2json and all orbitals") from error
     return Output(orbitals, "ORCA")
+
+
+open_source = opener(PATTERNS, parse, TOLERANCE)
 
 
 def _unit(molecule: dict[str, Any]) -> float:

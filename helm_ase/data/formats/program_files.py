@@ -106,6 +106,32 @@ def matching(path: Path, patterns: tuple[str, ...]) -> list[Path]:
     return sorted(f for f in path.iterdir() if any(fnmatch(f.name.lower(), n) for n in names))
 
 
+def opener(
+    patterns: tuple[str, ...], parse: Callable[[Path], Output], accepted: float
+) -> Callable[..., LabelSource]:
+    """Make the ``open_source`` of a reader from its patterns, its parser and its usual tolerance."""
+
+    def open_source(
+        path: Path, basis: str | None = None, functional: str | None = None, tolerance: float = accepted
+    ) -> LabelSource:
+        """Open a file, or a folder of files at one level of theory.
+
+        Parameters
+        ----------
+        path
+            File or folder.
+        basis
+            As PySCF names it; that named in the file, or a common one with the same shells, if absent.
+        functional
+            As PySCF names it; from the file if absent, and unknown if the format does not record it.
+        tolerance
+            Largest |Cᵀ S C − 1| accepted.
+        """
+        return open_outputs(path, patterns, parse, basis, functional, tolerance)
+
+    return open_source
+
+
 def open_outputs(
     path: Path,
     patterns: tuple[str, ...],

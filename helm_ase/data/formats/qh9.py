@@ -173,14 +173,6 @@ class QH9Source(LabelSource):
         """Index in QM9."""
         return f"qm9-{integer(self.entry(index)['id'], 'id')}"
 
-    def split_of(self, index: int) -> str:
-        """Return nothing: the file divides itself in no way."""
-        return ""
-
-    def smiles_of(self, index: int) -> str:
-        """Return nothing: the file has no SMILES."""
-        return ""
-
     def official_split(self, name: str) -> Mapping[str, NDArray[np.int64]]:
         """Published division: ``random``, ``size_ood`` (Stable), ``geometry``, ``mol`` (Dynamic).
 

@@ -112,14 +112,6 @@ class SchNOrbSource(LabelSource):
         (blob,) = self.file.execute(query, (int(self.ids[index]),)).fetchone()
         return "".join(chemical_symbols[z] for z in _atomic_numbers(blob))
 
-    def split_of(self, index: int) -> str:
-        """Return nothing: the file divides itself in no way."""
-        return ""
-
-    def smiles_of(self, index: int) -> str:
-        """Return nothing: the file has no SMILES."""
-        return ""
-
     @cached_property
     def metadata(self) -> Mapping[str, Any]:
         """What the file says of all its rows."""
