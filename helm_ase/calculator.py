@@ -24,7 +24,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint, load_shared
-from helm_ase.domain import check_kind, check_molecule, warn_about_extrapolation
+from helm_ase.domain import check_kind, check_molecule, check_trained, warn_about_extrapolation
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import CheckpointError, SettingError, StructureError
 from helm_ase.keywords import DEFAULTS, DTYPES, checked
@@ -195,6 +195,8 @@ class HELMCalculator(GetOutputsMixin, Calculator):
         ------
         StructureError, ElementError, ChargeError
             If the model cannot take this system.
+        UntrainedError
+            If the model was not trained to predict it.
         PredictionError
             If a result is not finite.
         """
@@ -210,11 +212,13 @@ class HELMCalculator(GetOutputsMixin, Calculator):
         already = self._warned[1] if self._warned[0] == molecule else set()
         self._warned = molecule, warn_about_extrapolation(self.atoms, checkpoint, already)
         if {"energy", "free_energy", "forces"} & set(properties):
+            check_trained(checkpoint, "energy")
             energy, forces = predict_energy(model, self.atoms, state, "forces" in properties)
             self.results |= {"energy": energy, "free_energy": energy}
             if forces is not None:
                 self.results["forces"] = forces
         if {"dipole", "charges", *self.extra_properties} & set(properties):
+            check_trained(checkpoint, "hamiltonian")
             if self._electronic is None:
                 self._electronic = predict_electronic_structure(model, checkpoint, self.atoms, state)
             if "dipole" in properties:

@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from helm_ase.checkpoint import Checkpoint
-from helm_ase.errors import ChargeError, ElementError, StructureError
+from helm_ase.errors import ChargeError, ElementError, StructureError, UntrainedError
 from helm_ase.representation.coverage import describe
 from helm_ase.representation.geometry import check_geometry
 from helm_ase.states import ChargeState, check_parity
@@ -54,6 +54,21 @@ def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> 
             f"model {checkpoint.name!r} has not seen charge {state.charge} with multiplicity "
             f"{state.multiplicity}; it knows charges {list(settings.charges)} and multiplicities "
             f"{list(settings.multiplicities)}: choose another model (helm-ase models)"
+        )
+
+
+def check_trained(checkpoint: Checkpoint, quantity: str) -> None:
+    """Refuse what a checkpoint was never trained to predict.
+
+    Raises
+    ------
+    UntrainedError
+        Naming what it does predict.
+    """
+    if quantity not in checkpoint.predicts:
+        raise UntrainedError(
+            f"model {checkpoint.name!r} was not trained to predict the {quantity}, only "
+            f"{', '.join(sorted(checkpoint.predicts))}: choose another model (helm-ase models)"
         )
 
 

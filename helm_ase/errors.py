@@ -4,7 +4,12 @@ Each is also the type an ASE user expects to catch (``InputError``, ``Calculatio
 a plain Python type is customary, that type too.
 """
 
-from ase.calculators.calculator import CalculationFailed, CalculatorSetupError, InputError
+from ase.calculators.calculator import (
+    CalculationFailed,
+    CalculatorSetupError,
+    InputError,
+    PropertyNotImplementedError,
+)
 
 
 class HelmError(Exception):
@@ -33,6 +38,10 @@ class BasisError(HelmError, ValueError):
 
 class CheckpointError(HelmError, CalculatorSetupError, RuntimeError):
     """A checkpoint that is unknown, corrupt, incompatible or cannot be fetched."""
+
+
+class UntrainedError(HelmError, PropertyNotImplementedError):
+    """A quantity that the model was never trained to predict."""
 
 
 class DatasetError(HelmError, ValueError):

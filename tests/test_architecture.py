@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "data": LEAVES | {"representation", "qc"},
     "checkpoint": LEAVES | {"representation", "nn", "qc.level"},
     "sampling": LEAVES | {"representation", "data.connectivity"},
-    "training": LEAVES | COLUMNS | {"data", "checkpoint"},
+    "evaluation": LEAVES | COLUMNS | {"data", "checkpoint"},
+    "training": LEAVES | COLUMNS | {"data", "checkpoint", "evaluation"},
     "domain": LEAVES | {"representation", "checkpoint", "nn"},
     "prediction": LEAVES | COLUMNS | {"checkpoint"},
     "keywords": LEAVES,
@@ -35,7 +36,8 @@ MAY_IMPORT = {
     "level_diagram": {"electronic", "units", "errors"},
     "labelling": LEAVES | {"representation", "qc", "data", "checkpoint", "prediction"},
     "session": LEAVES | {"calculator", "level_diagram"},
-    "cli": LEAVES | {"", "representation", "qc", "session", "checkpoint", "data", "sampling", "labelling"},
+    "cli": LEAVES | {"", "representation", "qc", "session", "checkpoint", "data", "sampling", "labelling",
+            "evaluation", "training"},
     "": set(),  # the package itself: everything it offers is loaded on first use
 }
 """Part of the package → parts (or single modules) that it may import, its own modules aside."""
@@ -51,6 +53,10 @@ ONLY_IN = {
     "rdkit": {"sampling"},
     "tblite": {"sampling"},
     "distributed": {"labelling"},
+    "umap": {"evaluation"},
+    "lightning": {"training"},
+    "pydantic": {"training"},
+    "yaml": {"training"},
 }
 """Third-party package → the only parts that may import it."""
 

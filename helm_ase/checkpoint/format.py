@@ -28,6 +28,8 @@ from helm_ase.representation.ordering import CANONICAL
 FORMAT_VERSION = 1
 HEADER_KEY = "helm_ase"
 UNITS = {"length": "angstrom", "energy": "eV", "forces": "eV/angstrom", "hamiltonian": "hartree"}
+EVERYTHING = ("energy", "forces", "hamiltonian")
+"""What a checkpoint predicts if its header does not say."""
 
 _NOT_A_MODEL = (
     ArithmeticError, AttributeError, LookupError, RuntimeError, SafetensorError, TypeError, ValueError,
@@ -63,6 +65,11 @@ class Checkpoint:
     def basis(self) -> AOBasis:
         """Shells of every element."""
         return self.model.basis
+
+    @property
+    def predicts(self) -> frozenset[str]:
+        """What was trained: any of ``energy``, ``forces``, ``hamiltonian``; the rest is noise."""
+        return frozenset(self.training.get("predicts", EVERYTHING))
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""``helm-ase models | download | info``."""
+"""``helm-ase models | download | info | publish``."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``models``, ``download`` and ``info``."""
+    """Add ``models``, ``download``, ``info`` and ``publish``."""
     models = commands.add_parser("models", help="list the models that can be loaded by name")
     models.set_defaults(command=_models)
     download = commands.add_parser("download", help="fetch models into the cache, for use without a network")
@@ -18,6 +18,15 @@ def add_commands(commands: Any) -> None:
     info.add_argument("model", nargs="?", help="name, path or address (default: the default model)")
     info.add_argument("--json", action="store_true", help="the whole header as JSON")
     info.set_defaults(command=_info)
+    publish = commands.add_parser("publish", help="give a trained checkpoint a name in a folder of models")
+    publish.add_argument("checkpoint", help="file that training wrote")
+    publish.add_argument("folder", help="folder with a manifest.json, which is made if it is not there")
+    publish.add_argument("name", help="immutable name")
+    publish.add_argument("--description", default="", help="one line for 'helm-ase models'")
+    publish.add_argument(
+        "--not-embedded", action="store_true", help="the file does not come with the package"
+    )
+    publish.set_defaults(command=_publish)
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -35,6 +44,14 @@ def _download(options: argparse.Namespace) -> None:
     names = list(checkpoint.list_models()) if options.all else options.names or [checkpoint.default_model()]
     for name in names:
         print(f"{name}: {checkpoint.resolve(name)}")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    publication = import_module("helm_ase.checkpoint.publication")
+    made = publication.publish(
+        options.checkpoint, options.folder, options.name, options.description, not options.not_embedded
+    )
+    print(f"{options.folder}/{made.name}.safetensors, entered in {options.folder}/manifest.json")
 
 
 def _info(options: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """Samples → padded batches of similar size, also from worker processes."""
 
+import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 
 from helm_ase.data.sample import Sample
+from helm_ase.data.targets import Targets, tensors_on
 from helm_ase.representation.graph import batch_graphs
 
 
@@ -33,6 +35,16 @@ class TrainingBatch:
     """(B, s) number of orbitals that are not padding."""
     ao_count: Tensor
     """(B,) number of functions of each molecule."""
+    targets: tuple[Targets, ...] | None = None
+    """Observables of each molecule, where they were asked for."""
+    has_matrix: bool = True
+    """Whether there is a ΔH to compare with: not if the labels have a larger basis than the model."""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "TrainingBatch":
+        """Return the same batch on another device; this one stays where it is."""
+        graph = copy.copy(self.graph).to(device, non_blocking=non_blocking)  # Batch.to changes its own
+        targets = self.targets and tuple(t.to(device, non_blocking) for t in self.targets)
+        return replace(self, graph=graph, targets=targets, **tensors_on(device, self, non_blocking))
 
 
 def collate(samples: Sequence[Sample], trust: Sequence[Tensor] | None = None) -> TrainingBatch:
@@ -41,6 +53,7 @@ def collate(samples: Sequence[Sample], trust: Sequence[Tensor] | None = None) ->
     size = max(len(s.overlap) for s in samples)
     width = max(s.orbitals.shape[2] for s in samples)
     batch = len(samples)
+    targets = tuple(s.targets for s in samples if s.targets is not None)
     correction = torch.zeros(batch, spins, size, size)
     orbitals = torch.zeros(batch, spins, size, width)
     filters = None if trust is None else torch.zeros(batch, size, size)
@@ -59,6 +72,8 @@ def collate(samples: Sequence[Sample], trust: Sequence[Tensor] | None = None) ->
         orbitals=orbitals,
         orbital_count=(orbitals != 0).any(2).sum(2),
         ao_count=torch.tensor([len(s.overlap) for s in samples]),
+        targets=targets if len(targets) == batch else None,
+        has_matrix=all(s.has_matrix for s in samples),
     )
 
 

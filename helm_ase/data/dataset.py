@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from helm_ase.data.derived import VIRTUALS, DerivationSettings, DerivedCache, cache_path
+from helm_ase.data.derived import VIRTUALS, DerivationSettings
+from helm_ase.data.derived_cache import DerivedCache, cache_path
 from helm_ase.data.formats import open_labels
+from helm_ase.data.position import PositionIntegrals
 from helm_ase.data.sample import Sample, make_sample
 from helm_ase.data.source import LabelSource
 from helm_ase.errors import DatasetError
 from helm_ase.qc.level import Baseline
-from helm_ase.qc.molecule import ao_basis
+from helm_ase.qc.molecule import ao_basis, check_basis_name
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.level import LevelOfTheory, differences
 
@@ -41,6 +43,18 @@ class MoleculeDataset(Sequence[Sample]):
         Reference virtual orbitals kept for losses that see the spectrum.
     in_memory
         Keep every sample that was read; for sets that fit.
+    observables
+        Also what the losses of observables need: samples have ``targets``.
+    model_basis
+        Basis of the model where it is a smaller one than the labels': H0, S and integrals are in it, the
+        observables to aim at are those of the labels, and there is no ``correction``.
+    coupled_polarizability
+        Aim at the labels' coupled polarizability, where they have one, and not at the uncoupled one of H.
+
+    Raises
+    ------
+    BasisError
+        If PySCF has no such basis.
     """
 
     def __init__(
@@ -52,12 +66,23 @@ class MoleculeDataset(Sequence[Sample]):
         cache: str | Path | None = None,
         virtuals: int = VIRTUALS,
         in_memory: bool = False,
+        observables: bool = False,
+        model_basis: str | None = None,
+        coupled_polarizability: bool = False,
     ) -> None:
         self.source, self.cutoff, self.in_memory = source, cutoff, in_memory
         self.indices = np.arange(len(source)) if indices is None else np.asarray(indices, dtype=np.int64)
-        settings = DerivationSettings(source.level, baseline or Baseline(), virtuals)
+        self.basis = (model_basis or source.level.basis).lower()
+        if model_basis is not None:
+            check_basis_name(model_basis)
+        smaller = self.basis if self.basis != source.level.basis.lower() else None
+        settings = DerivationSettings(source.level, baseline or Baseline(), virtuals, smaller)
         self.derived = DerivedCache(cache_path(source.path, settings, cache), settings)
-        self._shells: dict[int, tuple[int, ...]] = {}
+        integrals = PositionIntegrals(self.basis)
+        self.position = DerivedCache(cache_path(source.path, integrals, cache), integrals)
+        self.observables = observables or smaller is not None
+        self.coupled_polarizability = coupled_polarizability
+        self._shells: dict[str, dict[int, tuple[int, ...]]] = {}
         self._kept: dict[int, Sample] = {}
         self._loads: NDArray[np.int64] | None = None
 
@@ -91,19 +116,29 @@ class MoleculeDataset(Sequence[Sample]):
 
     def _read(self, index: int) -> Sample:
         label = self.label(index)
-        if new := set(label.numbers.tolist()) - set(self._shells):
-            self._shells |= ao_basis(self.source.level.basis, sorted(new)).shells
-        size = sum(2 * l + 1 for z in label.numbers.tolist() for l in self._shells[z])
+        size = self._size(self.source.level.basis, label)
         if label.hamiltonian.shape[-1] != size:
             raise DatasetError(
                 f"{self.source.path}, entry {label.name}: {label.hamiltonian.shape[-1]} functions, but "
                 f"{self.source.level.basis} has {size}"
             )
-        return make_sample(label, self.derived.get(label), self._shells, self.cutoff)
+        self._size(self.basis, label)
+        position = self.position.get(label) if self.observables else None
+        shells, derived = self._shells[self.basis], self.derived.get(label)
+        return make_sample(label, derived, shells, self.cutoff, position, self.coupled_polarizability)
+
+    def _size(self, basis: str, label: LabelledMolecule) -> int:
+        """Functions that a basis has for a molecule; its shells are looked up once."""
+        known = self._shells.setdefault(basis.lower(), {})
+        if new := set(label.numbers.tolist()) - set(known):
+            known |= ao_basis(basis, sorted(new)).shells
+        return sum(2 * l + 1 for z in label.numbers.tolist() for l in known[z])
 
     def prepare(self, processes: int = 1) -> "MoleculeDataset":
-        """Compute and keep on disk what is missing of H0, S and orbitals; returns itself."""
+        """Compute and keep on disk what is missing of H0, integrals and orbitals; returns itself."""
         self.derived.fill(self.source, self.indices.tolist(), processes)
+        if self.observables:
+            self.position.fill(self.source, self.indices.tolist(), processes)
         return self
 
     @property

@@ -1,29 +1,24 @@
-"""What follows from a label at some cost: H0, S and reference orbitals, computed once and kept on disk."""
+"""What follows from a label at some cost: H0, S and reference orbitals.
 
-import hashlib
+The matrices may be those of a smaller basis than the label's: that of a model whose observables, but not
+whose matrices, are to be those of the label.
+"""
+
 import json
-import os
 import struct
-import warnings
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from helm_ase.data.record_log import RecordLog
-from helm_ase.data.source import LabelSource
-from helm_ase.processes import die_with_parent
+from helm_ase.data.orbitals import Orbitals
+from helm_ase.errors import BasisError
 from helm_ase.qc.baseline import baseline_hamiltonian
-from helm_ase.qc.level import Baseline, use_one_thread
-from helm_ase.qc.molecule import basis_of, build_mole, overlap
-from helm_ase.representation import AOMatrix
+from helm_ase.qc.level import Baseline
+from helm_ase.qc.molecule import basis_of, build_mole, cross_overlap, dipole_integrals, overlap
+from helm_ase.representation import AOBasis, AOMatrix
 from helm_ase.representation.labelled import LabelledMolecule, pack_triangle, unpack_triangle
 from helm_ase.representation.level import LevelOfTheory
 
@@ -33,19 +28,37 @@ SHAPE = struct.Struct("<iiii")
 
 
 @dataclass(frozen=True)
+class LargeBasis:
+    """Observables of the label in its own basis, where the model has a smaller one."""
+
+    gap: float
+    """Hartree."""
+    dipole: NDArray[np.float64]
+    """Of the electrons, about the origin, e·a0, (3,)."""
+    polarizability: NDArray[np.float64]
+    """Uncoupled, a0³, (3, 3)."""
+
+
+@dataclass(frozen=True)
 class Derived:
-    """Matrices in canonical AO order; spin first in an open shell, as in the label."""
+    """Matrices in canonical AO order; spin first in an open shell, as in the label.
+
+    A functions are those of the model, also where the label has more.
+    """
 
     baseline: NDArray[np.float64]
     """H0, Hartree, (A, A)."""
     overlap: NDArray[np.float64]
     """S, (A, A)."""
     orbital_energies: NDArray[np.float64]
-    """All levels of the label's H, Hartree, (s, A)."""
+    """All levels of the label's H, Hartree, (s, A); in a smaller basis those of ``orbitals``, (s, M)."""
     orbitals: NDArray[np.float32]
-    """Its occupied and lowest virtual orbitals, (s, A, M); columns beyond a spin's own are zero."""
+    """Its occupied and lowest virtual orbitals, (s, A, M); columns beyond a spin's own are zero.  In
+    a smaller basis their projection on it."""
     electrons: tuple[int, ...]
     """Occupied orbitals of each spin, (s,)."""
+    large: LargeBasis | None = None
+    """Observables of a label in a larger basis."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,8 @@ class DerivationSettings:
     level: LevelOfTheory
     baseline: Baseline
     virtuals: int = VIRTUALS
+    model_basis: str | None = None
+    """Basis of the model where it is a smaller one than the label's."""
 
     @property
     def title(self) -> bytes:
@@ -62,178 +77,135 @@ class DerivationSettings:
         level = asdict(self.level)
         facts = {k: level[k] for k in ("functional", "basis", "density_fitting", "auxiliary_basis")}
         facts |= {"baseline": [self.baseline.name, list(self.baseline.grid)], "virtuals": self.virtuals}
+        if self.model_basis:
+            facts |= {"model basis": self.model_basis}
         return json.dumps({"derived from": facts}).encode()
+
+    @property
+    def name(self) -> str:
+        """For the name of the file."""
+        return self.baseline.name
+
+    @property
+    def subject(self) -> str:
+        """What is derived, for the user."""
+        return "H0"
+
+    def derive(self, label: LabelledMolecule, known: Derived | None = None) -> Derived:
+        """See :func:`derive`."""
+        return derive(label, self, known)
+
+    def pack(self, derived: Derived) -> bytes:
+        """Record → bytes."""
+        return pack(derived)
+
+    def unpack(self, payload: bytes) -> Derived:
+        """Bytes → record."""
+        return unpack(payload, self.model_basis is not None)
 
 
 def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived | None = None) -> Derived:
     """Compute H0, S and the orbitals of the label's own H.
 
-    ``known`` holds H0 and S of the geometry, which do not depend on the label's matrix.
+    ``known`` holds what does not depend on the label's matrix.
 
     Raises
     ------
     DatasetError, BasisError
         If the matrix does not fit the basis.
     """
-    mole = build_mole(label.numbers, label.positions, settings.level.basis, label.charge, label.multiplicity)
-    basis = basis_of(mole)
+    mole, basis = _molecule(label, settings.model_basis or settings.level.basis)
     if known is None:
         s = overlap(mole, basis).values
         h0 = baseline_hamiltonian(mole, basis, settings.level, settings.baseline).values
     else:
         s, h0 = known.overlap, known.baseline
-    electrons = mole.nelec[: label.spin_channels]
-    width = min(max(electrons) + settings.virtuals, len(s))
-    energies, orbitals = [], []
-    for matrix, n in zip(
-        label.hamiltonian.reshape(-1, *label.hamiltonian.shape[-2:]), electrons, strict=True
-    ):
-        h = AOMatrix(matrix, label.numbers, basis, "pyscf").reorder("e3nn").values
-        levels, vectors = scipy.linalg.eigh(h, s)
-        kept = np.zeros((len(s), width), dtype=np.float32)
-        own = min(n + settings.virtuals, width)
-        kept[:, :own] = vectors[:, :own]
-        energies.append(levels)
-        orbitals.append(kept)
-    return Derived(h0, s, np.stack(energies), np.stack(orbitals), tuple(map(int, electrons)))
+    if settings.model_basis:
+        return _derive_from_larger(label, settings, mole, basis, (h0, s))
+    solved = _solve(label, mole, basis, s)
+    kept = _lowest(solved, min(max(solved.occupied) + settings.virtuals, len(s)), settings.virtuals)
+    return Derived(h0, s, np.stack(solved.energies), kept, solved.occupied)
 
 
-def hamiltonian_digest(label: LabelledMolecule) -> bytes:
-    """Fingerprint of the matrix, 32 bytes: orbitals of another one must not be served."""
-    return hashlib.sha256(np.ascontiguousarray(label.hamiltonian).data).digest()
+def _derive_from_larger(
+    label: LabelledMolecule, settings: DerivationSettings, mole: Any, basis: AOBasis,
+    matrices: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> Derived:  # fmt: skip
+    """Orbitals and observables of the label in its own basis, seen from the model's smaller one."""
+    h0, s = matrices
+    theirs, their_basis = _molecule(label, settings.level.basis)
+    solved = _solve(label, theirs, their_basis, overlap(theirs, their_basis).values)
+    occupied = max(solved.occupied)
+    if theirs.nelec != mole.nelec or len(s) < occupied:
+        raise BasisError(
+            f"{settings.model_basis} ({mole.nelectron} electrons, {len(s)} orbitals) cannot stand for "
+            f"{settings.level.basis} ({theirs.nelectron} electrons outside core potentials)"
+        )
+    width = min(occupied + settings.virtuals, len(s))
+    projection = scipy.linalg.solve(s, cross_overlap(mole, basis, theirs, their_basis), assume_a="pos")
+    r = dipole_integrals(theirs, their_basis)
+    return Derived(
+        h0,
+        s,
+        np.stack([e[:width] for e in solved.energies]),
+        _lowest(solved, width, settings.virtuals, projection),
+        solved.occupied,
+        LargeBasis(solved.gap, solved.dipole(r), solved.polarizability(r)),
+    )
 
 
-class DerivedCache:
-    """Derived quantities of one label file, on disk; missing ones are computed when asked for.
-
-    Any number of processes may read; :meth:`fill` is the one that writes.  The cache may be deleted at any
-    time.
-
-    Parameters
-    ----------
-    path
-        File; see :func:`cache_path`.
-    settings
-        What is derived.
-    """
-
-    def __init__(self, path: str | Path, settings: DerivationSettings) -> None:
-        self.path, self.settings = Path(path), settings
-        self._opened: tuple[int, RecordLog] | None = None
-
-    def get(self, label: LabelledMolecule) -> Derived:
-        """Read, or compute, what follows from a label."""
-        log = self._reader()
-        if log is not None and label.key in log:
-            digest, payload = split_digest(log.read(label.key))
-            known = unpack(payload)
-            return known if digest == hamiltonian_digest(label) else derive(label, self.settings, known)
-        return derive(label, self.settings)
-
-    def fill(self, source: LabelSource, indices: Iterable[int], processes: int = 1) -> int:
-        """Compute what is missing, in parallel, and return how much that was.
-
-        Killed at any moment, what it has computed stays.
-        """
-        log = self._reader()
-        missing = [k for k in indices if log is None or source.key_of(k) not in log]
-        if not missing:
-            return 0
-        if not os.access(self.path if self.path.exists() else _existing(self.path.parent), os.W_OK):
-            warnings.warn(
-                f"{self.path} cannot be written, so H0 is computed anew each time: pass cache=FOLDER",
-                stacklevel=3,
-            )
-            return len(missing)
-        self.close()
-        with RecordLog(self.path, self.settings.title, writable=True, durable=False) as log:
-            bar = tqdm(total=len(missing), desc=f"H0 of {source.path.name}", unit="mol")
-            with bar:
-                for key, payload in self._compute(source, missing, processes):
-                    if key not in log:  # the same molecule twice
-                        log.append(key, payload)
-                    bar.update()
-        return len(missing)
-
-    def _compute(
-        self, source: LabelSource, indices: list[int], processes: int
-    ) -> Iterator[tuple[str, bytes]]:
-        if processes == 1 or len(indices) < 2:
-            yield from (_derive_entry(source, k, self.settings) for k in indices)
-            return
-        pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin_worker)
-        with pool:
-            waiting: list[Any] = []
-            for k in indices:
-                waiting.append(pool.submit(_derive_entry, source, k, self.settings))
-                if len(waiting) > 4 * processes:  # results wait here, not in memory without bound
-                    yield waiting.pop(0).result()
-            for future in waiting:
-                yield future.result()
-
-    def _reader(self) -> RecordLog | None:
-        if self._opened is None or self._opened[0] != os.getpid():
-            if not self.path.exists():
-                return None
-            self._opened = os.getpid(), RecordLog(self.path, self.settings.title).__enter__()
-        return self._opened[1]
-
-    def close(self) -> None:
-        """Close the file; it opens again when needed."""
-        if self._opened is not None and self._opened[0] == os.getpid():
-            self._opened[1].close()
-        self._opened = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_opened": None}
+def _molecule(label: LabelledMolecule, basis: str) -> tuple[Any, AOBasis]:
+    mole = build_mole(label.numbers, label.positions, basis, label.charge, label.multiplicity)
+    return mole, basis_of(mole)
 
 
-def _existing(folder: Path) -> Path:
-    return folder if folder.exists() else _existing(folder.parent)
+def _solve(label: LabelledMolecule, mole: Any, basis: AOBasis, s: NDArray[np.float64]) -> Orbitals:
+    """Orbitals of the label's H in canonical AO order."""
+    matrices = label.hamiltonian.reshape(-1, *label.hamiltonian.shape[-2:])
+    pairs = [
+        scipy.linalg.eigh(AOMatrix(m, label.numbers, basis, "pyscf").reorder("e3nn").values, s)
+        for m in matrices
+    ]
+    electrons = tuple(map(int, mole.nelec[: label.spin_channels]))
+    return Orbitals(tuple(e for e, _ in pairs), tuple(c for _, c in pairs), electrons)
 
 
-def cache_path(labels: str | Path, settings: DerivationSettings, folder: str | Path | None = None) -> Path:
-    """Where the cache of a label file lies: beside it, or in ``folder``."""
-    labels = Path(labels)
-    digest = hashlib.sha256(settings.title).hexdigest()[:8]
-    return Path(folder or labels.parent) / f"{labels.name}.{settings.baseline.name}-{digest}.cache"
-
-
-def _derive_entry(source: LabelSource, index: int, settings: DerivationSettings) -> tuple[str, bytes]:
-    label = source[index]
-    return label.key, hamiltonian_digest(label) + pack(derive(label, settings))
-
-
-def _begin_worker() -> None:
-    die_with_parent()
-    use_one_thread()
-
-
-def split_digest(record: bytes) -> tuple[bytes, bytes]:
-    """Fingerprint of the Hamiltonian, and the packed quantities."""
-    return record[:32], record[32:]
+def _lowest(
+    solved: Orbitals, width: int, virtuals: int, projection: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
+    """Occupied and lowest virtual orbitals, (s, A, width), projected on another basis if asked."""
+    kept = []
+    for c, n in zip(solved.coefficients, solved.occupied, strict=True):
+        own = c[:, : min(n + virtuals, width)]
+        own = own if projection is None else projection @ own
+        kept.append(np.pad(own, ((0, 0), (0, width - own.shape[1]))).astype(np.float32))
+    return np.stack(kept)
 
 
 def pack(derived: Derived) -> bytes:
     """Record → bytes."""
     s, a, m = derived.orbitals.shape
     head = SHAPE.pack(s, a, m, len(derived.electrons)) + np.array(derived.electrons, "<i8").tobytes()
-    matrices = [pack_triangle(derived.baseline), pack_triangle(derived.overlap), derived.orbital_energies]
-    return b"".join([head, *(np.ascontiguousarray(x, "<f8").tobytes() for x in matrices),
-                     np.ascontiguousarray(derived.orbitals, "<f4").tobytes()])  # fmt: skip
+    numbers = [pack_triangle(derived.baseline), pack_triangle(derived.overlap), derived.orbital_energies]
+    parts = [(x, "<f8") for x in numbers] + [(derived.orbitals, "<f4")]
+    if (large := derived.large) is not None:
+        parts += [(x, "<f8") for x in (np.array([large.gap]), large.dipole, large.polarizability)]
+    return head + b"".join(np.ascontiguousarray(x, kind).tobytes() for x, kind in parts)
 
 
-def unpack(payload: bytes) -> Derived:
-    """Bytes → record."""
+def unpack(payload: bytes, smaller: bool = False) -> Derived:
+    """Bytes → record; ``smaller``: in a smaller basis than the label's."""
     s, a, m, n = SHAPE.unpack_from(payload)
-    electrons = np.frombuffer(payload, "<i8", n, SHAPE.size)
-    start, triangle = SHAPE.size + 8 * n, a * (a + 1) // 2
-    numbers = np.frombuffer(payload, "<f8", 2 * triangle + s * a, start)
-    orbitals = np.frombuffer(payload, "<f4", s * a * m, start + 8 * len(numbers)).reshape(s, a, m)
-    return Derived(
-        unpack_triangle(numbers[:triangle]),
-        unpack_triangle(numbers[triangle : 2 * triangle]),
-        numbers[2 * triangle :].reshape(s, a).copy(),
-        orbitals.copy(),
-        tuple(electrons.tolist()),
-    )
+    place = SHAPE.size
+
+    def take(kind: str, *shape: int) -> NDArray[Any]:
+        nonlocal place
+        found = np.frombuffer(payload, kind, int(np.prod(shape)), place).reshape(shape)
+        place += found.nbytes
+        return found.copy()
+
+    electrons = tuple(take("<i8", n).tolist())
+    baseline, overlap = (unpack_triangle(take("<f8", a * (a + 1) // 2)) for _ in range(2))
+    energies, orbitals = take("<f8", s, m if smaller else a), take("<f4", s, a, m)
+    large = LargeBasis(float(take("<f8", 1)[0]), take("<f8", 3), take("<f8", 3, 3)) if smaller else None
+    return Derived(baseline, overlap, energies, orbitals, electrons, large)

@@ -5,10 +5,11 @@ the differences of its levels: wrong for methane, not a number at exact degenera
 on the occupied *space* only, whose derivative couples occupied with virtual orbitals and so never divides by
 less than the gap.
 
-All functions take the Hamiltonian in an orthonormal basis, F = Xᵀ H X, of shape (M, M), and the number of
+All of it takes the Hamiltonian in an orthonormal basis, F = Xᵀ H X, of shape (M, M), and the number of
 occupied orbitals of one spin; gradients are those with respect to a symmetric F.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,42 +20,75 @@ DEGENERATE = 1e-7
 """Hartree; levels closer than this share their gradient."""
 
 
-def occupied_projector(fock: Tensor, occupied: int) -> Tensor:
-    """P = Σ_i v_i v_iᵀ over the ``occupied`` lowest orbitals, (M, M).
+@dataclass(frozen=True)
+class Eigensystem:
+    """A Hamiltonian diagonalised once, for any number of quantities with exact gradients of their own."""
 
-    ∂P couples occupied with virtual orbitals only:
-    dP = Σ_ia (v_i v_aᵀ + v_a v_iᵀ) (v_iᵀ dF v_a) / (ε_i − ε_a).
-    """
-    return _OccupiedProjector.apply(fock, occupied)
+    fock: Tensor
+    """F in an orthonormal basis, Hartree, (M, M); gradients go here."""
+    energies: Tensor
+    """Ascending, Hartree, (M,); without gradient."""
+    vectors: Tensor
+    """Columns are the orbitals, (M, M); without gradient."""
+
+    @classmethod
+    def of(cls, fock: Tensor) -> "Eigensystem":
+        """Diagonalise; what is not finite has orbitals and energies that are not numbers."""
+        with torch.no_grad():
+            if not bool(torch.isfinite(fock).all()):  # eigh would raise, and with it end a training run
+                nothing = torch.full_like(fock, torch.nan)
+                return cls(fock, nothing[0], nothing)
+            return cls(fock, *torch.linalg.eigh(fock))
+
+    def levels(self) -> Tensor:
+        """Orbital energies, ascending, (M,).
+
+        dε_i = v_iᵀ dF v_i; levels within 1e-7 Eh get the mean over their set, which does not depend on how
+        the set's orbitals happen to be turned.
+        """
+        return _Levels.apply(self.fock, self.energies, self.vectors)
+
+    def projector(self, occupied: int) -> Tensor:
+        """P = Σ_i v_i v_iᵀ over the ``occupied`` lowest orbitals, (M, M).
+
+        ∂P couples occupied with virtual orbitals only:
+        dP = Σ_ia (v_i v_aᵀ + v_a v_iᵀ) (v_iᵀ dF v_a) / (ε_i − ε_a).
+        """
+        return _OccupiedProjector.apply(self.fock, self.energies, self.vectors, occupied)
+
+    def uncoupled_polarizability(self, position: Tensor, occupied: int, electrons: int = 2) -> Tensor:
+        """Static polarizability of orbitals that do not respond to each other, atomic units, (3, 3).
+
+        α_xy = 2 f Σ_ia x_ia y_ia / (ε_a − ε_i), f electrons in each orbital.  The coupled (CPKS)
+        polarizability, which is the physical one, is a third smaller and cannot be had from F alone.
+
+        Parameters
+        ----------
+        position
+            ⟨p| r |q⟩ in the same basis, bohr, (3, M, M); no gradient is taken.
+        occupied
+            Occupied orbitals.
+        electrons
+            In each of them: 2 in a closed shell, 1 for each spin of an open one.
+        """
+        return _UncoupledPolarizability.apply(
+            self.fock, self.energies, self.vectors, position, occupied, electrons
+        )
+
+
+def occupied_projector(fock: Tensor, occupied: int) -> Tensor:
+    """See :meth:`Eigensystem.projector`."""
+    return Eigensystem.of(fock).projector(occupied)
 
 
 def levels(fock: Tensor) -> Tensor:
-    """Orbital energies, ascending, (M,).
-
-    dε_i = v_iᵀ dF v_i; levels within 1e-7 Eh get the mean over their set, which does not depend on how the
-    set's orbitals happen to be turned.
-    """
-    return _Levels.apply(fock)
+    """See :meth:`Eigensystem.levels`."""
+    return Eigensystem.of(fock).levels()
 
 
 def uncoupled_polarizability(fock: Tensor, position: Tensor, occupied: int, electrons: int = 2) -> Tensor:
-    """Static polarizability of orbitals that do not respond to each other, atomic units, (3, 3).
-
-    α_xy = 2 f Σ_ia x_ia y_ia / (ε_a − ε_i), f electrons in each orbital.  The coupled (CPKS) polarizability,
-    which is the physical one, is a third smaller and cannot be had from F alone.
-
-    Parameters
-    ----------
-    fock
-        F in an orthonormal basis, (M, M).
-    position
-        ⟨p| r |q⟩ in the same basis, bohr, (3, M, M); no gradient is taken.
-    occupied
-        Occupied orbitals.
-    electrons
-        In each of them: 2 in a closed shell, 1 for each spin of an open one.
-    """
-    return _UncoupledPolarizability.apply(fock, position, occupied, electrons)
+    """See :meth:`Eigensystem.uncoupled_polarizability`."""
+    return Eigensystem.of(fock).uncoupled_polarizability(position, occupied, electrons)
 
 
 def density_matrix(fock: Tensor, orthogonaliser: Tensor, occupied: int, electrons: int = 2) -> Tensor:
@@ -64,44 +98,44 @@ def density_matrix(fock: Tensor, orthogonaliser: Tensor, occupied: int, electron
 
 class _OccupiedProjector(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, fock: Tensor, occupied: int) -> Tensor:
-        energies, vectors = torch.linalg.eigh(fock)
+    def forward(ctx: Any, fock: Tensor, energies: Tensor, vectors: Tensor, occupied: int) -> Tensor:
         ctx.save_for_backward(energies, vectors)
         ctx.occupied = occupied
         return vectors[:, :occupied] @ vectors[:, :occupied].T
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         energies, vectors = ctx.saved_tensors
         n = ctx.occupied
         gap = energies[:n, None] - energies[None, n:]  # (i, a)
         coupling = vectors[:, :n].T @ (gradient + gradient.T) @ vectors[:, n:] / gap
         half = vectors[:, :n] @ coupling @ vectors[:, n:].T
-        return 0.5 * (half + half.T), None
+        return 0.5 * (half + half.T), None, None, None
 
 
 class _Levels(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, fock: Tensor) -> Tensor:
-        energies, vectors = torch.linalg.eigh(fock)
+    def forward(ctx: Any, fock: Tensor, energies: Tensor, vectors: Tensor) -> Tensor:
         ctx.save_for_backward(energies, vectors)
-        return energies
+        return energies.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         energies, vectors = ctx.saved_tensors
         group = torch.cumsum((energies.diff(prepend=energies[:1]) > DEGENERATE).long(), 0)
         sums = torch.zeros_like(energies).index_add_(0, group, gradient)
         shared = (sums / torch.bincount(group, minlength=len(energies)).clamp(min=1))[group]
-        return (vectors * shared) @ vectors.T
+        return (vectors * shared) @ vectors.T, None, None
 
 
 class _UncoupledPolarizability(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, fock: Tensor, position: Tensor, occupied: int, electrons: int) -> Tensor:
-        energies, vectors = torch.linalg.eigh(fock)
+    def forward(
+        ctx: Any, fock: Tensor, energies: Tensor, vectors: Tensor, position: Tensor, occupied: int,
+        electrons: int,
+    ) -> Tensor:  # fmt: skip
         r = vectors.T @ position @ vectors  # (3, M, M)
         gap = energies[occupied:, None] - energies[None, :occupied]  # (a, i)
         amplitudes = r[:, occupied:, :occupied] / gap  # (3, a, i): X of F_vv X − X F_oo = r_vo
@@ -111,7 +145,7 @@ class _UncoupledPolarizability(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         vectors, r, gap, x = ctx.saved_tensors
         n = ctx.occupied
         weight = 2 * ctx.electrons * gradient
@@ -123,4 +157,4 @@ class _UncoupledPolarizability(torch.autograd.Function):
         inner[:n, :n] = 0.5 * torch.einsum("xai,xaj->ij", mixed, x)
         inner[n:, :n] = -0.5 * rotation / gap
         inner[:n, n:] = inner[n:, :n].T
-        return vectors @ inner @ vectors.T, None, None, None
+        return vectors @ inner @ vectors.T, None, None, None, None, None

@@ -145,6 +145,21 @@ class HELM(nn.Module):
         correction = self._correction(graph, elements, layers, vectors.detach()) if hamiltonian else None
         return Prediction(total, gradient, correction)
 
+    def embed_nodes(self, graph: Data) -> Tensor:
+        """Node embeddings of the last layer, normalised as the Hamiltonian head reads them, (N, L, C).
+
+        Raises
+        ------
+        ElementError, ChargeError
+            As :meth:`forward`.
+        """
+        elements = self._elements(graph)
+        vectors = graph.pos[graph.pair_index[1]] - graph.pos[graph.pair_index[0]]
+        edges = self.backbone.message_edges(vectors, graph.pair_index, self.dtype)
+        atoms = self.backbone.embed_atoms(elements, *self._states(graph))
+        layers, _ = self.backbone.node_track(atoms, elements, edges)
+        return self.backbone.norm_nodes(layers[-1])
+
     def _energy(
         self, graph: Data, elements: Tensor, nodes: Tensor, edges: DirectedEdges, x_ij: Tensor
     ) -> Tensor:

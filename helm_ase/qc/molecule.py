@@ -13,6 +13,7 @@ from pyscf import gto
 
 from helm_ase.errors import BasisError, ChargeError
 from helm_ase.representation import CANONICAL, AOBasis, AOMatrix, AOOrder
+from helm_ase.representation.ordering import reordering
 
 _POPLE = re.compile(r"\d{3,4}\+{0,2}g(\*{0,2}|\([\ddfp,]+\))")
 
@@ -158,6 +159,15 @@ def overlap(mole: Any, basis: AOBasis) -> AOMatrix:
     """Overlap matrix in canonical AO order."""
     numbers = atomic_numbers(mole)
     return AOMatrix(mole.intor_symmetric("int1e_ovlp"), numbers, basis, "pyscf").reorder("e3nn")
+
+
+def cross_overlap(mole: Any, basis: AOBasis, other: Any, other_basis: AOBasis) -> NDArray[np.float64]:
+    """⟨μ|ν⟩ of the functions μ of one ``Mole`` and ν of another, canonical AO order; shape (A, A')."""
+    values = gto.intor_cross("int1e_ovlp", mole, other)
+    for axis, (m, b) in enumerate(((mole, basis), (other, other_basis))):
+        index, sign = reordering(b.degrees(atomic_numbers(m)), "pyscf", CANONICAL)
+        values = np.take(values, index, axis) * np.expand_dims(sign, 1 - axis)
+    return np.asarray(values)
 
 
 def dipole_integrals(mole: Any, basis: AOBasis, order: AOOrder = CANONICAL) -> NDArray[np.float64]:

@@ -1,12 +1,31 @@
-"""Losses: each term a number of order one when it is as large as its floor."""
+"""Losses: each term a number of order one when it is as large as its floor.
 
-from dataclasses import dataclass
+A term is a sum over items and their number, so that processes that share a batch add both before they divide.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from helm_ase.data.batch import TrainingBatch
+from helm_ase.errors import SettingError
 from helm_ase.nn import Prediction, trust_correction
+from helm_ase.training.observables import OBSERVABLES, OF_FUNCTIONS, observable_sums
+
+SMALLEST_SQUARE = 1e-30
+"""Mean square below which the root is taken as constant: its slope at zero is infinite."""
+
+
+class Term(NamedTuple):
+    """One term of a batch, before any mean."""
+
+    total: Tensor
+    """Σ over items, in units of the term's floor; float64 scalar."""
+    count: Tensor  # type: ignore[assignment]  # tuples have a method of this name
+    """Number of items; float64 scalar without gradient."""
 
 
 @dataclass(frozen=True)
@@ -14,51 +33,132 @@ class LossWeights:
     """Weight of each term, after division by the unit given for it."""
 
     hamiltonian: float = 1.0
-    """Mean absolute element of ΔH, unit 300 µEh."""
+    """Mean absolute element of ΔH in a molecule, mean over molecules, unit 300 µEh."""
+    hamiltonian_square: float = 0.0
+    """RMSE + MSE of ΔH over all elements of the batch, unit 300 µEh and its square."""
+    lowdin: float = 0.0
+    """Mean absolute element of S^(−½) ΔH S^(−½) in a molecule, mean over molecules, unit 1 mEh."""
     spectrum: float = 0.0
-    """Mean absolute element of Cᵀ ΔH C over reference orbitals, plus that of its diagonal, unit 2 mEh."""
+    """Mean absolute element of Cᵀ ΔH C over reference orbitals plus that of its diagonal, unit 2 mEh."""
+    levels: float = 0.0
+    """Absolute error of orbital energies after diagonalisation, mean over occupied and the lowest virtual
+    orbitals, unit 2 mEh."""
+    gap: float = 0.0
+    """Absolute error of LUMO − HOMO, mean over molecules, unit 2 mEh."""
+    density: float = 0.0
+    """Frobenius norm of the error of the density matrix in an orthonormal basis, over the root of the number
+    of electrons, mean over molecules, unit 0.005."""
+    dipole: float = 0.0
+    """Length of the error of the dipole moment, mean over molecules, unit 0.05 e·a0."""
+    polarizability: float = 0.0
+    """Root mean square error of the elements of the *uncoupled* polarizability, mean over molecules, unit
+    0.2 a0³.  It is that of orbitals that do not respond to each other, a third larger than the physical."""
+    charges: float = 0.0
+    """Absolute error of Mulliken charges, mean over atoms, unit 0.02 e."""
+    bond_orders: float = 0.0
+    """Absolute error of Mayer bond orders, summed over pairs of atoms, per atom, unit 0.02."""
     energy: float = 0.0
-    """Absolute energy error per atom, unit 10 meV."""
+    """Absolute energy error per atom, mean over molecules, unit 10 meV."""
     forces: float = 0.0
-    """Length of the force error, unit 100 meV/Å."""
+    """Length of the force error, mean over atoms, unit 100 meV/Å."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if not getattr(self, f.name) >= 0:
+                raise SettingError(f"loss weight {f.name}={getattr(self, f.name)}: weights are 0 or more")
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the terms that count."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) > 0)
 
     @property
     def needs_hamiltonian(self) -> bool:
         """Whether the edge track is needed."""
-        return self.hamiltonian > 0 or self.spectrum > 0
+        return bool(set(self.wanted) - {"energy", "forces"})
+
+    @property
+    def needs_observables(self) -> bool:
+        """Whether the data set must be opened with ``observables=True``."""
+        return bool(set(self.wanted) & {"lowdin", *OBSERVABLES})
+
+    @property
+    def needs_energy(self) -> bool:
+        """Whether the energy head is needed."""
+        return self.energy > 0 or self.forces > 0
 
     @property
     def needs_forces(self) -> bool:
-        """Whether energies or forces are needed."""
-        return self.energy > 0 or self.forces > 0
+        """Whether forces are needed."""
+        return self.forces > 0
 
 
-def loss_terms(prediction: Prediction, batch: TrainingBatch) -> dict[str, Tensor]:
-    """Unweighted terms by the names of :class:`LossWeights`, each a mean over molecules."""
-    terms = {}
-    if prediction.correction is not None:
-        error = correction_error(prediction.correction, batch)  # (B, s, A, A)
-        elements = batch.ao_count.to(error)[:, None] ** 2
-        terms["hamiltonian"] = (error.abs().sum((2, 3)) / elements).mean() / 3e-4
-        orbital = batch.orbitals.transpose(2, 3) @ error @ batch.orbitals  # (B, s, M, M)
-        count = batch.orbital_count.to(error)
-        spread = orbital.abs().sum((2, 3)) / count**2
-        levels = torch.diagonal(orbital, dim1=2, dim2=3).abs().sum(2) / count
-        terms["spectrum"] = (spread + levels).mean() / 2e-3
-    if prediction.energy is not None:
-        atoms = torch.bincount(batch.graph.batch).to(torch.float64)
-        terms["energy"] = _mean_over_known(prediction.energy - batch.energy, batch.energy, atoms) / 0.01
-    if prediction.forces is not None:
-        known = torch.isfinite(batch.forces[:, 0])
-        error = torch.linalg.vector_norm((prediction.forces - batch.forces)[known], dim=1)
-        terms["forces"] = error.sum() / max(len(error), 1) / 0.1
+def loss_terms(prediction: Prediction, batch: TrainingBatch, wanted: Collection[str]) -> dict[str, Term]:
+    """Compute the terms asked for, by the names of :class:`LossWeights`.
+
+    Raises
+    ------
+    SettingError
+        If there is no such term, or prediction or data lack what it needs.
+    """
+    check_terms(wanted, batch)
+    terms: dict[str, Term] = {}
+    matrices = [name for name in wanted if name in MATRIX_TERMS]
+    observables = [name for name in wanted if name in OBSERVABLES]
+    if matrices or observables:
+        if prediction.correction is None:
+            raise SettingError(f"{', '.join(matrices + observables)} need ΔH, which was not predicted")
+        with torch.autocast(prediction.correction.device.type, enabled=False):
+            correction = trusted(prediction.correction, batch)  # (B, s, A, A)
+            terms |= {name: MATRIX_TERMS[name](correction - batch.correction, batch) for name in matrices}
+            if observables and batch.targets is not None:
+                sums = observable_sums(correction, batch.targets, observables)
+                terms |= {name: Term(*found) for name, found in sums.items()}
+    if "energy" in wanted:
+        terms["energy"] = _energy(prediction, batch)
+    if "forces" in wanted:
+        terms["forces"] = _forces(prediction, batch)
     return terms
 
 
-def _mean_over_known(error: Tensor, label: Tensor, atoms: Tensor) -> Tensor:
-    """Mean absolute error per atom over the molecules that have a label, 0 if none has."""
-    known = torch.isfinite(label)
-    return (error.abs() / atoms)[known].sum() / max(int(known.sum()), 1)
+def check_terms(wanted: Collection[str], batch: TrainingBatch) -> None:
+    """Refuse terms that do not exist or that the data cannot give.
+
+    Raises
+    ------
+    SettingError
+        With the reason.
+    """
+    known = [f.name for f in fields(LossWeights)]
+    if unknown := set(wanted) - set(known):
+        raise SettingError(f"unknown loss terms {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    matrices = [k for k in known if k in wanted and k in (*MATRIX_TERMS, *OF_FUNCTIONS)]
+    if matrices and not batch.has_matrix:
+        raise SettingError(
+            f"{', '.join(matrices)} compare matrices or shares of atoms, which are not the same thing in the "
+            "labels' basis and in the model's smaller one: use levels, gap, dipole, polarizability"
+        )
+    if batch.targets is None and (lacking := set(wanted) & {"lowdin", *OBSERVABLES}):
+        raise SettingError(f"{', '.join(sorted(lacking))} need a data set opened with observables=True")
+
+
+def term_value(name: str, total: Tensor, count: Tensor) -> Tensor:
+    """Mean over items; for ``hamiltonian_square`` root of the mean plus the mean."""
+    mean = total / count.clamp(min=1)
+    return mean.clamp(min=SMALLEST_SQUARE).sqrt() + mean if name == "hamiltonian_square" else mean
+
+
+def total_loss(values: dict[str, Tensor], weights: LossWeights) -> Tensor:
+    """Weighted sum of the values of the terms."""
+    return torch.stack([getattr(weights, name) * value.double() for name, value in values.items()]).sum()
+
+
+def trusted(correction: Tensor, batch: TrainingBatch) -> Tensor:
+    """ΔH after the trust filter, (B, s, A, A), at least in single precision."""
+    correction = correction.to(torch.promote_types(correction.dtype, torch.float32))
+    if batch.trust is None:
+        return correction
+    return trust_correction(correction, batch.trust[:, None].to(correction))
 
 
 def correction_error(correction: Tensor, batch: TrainingBatch) -> Tensor:
@@ -66,11 +166,63 @@ def correction_error(correction: Tensor, batch: TrainingBatch) -> Tensor:
 
     A model with two spin channels is compared with the one matrix of closed shells in both.
     """
-    if batch.trust is not None:
-        correction = trust_correction(correction, batch.trust[:, None])
-    return correction - batch.correction
+    return trusted(correction, batch) - batch.correction
 
 
-def total_loss(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
-    """Weighted sum of the terms."""
-    return torch.stack([getattr(weights, name) * value.double() for name, value in terms.items()]).sum()
+def _hamiltonian(error: Tensor, batch: TrainingBatch) -> Term:
+    per_spin = error.abs().sum((2, 3), dtype=torch.float64) / batch.ao_count.double()[:, None] ** 2
+    return Term(per_spin.mean(1).sum() / 3e-4, _number(len(error), error))
+
+
+def _hamiltonian_square(error: Tensor, batch: TrainingBatch) -> Term:
+    """Mean over spin channels, so that a closed shell weighs the same in both kinds of batch."""
+    per_spin = (error / 3e-4).square().sum((2, 3), dtype=torch.float64)
+    return Term(per_spin.mean(1).sum(), (batch.ao_count.double() ** 2).sum())
+
+
+def _lowdin(error: Tensor, batch: TrainingBatch) -> Term:
+    total = error.new_zeros((), dtype=torch.float64)
+    for padded, targets in zip(error.double(), batch.targets or (), strict=True):
+        size, x = len(targets.overlap), targets.orthonormaliser
+        root = x @ torch.nn.functional.normalize(x, dim=0).T  # S^(−½)
+        total = total + (root @ padded[:, :size, :size] @ root).abs().mean()
+    return Term(total / 1e-3, _number(len(error), error))
+
+
+def _spectrum(error: Tensor, batch: TrainingBatch) -> Term:
+    orbitals = batch.orbitals.to(error)
+    orbital = (orbitals.transpose(2, 3) @ error @ orbitals).double()  # (B, s, M, M)
+    count = batch.orbital_count.double().clamp(min=1)
+    spread = orbital.abs().sum((2, 3)) / count**2
+    levels = torch.diagonal(orbital, dim1=2, dim2=3).abs().sum(2) / count
+    return Term((spread + levels).mean(1).sum() / 2e-3, _number(len(error), error))
+
+
+MATRIX_TERMS: dict[str, Callable[[Tensor, TrainingBatch], Term]] = {
+    "hamiltonian": _hamiltonian,
+    "hamiltonian_square": _hamiltonian_square,
+    "lowdin": _lowdin,
+    "spectrum": _spectrum,
+}
+"""Terms that follow from the error of ΔH."""
+
+
+def _energy(prediction: Prediction, batch: TrainingBatch) -> Term:
+    if prediction.energy is None:
+        raise SettingError("the loss term energy needs energies, which were not predicted")
+    known = torch.isfinite(batch.energy)
+    atoms = torch.bincount(batch.graph.batch, minlength=len(known)).double()
+    error = (prediction.energy.double() - batch.energy).abs() / atoms
+    return Term(error[known].sum() / 0.01, known.sum().double())
+
+
+def _forces(prediction: Prediction, batch: TrainingBatch) -> Term:
+    if prediction.forces is None:
+        raise SettingError("the loss term forces needs forces, which were not predicted")
+    known = torch.isfinite(batch.forces).all(1)
+    error = torch.linalg.vector_norm((prediction.forces.double() - batch.forces)[known], dim=1)
+    return Term(error.sum() / 0.1, known.sum().double())
+
+
+def _number(count: int, like: Tensor) -> Tensor:
+    return torch.tensor(float(count), dtype=torch.float64, device=like.device)

@@ -60,3 +60,8 @@ def test_labelling_runs(tmp_path):
     found = run("labelling.py", "--count", 2, "--rounds", 1, tmp_path / "out.json")
     assert found["labelling"]["bare labels/hour/core"] > 0
     assert found["reading"]["molecules/s/core"] > 0
+
+
+def test_training_steps_run(tmp_path):
+    found = run("training.py", "--steps", 1, tmp_path / "out.json")
+    assert {r["case"] for r in found["ethanol"]} >= {"shipped:H", "paper:H", "muon:"}

@@ -38,10 +38,10 @@ from helm_ase.checkpoint import Checkpoint, load_model  # noqa: E402
 from helm_ase.checkpoint.format import file_sha256  # noqa: E402
 from helm_ase.data.dataset import open_dataset  # noqa: E402
 from helm_ase.data.formats import open_labels  # noqa: E402
+from helm_ase.evaluation.errors import MoleculeErrors, evaluate, matrix_errors  # noqa: E402
 from helm_ase.nn import HELM  # noqa: E402
 from helm_ase.representation import LabelledMolecule  # noqa: E402
 from helm_ase.representation.graph import AtomicGraph, batch_graphs  # noqa: E402
-from helm_ase.training.evaluation import MoleculeErrors, evaluate, matrix_errors  # noqa: E402
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM  # noqa: E402
 
 GHOST = -0.05

@@ -8,37 +8,28 @@ import pytest
 import torch
 from ase.build import molecule
 from labels import TINY, write_labels
+from recipes import SETTINGS, recipe, stage
 
 from helm_ase.calculator import HELMCalculator
 from helm_ase.checkpoint import read_checkpoint
+from helm_ase.checkpoint.publication import publish
 from helm_ase.data.formats import open_labels
 from helm_ase.data.writer import LabelWriter
-from helm_ase.errors import ElementError, SettingError
-from helm_ase.nn import BackboneSettings, HELMSettings
+from helm_ase.errors import CheckpointError, DatasetError, ElementError, SettingError, UntrainedError
+from helm_ase.evaluation.errors import evaluate, matrix_errors, summarise
 from helm_ase.qc.labelling import LabelSettings, label_structure
-from helm_ase.qc.level import Baseline
 from helm_ase.representation.structure import Structure
-from helm_ase.training.evaluation import MoleculeErrors, evaluate, matrix_errors, summarise
-from helm_ase.training.export import export
-from helm_ase.training.launch import Recipe, build_model, load_split, run
-from helm_ase.training.losses import LossWeights
-from helm_ase.training.trainer import Schedule, Trainer, validation_score
+from helm_ase.training.curves import read_log
+from helm_ase.training.initial import initial_model, open_start
+from helm_ase.training.losses import LossWeights, loss_terms, term_value
+from helm_ase.training.recipe import DataSettings
+from helm_ase.training.run import train
+from helm_ase.training.samples import draw, open_samples
 
-pytestmark = pytest.mark.scf
-
-SETTINGS = HELMSettings(
-    backbone=BackboneSettings(
-        natural_channels=8, unnatural_channels=4, lmax=2, mmax_nodes=2, node_layers=2, edge_layers=1,
-        gaussians=16, radial_hidden=16, pair_cutoff=8.0,
-    ),
-    energy_hidden=16,
-)  # fmt: skip
-ALL = LossWeights(hamiltonian=1.0, spectrum=0.1, energy=0.1, forces=0.1)
-
-
-def schedule(epochs: int, **more) -> Schedule:
-    defaults = {"learning_rate": 5e-3, "warmup_steps": 5, "max_pairs": 30, "ema": 0.9, "weights": ALL}
-    return Schedule(epochs=epochs, minutes=1e6, **(defaults | more))
+pytestmark = [
+    pytest.mark.scf,
+    pytest.mark.filterwarnings("ignore:.*GPU available.*"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -48,84 +39,135 @@ def data(tmp_path_factory):
     return path
 
 
-def make(data, folder, *stages, **more) -> Recipe:
-    return Recipe(
-        str(data), str(folder), stages, elements=(1, 6, 8, 9), settings=SETTINGS, level=TINY,
-        baseline=Baseline("sap"), **more,
-    )  # fmt: skip
+def samples_of(made, validation=False):
+    return open_samples(made.data, validation, 8.0, made.folder)[0]
 
 
-def test_training_beats_the_baseline_and_exports_a_working_checkpoint(data, tmp_path):
-    recipe = make(data, tmp_path / "run", schedule(60))
-    run(recipe)
-    checkpoint = export(recipe, tmp_path / "run/0/best.pt", "tiny", tmp_path)
+def model_of(made, samples):
+    return initial_model(made, open_start(made), samples, TINY)
 
-    baseline = summarise([matrix_errors(s, np.zeros(s.correction.shape)) for s in load_split(recipe, "val")])
-    assert checkpoint.metrics["hamiltonian"] < 0.3 * baseline["hamiltonian"]
-    assert checkpoint.metrics["homo"] < baseline["homo"]
 
-    read = read_checkpoint(tmp_path / "tiny.safetensors")
-    assert read.training["train_structures"] == 7
-    assert json.loads((tmp_path / "manifest.json").read_text())["default"] == "tiny"
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """Hamiltonians first, then everything."""
+    made = recipe(
+        data, tmp_path_factory.mktemp("run"), stage("hamiltonian", 20), stage("joint", 25), name="tiny"
+    )
+    return made, train(made)
 
-    start = str(tmp_path / "tiny.safetensors")
-    again = build_model(make(data, tmp_path / "again", start=start), load_split(recipe, "train"))
-    assert all(torch.equal(v, read.model.state_dict()[k]) for k, v in again.state_dict().items())
-    assert all(p.requires_grad for p in again.parameters())
-    with pytest.raises(SettingError, match="another basis, architecture or level"):
-        build_model(replace(recipe, start=start, level=replace(TINY, functional="b3lyp")), [])
 
+def test_training_beats_the_baseline(trained):
+    made, path = trained
+    found = read_checkpoint(path)
+    baseline = summarise([matrix_errors(s, np.zeros(s.correction.shape)) for s in samples_of(made, True)])
+    assert found.metrics["hamiltonian"] < 0.3 * baseline["hamiltonian"]
+    assert found.metrics["homo"] < baseline["homo"]
+    assert found.training["train_structures"] == 7
+    assert found.training["recipe"]["stages"][1]["scheme"] == "joint"
+    assert found.predicts == {"energy", "forces", "hamiltonian"}
+    again = summarise(evaluate(found.model, samples_of(made, True)))
+    assert again["hamiltonian"] == pytest.approx(found.metrics["hamiltonian"], rel=1e-4)
+    assert again["forces"] == pytest.approx(found.metrics["forces"], rel=1e-4)
+
+
+def test_the_calculator_takes_what_training_writes(trained):
+    _, path = trained
     water = molecule("H2O")
-    water.calc = HELMCalculator(str(tmp_path / "tiny.safetensors"))
+    water.calc = HELMCalculator(str(path))
     assert np.isfinite(water.get_forces()).all()
     assert water.calc.get_hamiltonian().shape == (7, 7)
     with pytest.raises(ElementError, match="N"):
         molecule("NH3").calc = water.calc
 
 
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(data, tmp_path):
-    def trainer(folder):
-        recipe = make(data, folder, schedule(4))
-        train, validation = load_split(recipe, "train"), load_split(recipe, "val")
-        return Trainer(build_model(recipe, train), train, validation, recipe.stages[0], folder / "0")
-
-    whole = trainer(tmp_path / "whole")
-    whole.fit()
-
-    half = trainer(tmp_path / "half")
-    for _ in range(2):
-        losses = half._run_epoch()
-        half.epoch += 1
-        half._finish_epoch(losses)
-    again = trainer(tmp_path / "half")
-    assert again.resume()
-    assert again.epoch == 2
-    again.fit()
-
-    a, b = (torch.load(tmp_path / k / "0/last.pt", weights_only=True) for k in ("whole", "half"))
-    assert all(torch.equal(a["model"][k], b["model"][k]) for k in a["model"])
-    assert all(torch.equal(a["average"][k], b["average"][k]) for k in a["average"])
+def test_a_run_leaves_curves_logs_and_its_recipe(trained):
+    folder = trained[1].parent
+    names = {p.name for p in folder.iterdir()}
+    assert {"recipe.yaml", "curves.png", "report.html", "metrics-1.csv", "0", "1"} <= names
+    rows = read_log(folder / "1")
+    assert [row["epoch"] for row in rows] == list(range(25))
+    assert {"train_loss", "val_loss", "val_hamiltonian", "val_forces", "rate", "minutes"} <= set(rows[0])
+    page = (folder / "report.html").read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    assert not list(folder.rglob("*.partial"))
 
 
-def test_two_workers_average_their_gradients(data, tmp_path):
-    run(make(data, tmp_path / "run", schedule(2), workers=2))
-    log = [json.loads(line) for line in (tmp_path / "run/0/log.jsonl").read_text().splitlines()]
-    assert [record["epoch"] for record in log] == [1, 2]
-    assert (tmp_path / "run/0/best.pt").exists()
+def test_a_finished_run_is_not_run_again_and_another_recipe_is_refused(trained):
+    made, path = trained
+    before = read_log(path.parent / "1")
+    assert train(made) == path
+    assert read_log(path.parent / "1") == before
+    with pytest.raises(SettingError, match="another recipe"):
+        train(replace(made, seed=1))
+
+
+def test_a_checkpoint_is_published_under_a_name_once(trained, tmp_path):
+    publish(trained[1], tmp_path, "helm-tiny", "a test")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["default"] == "helm-tiny"
+    assert read_checkpoint(tmp_path / "helm-tiny.safetensors").name == "helm-tiny"
+    with pytest.raises(CheckpointError, match="not used twice"):
+        publish(trained[1], tmp_path, "helm-tiny")
+
+
+def test_a_start_brings_its_weights_and_renewed_heads_do_not(trained, data, tmp_path):
+    made = recipe(data, tmp_path, stage("finetune"), start=str(trained[1]), model=None, renew=("energy",))
+    start = open_start(made)
+    model = model_of(made, samples_of(made))
+    for key, value in start.model.state_dict().items():
+        same = torch.equal(model.state_dict()[key], value)
+        assert same or key.startswith("energy_head.")
+    assert not torch.equal(model.energy_head.mix.weight, start.model.energy_head.mix.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": replace(SETTINGS, energy_hidden=8)}, "not that of checkpoint"),
+        ({"elements": (1, 6, 7)}, "the labels hold.*N"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(trained, data, tmp_path, change, message):
+    made = recipe(data, tmp_path, start=str(trained[1]), **({"model": None} | change))
+    with pytest.raises(SettingError, match=message):
+        model_of(made, samples_of(made))
+
+
+def test_a_start_of_another_level_or_baseline_is_refused(trained, data, tmp_path):
+    made = recipe(data, tmp_path, start=str(trained[1]), model=None)
+    samples = samples_of(made)
+    with pytest.raises(SettingError, match="functional: 'pbe' and 'b3lyp'"):
+        initial_model(made, open_start(made), samples, replace(TINY, functional="b3lyp"))
+    other = replace(made, data=replace(made.data, baseline=replace(made.data.baseline, name="none")))
+    with pytest.raises(SettingError, match="baseline"):
+        model_of(other, samples)
+
+
+def test_what_was_not_trained_is_refused(data, tmp_path):
+    path = train(recipe(data, tmp_path / "h", stage("hamiltonian", 1)))
+    water = molecule("H2O")
+    water.calc = HELMCalculator(str(path))
+    assert np.isfinite(water.calc.get_homo_lumo(water)).all()
+    with pytest.raises(UntrainedError, match="not trained to predict the energy, only hamiltonian"):
+        water.get_potential_energy()
+    path = train(recipe(data, tmp_path / "e", stage("direct", 1)))
+    water.calc = HELMCalculator(str(path))
+    assert np.isfinite(water.get_forces()).all()
+    with pytest.raises(UntrainedError, match="hamiltonian, only energy, forces"):
+        water.calc.get_hamiltonian(water)
 
 
 def test_references_make_the_untrained_energy_the_least_squares_fit(data, tmp_path):
-    recipe = make(data, tmp_path)
-    train = load_split(recipe, "train")
-    model = build_model(recipe, train)
-    counts = np.array([[(s.graph.z == z).sum() for z in model.basis.elements] for s in train], dtype=float)
-    fitted = counts @ model.energy_reference.numpy()
-    residual = np.array([s.energy for s in train]) - fitted
+    made = recipe(data, tmp_path)
+    samples = samples_of(made)
+    model = model_of(made, samples)
+    counts = np.array([[(s.graph.z == z).sum() for z in model.basis.elements] for s in samples], dtype=float)
+    residual = np.array([s.energy for s in samples]) - counts @ model.energy_reference.numpy()
     np.testing.assert_allclose(counts.T @ residual, 0, atol=1e-6)
 
 
 def test_evaluation_of_a_perfect_correction_is_zero(data, tmp_path):
-    for sample in load_split(make(data, tmp_path), "val"):
+    for sample in samples_of(recipe(data, tmp_path), True):
         errors = matrix_errors(sample, sample.correction.double().numpy())
         assert errors.hamiltonian == 0
         assert errors.gap < 1e-4
@@ -134,15 +176,44 @@ def test_evaluation_of_a_perfect_correction_is_zero(data, tmp_path):
 def test_evaluation_and_training_agree_on_the_hamiltonian_error(data, tmp_path):
     from helm_ase.data.batch import collate
     from helm_ase.nn import trust_matrix
-    from helm_ase.training.losses import loss_terms
 
-    recipe = make(data, tmp_path)
-    samples = load_split(recipe, "val")
-    model = build_model(recipe, samples).eval()
+    made = recipe(data, tmp_path)
+    samples = list(samples_of(made, True))
+    model = model_of(made, samples_of(made)).eval()
     batch = collate(samples, [trust_matrix(s.overlap, SETTINGS.trust_delta).float() for s in samples])
-    terms = loss_terms(model(batch.graph, energy=False, hamiltonian=True), batch)
+    terms = loss_terms(model(batch.graph, energy=False, hamiltonian=True), batch, ["hamiltonian"])
     mean = summarise(evaluate(model, samples, energy=False))["hamiltonian"]
-    assert float(terms["hamiltonian"].detach()) * 300 == pytest.approx(mean, rel=1e-3)
+    value = term_value("hamiltonian", *terms["hamiltonian"])
+    assert float(value.detach()) * 300 == pytest.approx(mean, rel=1e-3)
+
+
+def test_draws_are_nested_and_cover_all_files():
+    entries = [[0, 2, 4], list(range(10))]
+    small, large = draw(entries, 4, 0), draw(entries, 9, 0)
+    assert sum(map(len, small)) == 4
+    assert all(set(a) <= set(b) for a, b in zip(small, large, strict=True))
+    assert draw(entries, None, 0) == [[0, 2, 4], list(range(10))]
+    assert draw(entries, 4, 1) != small
+
+
+def test_several_files_are_one_training_set(data, tmp_path):
+    made = recipe(data, tmp_path)
+    twice = replace(made, data=replace(made.data, train=(str(data), str(data))))
+    one, two = samples_of(made), samples_of(twice)
+    assert len(two) == 2 * len(one)
+    assert [s.name for s in two] == 2 * [s.name for s in one]
+    assert list(two.loads) == 2 * list(one.loads)
+
+
+def test_data_that_are_not_there_or_do_not_fit_are_named(data, tmp_path):
+    made = recipe(data, tmp_path)
+    with pytest.raises(DatasetError, match="no molecules of split 'tset'"):
+        samples_of(replace(made, data=replace(made.data, train_split="tset")))
+    with LabelWriter(tmp_path / "other.h5", replace(TINY, functional="b3lyp")) as writer:
+        writer.add(next(iter(open_labels(data))))
+    mixed = DataSettings(train=(str(data), str(tmp_path / "other.h5")), level=TINY)
+    with pytest.raises(DatasetError, match=r"another level.*functional"):
+        samples_of(replace(made, data=mixed))
 
 
 @pytest.fixture(scope="module")
@@ -167,32 +238,21 @@ def open_shells(tmp_path_factory):
 
 def test_charges_and_open_shells_are_trained_and_used(open_shells, tmp_path):
     settings = replace(SETTINGS, charges=(-1, 0, 1), multiplicities=(1, 2, 3))
-    recipe = replace(make(open_shells, tmp_path / "run", schedule(80)), settings=settings, elements=(1, 8))
-    run(recipe)
-    checkpoint = export(recipe, tmp_path / "run/0/best.pt", "open", tmp_path)
-    validation = load_split(recipe, "val")
-    baseline = summarise([matrix_errors(s, np.zeros(s.correction.shape)) for s in validation])
-    assert checkpoint.metrics["hamiltonian"] < 0.3 * baseline["hamiltonian"]
+    weights = LossWeights(hamiltonian=1.0, spectrum=0.1, energy=0.1, forces=0.1, levels=0.02, charges=0.01)
+    made = recipe(open_shells, tmp_path, stage("joint", 60, weights=weights), model=settings)
+    path = train(made)
+    baseline = summarise([matrix_errors(s, np.zeros(s.correction.shape)) for s in samples_of(made, True)])
+    assert read_checkpoint(path).metrics["hamiltonian"] < 0.3 * baseline["hamiltonian"]
     oxygen = molecule("O2")
-    oxygen.calc = HELMCalculator(str(tmp_path / "open.safetensors"), multiplicity=3)
+    oxygen.calc = HELMCalculator(str(path), multiplicity=3)
     alpha, beta = oxygen.calc.get_hamiltonian(oxygen)
     (label,) = [x for x in open_labels(open_shells) if x.name == "O200"]
     split = label.hamiltonian[1] - label.hamiltonian[0]
-    assert (
-        np.abs(beta - alpha - split).mean() < 0.3 * np.abs(split).mean()
-    )  # the exchange splitting is learned
+    error = np.abs(beta - alpha - split).mean()
+    assert error < 0.3 * np.abs(split).mean()  # the exchange splitting is learnt
 
 
 def test_settings_that_name_other_states_than_the_labels_are_refused(open_shells, tmp_path):
-    recipe = replace(make(open_shells, tmp_path), elements=(1, 8))
+    made = recipe(open_shells, tmp_path)
     with pytest.raises(SettingError, match=r"labels hold charge \[-1, 0, 1\], the settings name \[0\]"):
-        build_model(recipe, load_split(recipe, "train"))
-
-
-def test_molecules_without_energies_do_not_spoil_the_score():
-    errors = MoleculeErrors("x", 3, 100.0, 0.1, 0.05, 0.05, 0.05, 0.0, 0.01, 0.05)
-    bare = replace(errors, energy=float("nan"), forces=float("nan"))
-    whole = validation_score(summarise([errors]), energy=True)
-    assert validation_score(summarise([errors, bare]), energy=True) == pytest.approx(whole)
-    assert np.isfinite(validation_score(summarise([bare]), energy=True))
-    assert validation_score(summarise([replace(errors, energy=float("inf"))]), energy=True) == np.inf
+        model_of(made, samples_of(made))

@@ -1,17 +1,19 @@
-"""Errors of a model on labelled molecules, per molecule."""
+"""Errors of a model on labelled molecules, per molecule: the few that training watches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-import torch
 from numpy.typing import NDArray
 
-from helm_ase.data.batch import collate
 from helm_ase.data.sample import Sample
-from helm_ase.nn import HELM, trust_correction, trust_matrix
+from helm_ase.evaluation.inference import MAX_LOAD, answers
+from helm_ase.nn import HELM
 from helm_ase.units import HARTREE_IN_EV
+
+GHOST = -0.05
+"""Hartree; a LUMO predicted further than this below the reference is a ghost."""
 
 
 @dataclass(frozen=True)
@@ -38,52 +40,46 @@ class MoleculeErrors:
     """Mean over components, eV/Å; NaN as for the energy."""
 
 
-@torch.no_grad()
 def evaluate(
-    model: HELM, samples: Sequence[Sample], energy: bool = True, batch: int = 8
+    model: HELM, samples: Sequence[Sample], energy: bool = True, max_load: int = MAX_LOAD
 ) -> list[MoleculeErrors]:
-    """Errors of a model on every sample."""
+    """Errors of a model, which is put into evaluation mode, on every sample."""
     model.eval()
     found = []
-    for start in range(0, len(samples), batch):
-        chunk = samples[start : start + batch]
-        graph = collate(chunk).graph
-        out = model(graph, energy=energy, forces=energy, hamiltonian=True)
-        atoms = 0
-        for k, sample in enumerate(chunk):
-            size, n, spins = len(sample.overlap), len(sample.graph.z), len(sample.correction)
-            correction = out.correction[k, :spins, :size, :size].double()
-            if model.settings.trust_delta:
-                correction = trust_correction(
-                    correction, trust_matrix(sample.overlap, model.settings.trust_delta)
-                )
-            d_energy = (
-                _error(out.energy[k : k + 1], torch.tensor([sample.energy], dtype=torch.float64))
-                if energy
-                else np.nan
-            )
-            d_forces = _error(out.forces[atoms : atoms + n], sample.forces) if energy else np.nan
-            found.append(matrix_errors(sample, correction.numpy(), d_energy, d_forces))
-            atoms += n
+    for answer in answers(model, samples, energy, max_load=max_load):
+        sample = answer.sample
+        assert answer.correction is not None
+        d_energy = d_forces = float("nan")
+        if answer.forces is not None:
+            d_energy = error_of(answer.energy, sample.energy)
+            d_forces = error_of(answer.forces, sample.forces.numpy())
+        found.append(matrix_errors(sample, answer.correction, d_energy, d_forces))
     return found
 
 
-def _error(predicted: torch.Tensor, label: torch.Tensor) -> float:
+def error_of(predicted: NDArray[np.float64] | float, label: NDArray[np.floating] | float) -> float:
     """Mean absolute error; NaN without label, infinite if the prediction is no number."""
-    if not torch.isfinite(label).all():
+    if not np.isfinite(label).all():
         return float("nan")
-    error = float((predicted - label).abs().mean())
+    error = float(np.abs(np.asarray(predicted) - label).mean())
     return error if np.isfinite(error) else float("inf")
 
 
 def matrix_errors(
     sample: Sample, correction: NDArray[np.float64], energy_error: float = np.nan, force_error: float = np.nan
 ) -> MoleculeErrors:
-    """Errors of H0 + correction, (s, A, A); zeros give those of the baseline."""
+    """Errors of H0 + correction, (s, A, A); zeros give those of the baseline.
+
+    All are infinite if an element of the correction is no number.  Where the label's matrix is in a larger
+    basis, its levels are compared, but there is no error of H: NaN.
+    """
+    atoms = len(sample.graph.z)
+    if not np.isfinite(correction).all():
+        return MoleculeErrors(sample.name, atoms, *[float("inf")] * 8)
     overlap, reference = sample.overlap.numpy(), sample.orbital_energies.numpy()
     h0 = sample.baseline.numpy()
     energies = np.stack([scipy.linalg.eigh(h0 + c, overlap, eigvals_only=True) for c in correction])
-    occupied = [(e - r)[:n] for e, r, n in zip(energies, reference, sample.electrons, strict=True)]
+    occupied = [e[:n] - r[:n] for e, r, n in zip(energies, reference, sample.electrons, strict=True)]
     homo, lumo = (
         a - b
         for a, b in zip(
@@ -92,16 +88,21 @@ def matrix_errors(
     )
     return MoleculeErrors(
         name=sample.name,
-        atoms=len(sample.graph.z),
+        atoms=atoms,
         hamiltonian=float(np.abs(correction - sample.correction.numpy()).mean()) * 1e6,
-        occupied=float(np.abs(np.concatenate(occupied)).mean()) * HARTREE_IN_EV,
+        occupied=mean_absolute(np.concatenate(occupied)) * HARTREE_IN_EV,
         homo=abs(homo) * HARTREE_IN_EV,
         lumo=abs(lumo) * HARTREE_IN_EV,
         gap=abs(lumo - homo) * HARTREE_IN_EV,
         lumo_shift=lumo,
-        energy=abs(energy_error) / len(sample.graph.z),
+        energy=abs(energy_error) / atoms,
         forces=force_error,
     )
+
+
+def mean_absolute(values: NDArray[np.float64]) -> float:
+    """Mean of |x|; NaN of nothing, as of the occupied levels of a bare proton."""
+    return float(np.abs(values).mean()) if values.size else float("nan")
 
 
 def frontier(energies: NDArray[np.float64], electrons: Sequence[int]) -> tuple[float, float]:
@@ -112,17 +113,16 @@ def frontier(energies: NDArray[np.float64], electrons: Sequence[int]) -> tuple[f
 
 
 def summarise(errors: Sequence[MoleculeErrors]) -> dict[str, float]:
-    """Means over molecules, the number of ghost LUMOs, and the molecule count."""
-    names = ("hamiltonian", "occupied", "homo", "lumo", "gap")
-    summary = {name: float(np.mean([getattr(e, name) for e in errors])) for name in names}
-    summary["energy"] = _mean_over_labelled(errors, "energy", [1] * len(errors))
-    summary["forces"] = _mean_over_labelled(errors, "forces", [e.atoms for e in errors])
-    summary["ghosts"] = float(sum(e.lumo_shift < -0.05 for e in errors))
+    """Means over the molecules that have a quantity, the number of ghost LUMOs, and the molecule count."""
+    names = ("hamiltonian", "occupied", "homo", "lumo", "gap", "energy")
+    summary = {name: _mean_over_known(errors, name, [1] * len(errors)) for name in names}
+    summary["forces"] = _mean_over_known(errors, "forces", [e.atoms for e in errors])
+    summary["ghosts"] = float(sum(e.lumo_shift < GHOST for e in errors))
     summary["molecules"] = float(len(errors))
     return summary
 
 
-def _mean_over_labelled(errors: Sequence[MoleculeErrors], name: str, weights: Sequence[int]) -> float:
+def _mean_over_known(errors: Sequence[MoleculeErrors], name: str, weights: Sequence[int]) -> float:
     values = np.array([getattr(e, name) for e in errors])
     known = ~np.isnan(values)
     return float(np.average(values[known], weights=np.array(weights)[known])) if known.any() else float("nan")

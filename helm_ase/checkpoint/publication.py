@@ -1,0 +1,56 @@
+"""A trained checkpoint becomes a model that others load by name."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from helm_ase.checkpoint.format import Checkpoint, read_checkpoint, save_checkpoint
+from helm_ase.errors import CheckpointError
+
+
+def publish(
+    source: str | Path, folder: str | Path, name: str, description: str = "", embedded: bool = True
+) -> Checkpoint:
+    """Write ``name``.safetensors into a folder and enter it in the folder's manifest.
+
+    Parameters
+    ----------
+    source
+        Checkpoint, as training wrote it.
+    folder
+        Place of the checkpoints; the manifest is made if there is none.
+    name
+        Under which the model is found.  A name always means the same weights.
+    description
+        One line for ``helm-ase models``.
+    embedded
+        Whether the file comes with the package, or is downloaded.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is no checkpoint, or the name is taken.
+    """
+    checkpoint = replace(read_checkpoint(source), name=name)
+    target, path = Path(folder) / f"{name}.safetensors", Path(folder) / "manifest.json"
+    manifest: dict[str, Any] = {"default": name, "models": {}}
+    if path.exists():
+        manifest = json.loads(path.read_text(encoding="utf8"))
+    if target.exists() or name in manifest["models"]:
+        raise CheckpointError(
+            f"{folder} already has a model {name!r}; names are not used twice: choose another"
+        )
+    sha256 = save_checkpoint(checkpoint, target)
+    manifest["models"][name] = {
+        "file": target.name,
+        "url": target.name,
+        "sha256": sha256,
+        "size": target.stat().st_size,
+        "embedded": embedded,
+        "description": description,
+    }
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf8")
+    partial.replace(path)
+    return checkpoint

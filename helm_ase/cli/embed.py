@@ -1,0 +1,57 @@
+"""``helm-ase embed``."""
+
+import argparse
+import sys
+from importlib import import_module
+from typing import Any
+
+from helm_ase.cli.evaluate import add_subject, load_subject, output_folder, split_of
+
+EPILOG = """FOLDER gets embeddings.npz, separation.json and, unless --no-umap, umap.png.  What is kept of the
+last layer does not depend on orientation: of degree l, the norm over m of every channel; of l = 0, the number
+itself.  Scores compare with the same network with random weights.  UMAP needs helm-ase[train]."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``embed``."""
+    embed = commands.add_parser(
+        "embed", help="what the network makes of atoms: embeddings, their UMAP, how far they tell apart",
+        epilog=EPILOG,
+    )  # fmt: skip
+    add_subject(embed, limit=250)
+    embed.add_argument("-o", "--output", required=True, metavar="FOLDER")
+    embed.add_argument("--no-umap", action="store_true", help="no picture")
+    embed.add_argument("--seed", type=int, default=42, help="of UMAP, of the random weights, of samples (42)")
+    embed.set_defaults(command=_embed)
+
+
+def _embed(options: argparse.Namespace) -> None:
+    embedding, separation, umap = (
+        import_module(f"helm_ase.evaluation.{m}") for m in ("embedding", "separation", "umap_picture")
+    )
+    if not options.no_umap:
+        umap.check_umap()
+    checkpoint, source = load_subject(options)
+    folder = output_folder(options.output)
+    with source:
+        indices, skipped = import_module("helm_ase.evaluation.selection").choose(
+            checkpoint, source, split_of(options), options.limit, options.skip_unknown
+        )
+        progress = sys.stderr.isatty() and not options.quiet
+        trained, random = embedding.embed_both(checkpoint.model, source, indices, options.seed, progress)
+    scores = separation.compare(trained, random, options.seed)
+    picture = None if options.no_umap else umap.project(trained, options.seed)
+    embedding.save(folder / "embeddings.npz", trained, picture)
+    facts = {
+        "checkpoint": checkpoint.name, "checkpoint_sha256": checkpoint.sha256,
+        "data": source.path.resolve().name, "split": options.split, "molecules": len(indices),
+        "atoms": len(trained.numbers), "skipped": skipped, "seed": options.seed,
+    }  # fmt: skip
+    separation.write(folder / "separation.json", facts, scores)
+    if picture is not None:
+        umap.draw(trained, picture, folder / "umap.png", checkpoint.name)
+    print(f"# {checkpoint.name} on {source.path.name}, split {options.split}\n")
+    print(
+        f"{len(indices)} molecules, {len(trained.numbers)} atoms" + (f", {skipped} left out" * bool(skipped))
+    )
+    print(f"\n{separation.as_text(scores)}\n\nwritten to {folder}")

@@ -1,0 +1,113 @@
+"""``helm-ase evaluate``."""
+
+import argparse
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+EPILOG = """Errors are those of the predicted Hamiltonian and of what follows from it without a
+self-consistent field; beside them stand those of H0 alone.  With -o, FOLDER gets evaluation.json,
+molecules.csv and pictures.  H0 is computed once and kept beside the labels, or in FOLDER where that cannot be
+written.  Labels whose reader needs options are converted first: helm-ase data convert."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``evaluate``."""
+    evaluate = commands.add_parser(
+        "evaluate", help="errors of a checkpoint on labelled molecules, beside those of H0", epilog=EPILOG
+    )
+    add_subject(evaluate, limit=None)
+    evaluate.add_argument("-o", "--output", metavar="FOLDER", help="for JSON, CSV and pictures")
+    evaluate.add_argument("--no-plots", action="store_true", help="no pictures")
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    costly = evaluate.add_argument_group("what takes long")
+    costly.add_argument(
+        "--no-energy-from-h", action="store_true", help="no E[D(H)] by PySCF, an SCF cycle for each matrix"
+    )
+    costly.add_argument(
+        "--scf", type=int, default=0, metavar="N", help="count SCF cycles from the prediction on N molecules"
+    )
+    costly.add_argument("--cache", metavar="FOLDER", help="for H0 (default: beside the labels, or in -o)")
+    costly.add_argument("--processes", type=int, default=1, metavar="N", help="for H0 (1)")
+    evaluate.add_argument(
+        "--other-level", action="store_true", help="accept labels of another functional in the same basis"
+    )
+    evaluate.set_defaults(command=_evaluate, after_interrupt="- H0 computed so far is kept")
+
+
+def add_subject(parser: Any, limit: int | None) -> None:
+    """Add what ``evaluate`` and ``embed`` share: the model, the molecules, and where to compute."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="name, path or address of a model")
+    parser.add_argument("data", metavar="DATA", help="labels in any known format")
+    parser.add_argument("--split", default="val", metavar="NAME", help="all: every molecule (val)")
+    parser.add_argument(
+        "--limit", type=int, default=limit, metavar="N",
+        help=f"at most N molecules, evenly spaced ({limit or 'all'})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--skip-unknown",
+        action="store_true",
+        help="leave out molecules whose elements the model does not know",
+    )
+    parser.add_argument("--format", help="format of the labels (default: found by name and content)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: automatic)")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def load_subject(options: argparse.Namespace) -> tuple[Any, Any]:
+    """Checkpoint on its device and in its precision, and the open label file."""
+    checkpoint = import_module("helm_ase.checkpoint").load_model(options.checkpoint)
+    inference = import_module("helm_ase.evaluation.inference")
+    inference.move(checkpoint.model, options.device, options.dtype)
+    return checkpoint, import_module("helm_ase.data.formats").open_labels(options.data, options.format)
+
+
+def split_of(options: argparse.Namespace) -> str | None:
+    """Split that was asked for; None for all molecules."""
+    return None if options.split == "all" else options.split
+
+
+def output_folder(path: str) -> Path:
+    """Make a folder for results.
+
+    Raises
+    ------
+    SettingError
+        If there is a file of that name.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise import_module("helm_ase.errors").SettingError(f"{folder} is a file; -o needs a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    assessment, report = (import_module(f"helm_ase.evaluation.{m}") for m in ("assessment", "report"))
+    progress = sys.stderr.isatty() and not options.quiet
+    settings = assessment.AssessmentSettings(not options.no_energy_from_h, options.scf, progress)
+    checkpoint, source = load_subject(options)
+    folder = output_folder(options.output) if options.output else None
+    with source:
+        selection = _select(options, checkpoint, source, folder)
+        found = assessment.assess(checkpoint, selection, settings)
+        facts = report.facts_of(checkpoint, selection)
+    text = report.as_json(facts, found)
+    if folder is not None:
+        report.write_text(folder / "evaluation.json", text)
+        report.write_text(folder / "molecules.csv", report.as_csv(found.molecules))
+        if not options.no_plots:
+            import_module("helm_ase.evaluation.plots").draw_all(found, folder, checkpoint.name)
+    print(text if options.json else report.as_text(facts, found), end="")
+    if folder is not None and not options.json:
+        print(f"\nwritten to {folder}")
+
+
+def _select(options: argparse.Namespace, checkpoint: Any, source: Any, folder: Path | None) -> Any:
+    selection = import_module("helm_ase.evaluation.selection")
+    cache = options.cache or selection.writable_cache(options.data, folder)
+    return selection.select(
+        checkpoint, source, split_of(options), options.limit, cache, options.skip_unknown, options.other_level
+    ).prepare(options.processes)

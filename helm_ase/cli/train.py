@@ -1,0 +1,56 @@
+"""``helm-ase train``."""
+
+import argparse
+import logging
+from importlib import import_module
+from typing import Any
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``train``."""
+    train = commands.add_parser(
+        "train",
+        help="train a model by a recipe (YAML)",
+        description="Train a model by a recipe.  An interrupted run goes on where it stopped: run the same "
+        "command again.",
+    )
+    train.add_argument("recipe", nargs="?", help="YAML file; its relative paths count from where it lies")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="change a value of the recipe, as in --set stages.0.epochs=5 (may be repeated)",
+    )  # fmt: skip
+    train.add_argument("--print-defaults", action="store_true", help="every key, its default and meaning")
+    train.add_argument(
+        "--print-recipe", action="store_true", help="the whole recipe as it will run, and stop"
+    )
+    train.set_defaults(command=_train, after_interrupt="(the same command goes on from the last epoch)")
+
+
+def _train(options: argparse.Namespace) -> None:
+    errors = import_module("helm_ase.errors")
+    try:
+        configuration = import_module("helm_ase.training.configuration")
+        run = import_module("helm_ase.training.run")
+    except ModuleNotFoundError as error:
+        raise errors.SettingError(
+            f"training needs {error.name}, which is not installed: pip install 'helm-ase[train]'"
+        ) from error
+    if options.print_defaults:
+        print(configuration.defaults_as_yaml(), end="")
+        return
+    if options.recipe is None:
+        raise errors.SettingError("helm-ase train needs a recipe; --print-defaults prints one to begin with")
+    recipe = configuration.read_recipe(options.recipe, options.overrides)
+    if options.print_recipe:
+        print(configuration.to_yaml(recipe), end="")
+        return
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # this process is ours
+    target = run.train(recipe)
+    print(f"{target}: {_errors(import_module('helm_ase.checkpoint').read_checkpoint(target).metrics)}")
+
+
+def _errors(metrics: dict[str, float]) -> str:
+    """Validation errors of a checkpoint in one line."""
+    names = import_module("helm_ase.training.curves").UNITS
+    shown = [f"{label} {metrics[key]:.4g} {unit}" for key, (label, unit) in names.items() if key in metrics]
+    return "validation errors " + ", ".join(shown) if shown else "no validation errors"

@@ -1,0 +1,50 @@
+"""Integrals of the position, which dipole moments and polarizabilities take."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helm_ase.qc.molecule import basis_of, build_mole, dipole_integrals
+from helm_ase.representation.labelled import LabelledMolecule, pack_triangle, unpack_triangle
+
+
+@dataclass(frozen=True)
+class PositionIntegrals:
+    """⟨μ| r |ν⟩ about the origin in one basis: bohr, (3, A, A), canonical AO order."""
+
+    basis: str
+    """Name known to PySCF."""
+
+    @property
+    def title(self) -> bytes:
+        """What a cache of them says it holds."""
+        return json.dumps({"position integrals": {"basis": self.basis}}).encode()
+
+    @property
+    def name(self) -> str:
+        """For the name of the file."""
+        return "position"
+
+    @property
+    def subject(self) -> str:
+        """What is derived, for the user."""
+        return "position integrals"
+
+    def derive(
+        self, label: LabelledMolecule, known: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Compute them; they do not depend on the label's matrix."""
+        if known is not None:
+            return known
+        mole = build_mole(label.numbers, label.positions, self.basis, label.charge, label.multiplicity)
+        return dipole_integrals(mole, basis_of(mole))
+
+    def pack(self, derived: NDArray[np.float64]) -> bytes:
+        """Record → bytes."""
+        return np.stack([pack_triangle(x) for x in derived]).astype("<f8").tobytes()
+
+    def unpack(self, payload: bytes) -> NDArray[np.float64]:
+        """Bytes → record."""
+        return np.stack([unpack_triangle(x) for x in np.frombuffer(payload, "<f8").reshape(3, -1)])

@@ -1,0 +1,226 @@
+"""A checkpoint on labelled molecules, one after the other, beside its own H0."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+from ase.formula import Formula
+from ase.symbols import Symbols
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.errors import PredictionError, SettingError
+from helm_ase.evaluation.back_to_dft import SCFComparison, compare_scf, energy_from_hamiltonian
+from helm_ase.evaluation.breakdown import Breakdown, break_down, combine
+from helm_ase.evaluation.comparison import MatrixErrors, Molecule, Solution, compare
+from helm_ase.evaluation.errors import error_of
+from helm_ase.evaluation.inference import Answer, answers
+from helm_ase.evaluation.selection import Selection
+from helm_ase.representation import LabelledMolecule
+from helm_ase.units import HARTREE_IN_EV
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One Hamiltonian of a molecule: the model's, or H0 alone."""
+
+    errors: MatrixErrors
+    homo: float
+    """eV; NaN where there is none."""
+    lumo: float
+    """eV; NaN where there is none."""
+    energy_from_h: float
+    """E[D(H)] − reference, signed, eV; NaN if it was not asked for."""
+
+
+NOT_PREDICTED = Judged(MatrixErrors(*[float("nan")] * len(fields(MatrixErrors))), *[float("nan")] * 3)
+"""Of a model that was not trained on Hamiltonians."""
+
+
+@dataclass(frozen=True)
+class MoleculeReport:
+    """Everything about one molecule."""
+
+    name: str
+    formula: str
+    smiles: str
+    atoms: int
+    heavy_atoms: int
+    functions: int
+    charge: int
+    multiplicity: int
+    homo: float
+    """Reference, eV; NaN where there is none."""
+    lumo: float
+    """Reference, eV; NaN where there is none."""
+    model: Judged
+    baseline: Judged
+    """H0 alone."""
+    energy: float
+    """Energy of the energy head − label, signed, eV; NaN if the label has none."""
+    forces: float
+    """Mean absolute component error, eV/Å; NaN if the label has none."""
+    dipole_from_label: bool
+    """Whether the dipole is compared with the label's own; else with that of the reference's H."""
+    energy_from_label: bool
+    """Whether E[D(H)] is compared with the label's energy; else with E[D] of the reference's H."""
+    scf: SCFComparison | None = None
+
+
+@dataclass(frozen=True)
+class AssessmentSettings:
+    """What is computed besides what costs next to nothing."""
+
+    energy_from_h: bool = True
+    """E[D(H)] by PySCF; costs about an SCF cycle for each of H and H0."""
+    scf: int = 0
+    """Molecules, evenly spaced, on which SCF cycles from the predicted density are counted."""
+    progress: bool = False
+    """Show a bar."""
+
+    def __post_init__(self) -> None:
+        if self.scf < 0:
+            raise SettingError(f"scf is {self.scf}; a number of molecules, at least 0, is needed")
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A checkpoint judged on a selection."""
+
+    molecules: tuple[MoleculeReport, ...]
+    model: Breakdown
+    baseline: Breakdown
+    """H0 alone."""
+    scf_failures: int = 0
+    """Molecules on which one of the two SCF calculations did not converge."""
+
+
+def assess(
+    checkpoint: Checkpoint, selection: Selection, settings: AssessmentSettings | None = None
+) -> Assessment:
+    """Judge a checkpoint; molecules are read in batches and forgotten.
+
+    Parameters
+    ----------
+    checkpoint
+        Its model in evaluation mode, in the wanted precision and on the wanted device.
+    selection
+        Molecules.
+    settings
+        What to compute.
+    """
+    settings = settings or AssessmentSettings()
+    count = len(selection.dataset)
+    wanted = min(settings.scf, count) if "hamiltonian" in checkpoint.predicts else 0
+    chosen = set(np.linspace(0, count - 1, wanted).round().astype(int).tolist())
+    reports = []
+    model = baseline = Breakdown({}, {}, 0)
+    for report, ours, theirs in _reports(checkpoint, selection, settings, chosen):
+        reports.append(report)
+        model, baseline = combine([model, ours]), combine([baseline, theirs])
+    failures = len(chosen) - sum(report.scf is not None for report in reports)
+    return Assessment(tuple(reports), model, baseline, failures)
+
+
+def _reports(
+    checkpoint: Checkpoint, selection: Selection, settings: AssessmentSettings, chosen: set[int]
+) -> Iterator[tuple[MoleculeReport, Breakdown, Breakdown]]:
+    trained = checkpoint.predicts
+    found = answers(
+        checkpoint.model, selection.dataset, bool(trained & {"energy", "forces"}), "hamiltonian" in trained
+    )
+    bar = tqdm(
+        found, "molecules", len(selection.dataset), unit="mol", disable=not settings.progress, leave=False
+    )
+    for k, answer in enumerate(bar):
+        yield _report(_Case(checkpoint, selection, k, answer), settings, k in chosen)
+
+
+class _Case:
+    """One molecule with the matrices that are compared; canonical AO order."""
+
+    def __init__(self, checkpoint: Checkpoint, selection: Selection, index: int, answer: Answer) -> None:
+        sample = answer.sample
+        self.answer, self.basis, self.level = answer, checkpoint.basis, selection.level
+        self.trained = checkpoint.predicts
+        self.label: LabelledMolecule = selection.dataset.label(index)
+        self.molecule = Molecule(self.label, checkpoint.basis, sample.overlap)
+        self.reference = self.molecule.reference()
+        h0 = np.stack([sample.baseline.numpy()] * self.reference.structure.n_spins)
+        self.baseline = self.molecule.solve(h0)
+        self.model: Solution | None = None
+        if answer.correction is None:
+            return
+        try:
+            self.model = self.molecule.solve(h0 + answer.correction)
+        except PredictionError as error:
+            raise PredictionError(f"{self.label.name}: {error}; is the checkpoint sound?") from error
+
+    def energy_of(self, solution: Solution) -> float:
+        """E[D(H)], eV."""
+        h = solution.structure.hamiltonian.numpy()
+        return energy_from_hamiltonian(self.label, h, self.basis, self.level) * HARTREE_IN_EV
+
+    @property
+    def energy_error(self) -> float:
+        """Predicted − label, eV; NaN if one of them is missing."""
+        if self.label.energy is None or "energy" not in self.trained:
+            return float("nan")
+        return self.answer.energy - self.label.energy
+
+    @property
+    def force_error(self) -> float:
+        """Mean absolute component, eV/Å; NaN if one of them is missing."""
+        if self.label.forces is None or self.answer.forces is None or "forces" not in self.trained:
+            return float("nan")
+        return error_of(self.answer.forces, self.label.forces)
+
+    def judge(self, solution: Solution | None, reference_energy: float) -> Judged:
+        """Compare one of the Hamiltonians; without a reference energy, E[D(H)] is not computed."""
+        if solution is None:
+            return NOT_PREDICTED
+        errors = compare(solution, self.reference, self.molecule.label_dipole)
+        energy = np.nan if np.isnan(reference_energy) else self.energy_of(solution) - reference_energy
+        return Judged(errors, *solution.frontier, energy)
+
+    def break_down(self, solution: Solution | None) -> Breakdown:
+        """Sort the error of one of the Hamiltonians."""
+        if solution is None:
+            return Breakdown({}, {}, 0)
+        difference = solution.structure.hamiltonian - self.reference.structure.hamiltonian
+        return break_down(difference.numpy(), self.label.numbers, self.label.positions, self.basis)
+
+
+def _report(
+    case: _Case, settings: AssessmentSettings, scf: bool
+) -> tuple[MoleculeReport, Breakdown, Breakdown]:
+    label = case.label
+    energy = np.nan
+    if settings.energy_from_h:
+        energy = case.energy_of(case.reference) if label.energy is None else label.energy
+    report = MoleculeReport(
+        name=label.name,
+        formula=_formula(label.numbers),
+        smiles=label.smiles,
+        atoms=len(label.numbers),
+        heavy_atoms=int((label.numbers > 1).sum()),
+        functions=label.hamiltonian.shape[-1],
+        charge=label.charge,
+        multiplicity=label.multiplicity,
+        homo=case.reference.frontier[0],
+        lumo=case.reference.frontier[1],
+        model=case.judge(case.model, energy),
+        baseline=case.judge(case.baseline, energy),
+        energy=case.energy_error,
+        forces=case.force_error,
+        dipole_from_label=label.dipole is not None,
+        energy_from_label=label.energy is not None,
+        scf=compare_scf(case.molecule.mole, label, case.model.structure, case.basis, case.level)
+        if scf and case.model else None,
+    )  # fmt: skip
+    return report, case.break_down(case.model), case.break_down(case.baseline)
+
+
+def _formula(numbers: NDArray[np.int64]) -> str:
+    return str(Formula(str(Symbols(numbers))).convert("hill"))

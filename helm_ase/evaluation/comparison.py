@@ -1,0 +1,171 @@
+"""One Hamiltonian against the reference of the same molecule: elements, levels, orbitals, observables."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from helm_ase.electronic import ElectronicStructure, dipole_moment, mulliken_charges
+from helm_ase.evaluation.errors import GHOST, frontier, mean_absolute
+from helm_ase.qc.molecule import build_mole, dipole_integrals
+from helm_ase.representation import AOBasis, AOMatrix, LabelledMolecule
+from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, HARTREE_IN_EV
+
+
+@dataclass(frozen=True)
+class MatrixErrors:
+    """How far a Hamiltonian and what follows from it are from the reference; signed: it − reference."""
+
+    hamiltonian: float
+    """Mean absolute element, µEh."""
+    hamiltonian_rms: float
+    """Root mean square element, µEh; unlike the mean, the same in every orientation."""
+    occupied: float
+    """Mean absolute error of the occupied levels, eV; NaN without electrons."""
+    homo: float
+    """Signed, eV; NaN where there is none."""
+    lumo: float
+    """Signed, eV; NaN where there is none."""
+    gap: float
+    """Signed, eV."""
+    wavefunction: float
+    """Mean |⟨C_ref| S |C⟩| over occupied orbitals in the order of their levels, 1 if they are the same."""
+    cosine: float
+    """The same without S, |cos| of the coefficients, as the code of QHNet and QH9 has it."""
+    subspace: float
+    """Mean singular value of C_refᵀ S C over occupied orbitals: blind to how they mix among themselves."""
+    density: float
+    """Mean absolute element of the density matrix."""
+    misplaced: float
+    """Electrons outside the reference's occupied space, f Σ (1 − σ²)."""
+    dipole: float
+    """|μ − μ_ref|, e·Å."""
+    charges: float
+    """Mean absolute error of the Mulliken charges, e."""
+
+    @property
+    def ghost(self) -> bool:
+        """Whether the LUMO is a state that should not be there."""
+        return self.lumo < GHOST * HARTREE_IN_EV
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What follows from one Hamiltonian."""
+
+    structure: ElectronicStructure
+    """Canonical AO order."""
+    dipole: NDArray[np.float64]
+    """e·Å, (3,)."""
+    charges: NDArray[np.float64]
+    """Mulliken charges, e, (N,)."""
+
+    @property
+    def frontier(self) -> tuple[float, float]:
+        """HOMO and LUMO, eV; NaN where there is none."""
+        levels = self.structure.orbital_energies.numpy()
+        homo, lumo = frontier(levels, self.structure.occupied)
+        return homo * HARTREE_IN_EV, lumo * HARTREE_IN_EV
+
+
+class Molecule:
+    """Geometry and integrals of a label: turns any Hamiltonian of it into orbitals and observables.
+
+    Parameters
+    ----------
+    label
+        Geometry and state.
+    basis
+        Shells of every element.
+    overlap
+        S, canonical AO order, (A, A).
+    """
+
+    def __init__(self, label: LabelledMolecule, basis: AOBasis, overlap: Tensor) -> None:
+        self.label, self.basis, self.overlap = label, basis, overlap
+        self.mole: Any = build_mole(
+            label.numbers, label.positions, basis.name, label.charge, label.multiplicity
+        )
+        self._position = torch.from_numpy(dipole_integrals(self.mole, basis))
+        self._offsets = torch.from_numpy(basis.offsets(label.numbers))
+        self._nuclei = torch.as_tensor(self.mole.atom_charges(), dtype=torch.float64)
+        self._places = torch.as_tensor(self.mole.atom_coords(), dtype=torch.float64)
+
+    def solve(self, hamiltonian: NDArray[np.float64]) -> Solution:
+        """Orbitals and observables of a Hamiltonian, Hartree, canonical AO order, (s, A, A)."""
+        structure = ElectronicStructure.solve(
+            torch.from_numpy(hamiltonian),
+            self.overlap,
+            self.basis.electrons(self.label.numbers, self.label.charge),
+            self.label.multiplicity,
+        )
+        density = structure.density_matrix
+        dipole = dipole_moment(density, self._position, self._nuclei, self._places)
+        charges = mulliken_charges(density, self.overlap, self._nuclei, self._offsets)
+        return Solution(structure, dipole.numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM, charges.numpy())
+
+    def reference(self) -> Solution:
+        """What follows from the label's own Hamiltonian."""
+        return self.solve(canonical(self.label, self.basis))
+
+    @property
+    def label_dipole(self) -> NDArray[np.float64] | None:
+        """The label's own dipole, e·Å, (3,); None if it has none."""
+        return None if self.label.dipole is None else self.label.dipole * ATOMIC_DIPOLE_IN_E_ANGSTROM
+
+
+def canonical(label: LabelledMolecule, basis: AOBasis) -> NDArray[np.float64]:
+    """The label's Hamiltonian in canonical AO order, Hartree, (s, A, A)."""
+    matrices = label.hamiltonian.reshape(-1, *label.hamiltonian.shape[-2:])
+    return np.stack([AOMatrix(h, label.numbers, basis, "pyscf").reorder("e3nn").values for h in matrices])
+
+
+def compare(found: Solution, reference: Solution, dipole: NDArray[np.float64] | None = None) -> MatrixErrors:
+    """Errors of a solution.
+
+    Parameters
+    ----------
+    found, reference
+        Solutions of one molecule.
+    dipole
+        Dipole to compare with, e·Å, (3,); absent: that of the reference's Hamiltonian.
+    """
+    ours, theirs = found.structure, reference.structure
+    difference = (ours.hamiltonian - theirs.hamiltonian).numpy()
+    (homo, lumo), (homo_ref, lumo_ref) = found.frontier, reference.frontier
+    levels = (ours.orbital_energies - theirs.orbital_energies).numpy() * HARTREE_IN_EV
+    occupied = [row[:n] for row, n in zip(levels, theirs.occupied, strict=True)]
+    overlaps, cosines, singular = _orbital_agreement(ours, theirs)
+    density = (ours.density_matrix - theirs.density_matrix).numpy()
+    return MatrixErrors(
+        hamiltonian=float(np.abs(difference).mean()) * 1e6,
+        hamiltonian_rms=float(np.sqrt(np.square(difference).mean())) * 1e6,
+        occupied=mean_absolute(np.concatenate(occupied)),
+        homo=homo - homo_ref,
+        lumo=lumo - lumo_ref,
+        gap=(lumo - homo) - (lumo_ref - homo_ref),
+        wavefunction=mean_absolute(overlaps),
+        cosine=mean_absolute(cosines),
+        subspace=mean_absolute(singular),
+        density=float(np.abs(density).mean()),
+        misplaced=float((1 - np.square(singular)).clip(min=0).sum()) * 2 / theirs.n_spins,
+        dipole=float(np.linalg.norm(found.dipole - (reference.dipole if dipole is None else dipole))),
+        charges=float(np.abs(found.charges - reference.charges).mean()),
+    )
+
+
+def _orbital_agreement(
+    ours: ElectronicStructure, theirs: ElectronicStructure
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Overlaps, cosines and singular values over the occupied orbitals of all spins."""
+    overlaps, cosines, singular = [], [], []
+    for c, r, n in zip(ours.orbitals, theirs.orbitals, theirs.occupied, strict=True):
+        c, r = c[:, :n], r[:, :n]
+        product = r.T @ ours.overlap @ c  # (n, n)
+        overlaps.append(torch.diagonal(product))
+        cosines.append(torch.nn.functional.cosine_similarity(c, r, dim=0))
+        singular.append(torch.linalg.svdvals(product))
+    return torch.cat(overlaps).numpy(), torch.cat(cosines).numpy(), torch.cat(singular).numpy()

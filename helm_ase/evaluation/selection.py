@@ -1,0 +1,245 @@
+"""Which molecules of a label file a checkpoint is judged on, and whether it may be judged on them."""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.checkpoint.format import file_sha256
+from helm_ase.data.dataset import MoleculeDataset
+from helm_ase.data.source import LabelSource
+from helm_ase.errors import ChargeError, DatasetError, ElementError, SettingError
+from helm_ase.representation import LevelOfTheory
+from helm_ase.representation.level import differences
+
+NUMERICS = ("grid_level", "conv_tol", "code")
+"""Fields of a level that change its numbers by less than any model's error."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Molecules that a checkpoint can be judged on."""
+
+    dataset: MoleculeDataset
+    """Samples with the checkpoint's H0, read when asked for."""
+    level: LevelOfTheory
+    """Of the labels."""
+    split: str | None
+    """None: the whole file."""
+    skipped: int = 0
+    """Molecules left out because the model does not know their elements or state."""
+    remarks: tuple[str, ...] = ()
+    """What a reader of the numbers should know."""
+
+    def prepare(self, processes: int = 1) -> "Selection":
+        """Compute and keep what is missing of H0 and S, if they can be kept; returns itself."""
+        if may_write(
+            self.dataset.derived.path
+        ):  # else computed when its molecule is read, which happens once
+            self.dataset.prepare(processes)
+        return self
+
+
+def select(
+    checkpoint: Checkpoint,
+    source: LabelSource,
+    split: str | None = "val",
+    limit: int | None = None,
+    cache: str | Path | None = None,
+    skip_unknown: bool = False,
+    other_level: bool = False,
+) -> Selection:
+    """Labelled molecules of a split, with the model's H0.
+
+    Parameters
+    ----------
+    checkpoint, source, split, limit, skip_unknown
+        As for :func:`choose`.
+    cache
+        Folder of H0 and S; None: beside the label file.
+    other_level
+        Accept labels of another level of theory in the same basis.
+
+    Raises
+    ------
+    DatasetError
+        If the labels are of another level of theory, or there are none of that split.
+    ElementError, ChargeError, SettingError
+        As :func:`choose`.
+    """
+    level, remarks = _check_level(checkpoint, source, other_level)
+    known, skipped = choose(checkpoint, source, split, limit, skip_unknown)
+    source.level = checkpoint.level  # of H0, which is the model's whatever the labels are
+    dataset = MoleculeDataset(
+        source, known, baseline=checkpoint.baseline, cutoff=checkpoint.model.cutoff, cache=cache
+    )
+    return Selection(dataset, level, split, skipped, tuple(remarks))
+
+
+def choose(
+    checkpoint: Checkpoint,
+    source: LabelSource,
+    split: str | None = "val",
+    limit: int | None = None,
+    skip_unknown: bool = False,
+) -> tuple[NDArray[np.int64], int]:
+    """Indices of the molecules of a split that a model knows, and how many were left out.
+
+    Parameters
+    ----------
+    checkpoint
+        The model.
+    source
+        Open label file.
+    split
+        As the file names it; None: everything.
+    limit
+        Largest number of molecules, evenly spaced over the split.
+    skip_unknown
+        Leave out molecules of elements, charges or multiplicities that the model does not know.
+
+    Raises
+    ------
+    DatasetError
+        If no molecule is of that split, or none is known.
+    ElementError, ChargeError
+        If the model does not know an element or a state of a molecule.
+    SettingError
+        If ``limit`` is less than one.
+    """
+    if limit is not None and limit < 1:
+        raise SettingError(f"limit is {limit}; at least one molecule is needed")
+    indices = np.array([k for k in range(len(source)) if split is None or source.split_of(k) == split])
+    if not len(indices):
+        raise DatasetError(_no_such_split(source, split))
+    if limit is not None and limit < len(indices):
+        indices = indices[np.linspace(0, len(indices) - 1, limit).round().astype(np.int64)]
+    strangers = _strangers(checkpoint, source, indices)
+    if strangers and not skip_unknown:
+        _refuse(checkpoint, source, strangers, len(indices))
+    known = np.array([k for k in indices.tolist() if k not in strangers], dtype=np.int64)
+    if not len(known):
+        raise DatasetError(f"{source.path}: no molecule is left that model {checkpoint.name!r} knows")
+    return known, len(strangers)
+
+
+def writable_cache(data: str | Path, fallback: str | Path | None) -> Path | None:
+    """Folder for H0 and S: None (beside the labels) where that may be written, else ``fallback``."""
+    return None if fallback is None or may_write(Path(data).resolve().parent) else Path(fallback)
+
+
+def may_write(path: Path) -> bool:
+    """Whether a file, or else the folder it would be in, may be written.
+
+    The mode counts also for root, who could write everywhere: a folder without permission is meant to stay
+    as it is.
+    """
+    there = next(p for p in (path, *path.resolve().parents) if p.exists())
+    return os.access(there, os.W_OK) and bool(there.stat().st_mode & 0o222)
+
+
+def data_sha256(path: str | Path) -> str:
+    """SHA-256 of a label file; of a folder, that of its files' names and checksums."""
+    path = Path(path)
+    if path.is_file():
+        return file_sha256(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    lines = [f"{p.relative_to(path).as_posix()} {file_sha256(p)}\n" for p in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _check_level(
+    checkpoint: Checkpoint, source: LabelSource, other_level: bool
+) -> tuple[LevelOfTheory, list[str]]:
+    """Level of the labels, and what is remarkable about it."""
+    model = checkpoint.level
+    if not source.level_is_recorded:
+        named = f"{model.functional}/{model.basis}"
+        return model, [f"the file does not say its level of theory; {named}, the model's, is assumed"]
+    labels = source.level
+    physical = differences(*(_physical(level) for level in (labels, model)))
+    if _plain(labels.basis) != _plain(model.basis):
+        raise DatasetError(
+            f"{source.path} holds matrices in the basis {labels.basis}; model {checkpoint.name!r} predicts "
+            f"them in {model.basis}: label the structures in that basis (helm-ase label), or choose another "
+            f"model (helm-ase models)"
+        )
+    if physical and not other_level:
+        raise DatasetError(
+            f"{source.path} holds labels of another level of theory than model {checkpoint.name!r} "
+            f"({physical}): choose another model (helm-ase models), or compare all the same with "
+            f"--other-level"
+        )
+    found = differences(labels, model)
+    return labels, [f"labels and model differ in {found}"] if found else []
+
+
+def _physical(level: LevelOfTheory) -> LevelOfTheory:
+    """A level without what only moves its numbers a little, and without ways of spelling."""
+    fields: dict[str, Any] = {k: getattr(LevelOfTheory(), k) for k in NUMERICS}
+    fields |= {k: _plain(getattr(level, k)) for k in ("basis", "auxiliary_basis")}
+    return replace(level, functional=level.functional.lower(), **fields)
+
+
+def _plain(name: str) -> str:
+    """A basis name as PySCF compares it."""
+    return re.sub(r"[-_ ]", "", name.lower())
+
+
+def _no_such_split(source: LabelSource, split: str | None) -> str:
+    there = Counter(source.split_of(k) for k in range(len(source)))
+    named = ", ".join(f"{name} ({n})" for name, n in sorted(there.items()) if name)
+    return (
+        f"{source.path} has no molecules of split {split!r}, only {named or 'molecules of no split'}: name "
+        f"one of these, take all (--split all), or make splits with 'helm-ase data split'"
+    )
+
+
+@dataclass(frozen=True)
+class _Stranger:
+    """What of a molecule a model does not know."""
+
+    elements: frozenset[int]
+    state: tuple[int, int] | None
+    """Charge and multiplicity; None if they are known."""
+
+
+def _strangers(
+    checkpoint: Checkpoint, source: LabelSource, indices: NDArray[np.int64]
+) -> dict[int, _Stranger]:
+    settings, elements = checkpoint.model.settings, set(checkpoint.basis.elements)
+    found = {}
+    for k in indices.tolist():
+        label = source[k]
+        new = frozenset(label.numbers.tolist()) - elements
+        known = label.charge in settings.charges and label.multiplicity in settings.multiplicities
+        if new or not known:
+            found[k] = _Stranger(new, None if known else (label.charge, label.multiplicity))
+    return found
+
+
+def _refuse(checkpoint: Checkpoint, source: LabelSource, strangers: dict[int, _Stranger], count: int) -> None:
+    elements = {z for stranger in strangers.values() for z in stranger.elements}
+    states = sorted({stranger.state for stranger in strangers.values() if stranger.state is not None})
+    settings = checkpoint.model.settings
+    found = [_symbols(elements)] * bool(elements) + [f"(charge, multiplicity) {states}"] * bool(states)
+    message = (
+        f"{source.path}: {len(strangers)} of {count} molecules hold what model {checkpoint.name!r} has not "
+        f"seen: {' and '.join(found)}; it knows {_symbols(checkpoint.basis.elements)}, charges "
+        f"{list(settings.charges)} and multiplicities {list(settings.multiplicities)}: choose another model "
+        f"(helm-ase models), or leave them out with --skip-unknown"
+    )
+    raise (ElementError if elements else ChargeError)(message)
+
+
+def _symbols(numbers: Iterable[int]) -> str:
+    return ", ".join(chemical_symbols[z] for z in sorted(numbers))

@@ -1,0 +1,172 @@
+"""Batches of a stage: the same ones whatever the number of processes that share them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from helm_ase.data.batch import TrainingBatch, balanced_batches, collate
+from helm_ase.data.sample import Sample
+from helm_ase.nn import trust_matrix
+
+SampleWithTrust = tuple[Sample, Tensor | None]
+
+
+class EmptyBatch:
+    """The share of a process for which a batch has no molecule left; it must still take part in every sum."""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "EmptyBatch":
+        """Nothing to move."""
+        return self
+
+
+@dataclass(frozen=True)
+class ValidationBatch:
+    """A batch together with the samples it was made of."""
+
+    batch: TrainingBatch
+    samples: Sequence[Sample]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "ValidationBatch":
+        """Move the batch; the samples stay."""
+        return replace(self, batch=self.batch.to(device, non_blocking))
+
+
+class Samples(Dataset[SampleWithTrust]):
+    """Samples with their trust filters W; a filter that was computed is kept if the samples are.
+
+    Parameters
+    ----------
+    samples
+        Any sequence of them.
+    trust_delta
+        δ of the filter; 0: there is none.
+    keep
+        Keep filters; for sets that fit into memory.
+    """
+
+    def __init__(self, samples: Sequence[Sample], trust_delta: float, keep: bool = True) -> None:
+        self.samples, self.trust_delta, self.keep = samples, trust_delta, keep
+        self._filters: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> SampleWithTrust:
+        sample = self.samples[index]
+        if not self.trust_delta:
+            return sample, None
+        trust = self._filters.get(index)
+        if trust is None:
+            trust = trust_matrix(sample.overlap, self.trust_delta).float()
+            if self.keep:
+                self._filters[index] = trust
+        return sample, trust
+
+
+class SharedBatches:
+    """Batches of indices, of which each process gets its share.
+
+    A batch is cut into as many parts of similar size as there are processes, so that the sum over
+    processes is that of one process with the whole batch.  A part may be empty.
+
+    Parameters
+    ----------
+    loads
+        Pairs and atoms of every sample, (M,).
+    max_load
+        Of a batch, over all processes.
+    seed
+        Of the order; None: one order, always the same, for validation.
+    rank, processes
+        Place of this process.
+    limit
+        Batches of an epoch; None: all.
+    """
+
+    def __init__(
+        self, loads: NDArray[np.int64], max_load: int, seed: int | None, rank: int = 0, processes: int = 1,
+        limit: int | None = None,
+    ) -> None:  # fmt: skip
+        self.loads, self.max_load, self.seed, self.limit = loads, max_load, seed, limit
+        self.rank, self.processes = rank, processes
+        self.epoch = 0
+        self._known: tuple[int, list[list[int]]] = (-1, [])
+        self.sampler = self  # where Lightning looks for set_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Another order."""
+        self.epoch = epoch
+
+    def whole(self) -> list[list[int]]:
+        """Batches of this epoch before they are shared."""
+        key = [0] if self.seed is None else [self.seed, self.epoch]
+        if self._known[0] != self.epoch:
+            generator = np.random.default_rng(key)
+            self._known = (
+                self.epoch,
+                list(balanced_batches(self.loads, self.max_load, generator))[: self.limit],
+            )
+        return self._known[1]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.whole():
+            yield shares(batch, self.loads, self.processes)[self.rank]
+
+    def __len__(self) -> int:
+        return len(self.whole())
+
+
+def shares(batch: Sequence[int], loads: NDArray[np.int64], parts: int) -> list[list[int]]:
+    """Cut a batch into parts of similar load: the largest molecule to the lightest part, and so on."""
+    found: list[list[int]] = [[] for _ in range(parts)]
+    total = np.zeros(parts, dtype=np.int64)
+    for k in sorted(batch, key=lambda k: (-loads[k], k)):
+        lightest = int(np.argmin(total))
+        found[lightest].append(k)
+        total[lightest] += loads[k]
+    return found if parts > 1 else [list(batch)]
+
+
+def loader(samples: Samples, batches: SharedBatches, processes: int = 0) -> "DataLoader[SampleWithTrust]":
+    """Batches prepared by worker processes (0: by this one), at most two each ahead."""
+    return DataLoader(
+        samples,
+        batch_sampler=batches,
+        collate_fn=collate_with_trust,
+        num_workers=processes,
+        prefetch_factor=2 if processes else None,
+        persistent_workers=processes > 0,
+        multiprocessing_context="spawn" if processes else None,
+    )
+
+
+def collate_with_trust(pairs: Sequence[SampleWithTrust]) -> TrainingBatch | EmptyBatch:
+    """Pad and stack."""
+    if not pairs:
+        return EmptyBatch()
+    filters = [trust for _, trust in pairs if trust is not None]
+    return collate([sample for sample, _ in pairs], filters or None)
+
+
+def loads_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Pairs and atoms of every sample, (M,)."""
+    known = getattr(samples, "loads", None)
+    return np.array([s.load for s in samples], dtype=np.int64) if known is None else known
+
+
+def validation_loader(samples: Samples, batches: SharedBatches) -> "DataLoader[SampleWithTrust]":
+    """Batches that keep the samples they were made of."""
+    return DataLoader(samples, batch_sampler=batches, collate_fn=collate_for_validation)
+
+
+def collate_for_validation(pairs: Sequence[SampleWithTrust]) -> ValidationBatch | EmptyBatch:
+    """Pad and stack, and keep the samples."""
+    batch = collate_with_trust(pairs)
+    if isinstance(batch, EmptyBatch):
+        return batch
+    return ValidationBatch(batch, tuple(sample for sample, _ in pairs))

@@ -1,0 +1,106 @@
+"""What happens around the steps: averaged weights, the best model on disk, the end of a stage."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from torch import Tensor
+
+from helm_ase.checkpoint.format import Checkpoint, save_checkpoint
+from helm_ase.nn import HELM
+from helm_ase.qc.level import Baseline
+from helm_ase.representation.coverage import DistanceCoverage
+from helm_ase.representation.level import LevelOfTheory
+from helm_ase.training.module import TrainingModule
+
+
+@dataclass(frozen=True)
+class Imprint:
+    """What stands in the header of every checkpoint of a stage."""
+
+    name: str
+    level: LevelOfTheory
+    baseline: Baseline
+    coverage: DistanceCoverage
+    training: Mapping[str, Any]
+
+    def checkpoint(self, model: HELM, errors: Mapping[str, float]) -> Checkpoint:
+        """The model as it is now, with its validation errors."""
+        metrics = {k: float(f"{v:.6g}") for k, v in errors.items()}
+        return Checkpoint(self.name, model, self.level, self.baseline, self.coverage, self.training, metrics)
+
+
+@dataclass(frozen=True)
+class GrowingDecay:
+    """Exponential average, faster in the first steps: decay min(d, (1 + n) / (10 + n)) at step n."""
+
+    decay: float
+
+    def __call__(self, averages: list[Tensor], weights: list[Tensor], seen: Tensor | int) -> None:
+        """Move averages towards weights."""
+        n = int(seen)
+        torch._foreach_lerp_(averages, weights, 1 - min(self.decay, (1 + n) / (10 + n)))
+
+
+class ExponentialAverage(WeightAveraging):
+    """Average of the weights, with which the model is validated and saved."""
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(use_buffers=False, multi_avg_fn=GrowingDecay(decay))
+
+
+class KeepBest(Callback):
+    """Judge every validation, and write the model if it is the best so far, or always (``keep: last``).
+
+    Must come before the callback that takes the averaged weights out again.
+    """
+
+    def __init__(self, path: str | Path, imprint: Imprint) -> None:
+        self.path, self.imprint = Path(path), imprint
+        self.best = math.inf
+
+    def on_validation_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Save if the loss is the lowest."""
+        assert isinstance(pl_module, TrainingModule)
+        results = pl_module.validation_results()
+        pl_module.rate.validated(results["loss"])
+        if results["loss"] < self.best or pl_module.stage.keep == "last":
+            self.best = min(self.best, results["loss"])
+            if trainer.is_global_zero:
+                save_checkpoint(self.imprint.checkpoint(pl_module.model, results), self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The lowest loss."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it up again."""
+        self.best = state_dict["best"]
+
+
+class EndOfStage(Callback):
+    """Stop, after a last validation, when the stage is over by epochs, by the clock, or by its plateau."""
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Look at the time."""
+        assert isinstance(pl_module, TrainingModule)
+        stage = pl_module.stage
+        last_batch = batch_idx + 1 >= trainer.num_training_batches
+        by_epochs = last_batch and trainer.current_epoch + 1 >= stage.epochs
+        by_clock = stage.minutes is not None and pl_module.elapsed >= 60 * stage.minutes
+        if by_epochs or by_clock or pl_module.rate.over:
+            trainer.should_stop = True

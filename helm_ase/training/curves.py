@@ -1,0 +1,135 @@
+"""What a run did: FOLDER/metrics-K.csv of every stage, curves.png and report.html."""
+
+import base64
+import csv
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+UNITS = {
+    "hamiltonian": ("H", "µEh"), "occupied": ("occupied levels", "eV"), "homo": ("HOMO", "eV"),
+    "lumo": ("LUMO", "eV"), "gap": ("gap", "eV"), "energy": ("energy", "eV/atom"),
+    "forces": ("forces", "eV/Å"),
+}  # fmt: skip
+"""Validation errors → name and unit on their panels."""
+Row = dict[str, float]
+
+
+def read_log(stage: str | Path) -> list[Row]:
+    """What a stage has logged, one row for each epoch.
+
+    Every start of the stage has a table of its own.  An epoch may stand in two, if a run was killed between
+    the table and the checkpoint; the later one counts.
+    """
+    epochs: dict[float, Row] = {}
+    tables = Path(stage).glob("log/version_*/metrics.csv")
+    for path in sorted(tables, key=lambda p: int(p.parent.name.removeprefix("version_"))):
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                values = {k: float(v) for k, v in row.items() if k is not None and v not in ("", None)}
+                epochs[values["epoch"]] = values
+    return [epochs[k] for k in sorted(epochs)]
+
+
+def read_stages(folder: str | Path) -> list[list[Row]]:
+    """Rows of every stage of a run, in order."""
+    found = sorted(int(p.name) for p in Path(folder).iterdir() if p.name.isdigit())
+    return [read_log(Path(folder) / str(k)) for k in found]
+
+
+def write_table(rows: Sequence[Row], path: Path) -> None:
+    """Rows as one CSV file."""
+    keys = list(dict.fromkeys(k for row in rows for k in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, keys)
+    writer.writeheader()
+    writer.writerows(rows)
+    _write(path, text.getvalue().encode())
+
+
+def write_report(folder: str | Path) -> Path | None:
+    """Write tables, picture and page; returns the page, or None if nothing has been logged."""
+    stages = [rows for rows in read_stages(folder) if rows]
+    if not stages:
+        return None
+    for k, rows in enumerate(stages):
+        write_table(rows, Path(folder) / f"metrics-{k}.csv")
+    picture = io.BytesIO()
+    draw(stages).savefig(picture, format="png", dpi=110)
+    _write(Path(folder) / "curves.png", picture.getvalue())
+    page = Path(folder) / "report.html"
+    recipe = Path(folder) / "recipe.yaml"
+    text = recipe.read_text(encoding="utf8") if recipe.exists() else ""
+    _write(page, _page(Path(folder).name, picture.getvalue(), stages, text).encode())
+    return page
+
+
+def draw(stages: Sequence[Sequence[Row]]) -> Figure:
+    """Losses and validation errors against the epoch, stages one after the other."""
+    errors = [k for k in UNITS if any(f"val_{k}" in row for rows in stages for row in rows)]
+    columns = min(3, 1 + len(errors))
+    lines = -(-(1 + len(errors)) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.0 * lines), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = list(figure.subplots(lines, columns, squeeze=False).flatten())
+    start = 0.0
+    for number, rows in enumerate(stages):
+        for panel, key, label in _series(panels, errors):
+            points = [(start + row["epoch"] + 1, row[key]) for row in rows if key in row]
+            if points:
+                style = "--" if key == "val_loss" else "-"
+                name = f"{label}, stage {number}" if label else None
+                panel.plot(*zip(*points, strict=True), color=f"C{number}", ls=style, label=name)
+        start += rows[-1]["epoch"] + 1
+    panels[0].set(title="loss", xlabel="epoch", yscale="log")
+    panels[0].legend(fontsize=7)
+    for panel, key in zip(panels[1:], errors, strict=False):
+        name, unit = UNITS[key]
+        panel.set(title=f"{name}, validation", xlabel="epoch", ylabel=unit, yscale="log")
+    for panel in panels[1 + len(errors) :]:
+        panel.set_axis_off()
+    return figure
+
+
+def _series(panels: Sequence[Axes], errors: Sequence[str]) -> list[tuple[Axes, str, str]]:
+    series: list[tuple[Axes, str, str]] = [
+        (panels[0], "train_loss", "training"), (panels[0], "val_loss", "validation")
+    ]  # fmt: skip
+    return series + [(panel, f"val_{key}", "") for panel, key in zip(panels[1:], errors, strict=False)]
+
+
+def best_row(rows: Sequence[Row]) -> Row:
+    """The validation with the lowest loss; the last row if there was none."""
+    judged = [row for row in rows if "val_loss" in row]
+    return min(judged, key=lambda row: row["val_loss"]) if judged else rows[-1]
+
+
+def _page(title: str, picture: bytes, stages: Sequence[Sequence[Row]], recipe: str) -> str:
+    best = [best_row(rows) for rows in stages]
+    keys = list(dict.fromkeys(k for row in best for k in row))
+    head = "".join(f"<th>{html.escape(k)}</th>" for k in ["stage", *keys])
+    body = "".join(f"<tr><td>{k}</td>{_cells(row, keys)}</tr>" for k, row in enumerate(best))
+    image = base64.b64encode(picture).decode()
+    return (
+        f"<!doctype html><meta charset='utf-8'><title>{html.escape(title)}</title>"
+        "<style>body{font:14px sans-serif;margin:2em}td,th{padding:.2em .7em;text-align:right}"
+        "pre{background:#f4f4f4;padding:1em}img{max-width:100%}div{overflow-x:auto}</style>"
+        f"<h1>{html.escape(title)}</h1><img alt='curves' src='data:image/png;base64,{image}'>"
+        f"<h2>Best validation of each stage</h2><div><table><tr>{head}</tr>{body}</table></div>"
+        f"<h2>Recipe</h2><pre>{html.escape(recipe)}</pre>"
+    )
+
+
+def _cells(row: Mapping[str, float], keys: Sequence[str]) -> str:
+    return "".join(f"<td>{row[k]:.5g}</td>" if k in row else "<td></td>" for k in keys)
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -1,0 +1,201 @@
+"""Losses of what follows from the Hamiltonian, one molecule at a time, in float64.
+
+Each molecule and spin is diagonalised once; every observable then has an exact gradient of its own, also
+where levels coincide (:mod:`helm_ase.electronic.differentiable`).  An error is a sum over items and their
+number.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from helm_ase.data.targets import Targets
+from helm_ase.electronic.differentiable import Eigensystem
+
+Sum = tuple[Tensor, Tensor]
+"""Σ over items, and how many they are; float64 scalars."""
+
+
+class PredictedMolecule:
+    """One molecule with the Hamiltonian H0 + ΔH.
+
+    Parameters
+    ----------
+    correction
+        ΔH after the trust filter, Hartree, (s, A, A) without padding.  A closed shell may have two, of which
+        the mean counts.
+    targets
+        Integrals, and observables of the reference.
+    """
+
+    def __init__(self, correction: Tensor, targets: Targets) -> None:
+        self.targets, x = targets, targets.orthonormaliser
+        spins = len(targets.occupied)
+        correction = correction.double()
+        correction = correction if len(correction) == spins else correction.mean(0, keepdim=True)
+        self.correction = correction.expand(spins, -1, -1)
+        focks = x.T @ (targets.baseline + self.correction) @ x  # (s, M, M)
+        self.solutions = [Eigensystem.of(fock) for fock in focks]
+        self.electrons = 2 // spins  # in each occupied orbital
+
+    @cached_property
+    def projectors(self) -> list[Tensor]:
+        """Projector on the occupied orbitals of each spin in the orthonormal basis, (M, M)."""
+        pairs = zip(self.solutions, self.targets.occupied, strict=True)
+        return [solution.projector(n) for solution, n in pairs]
+
+    @cached_property
+    def levels(self) -> list[Tensor]:
+        """Orbital energies of each spin, ascending, Hartree, (M,)."""
+        return [solution.levels() for solution in self.solutions]
+
+    @cached_property
+    def densities(self) -> Tensor:
+        """Density matrix of each spin with one electron in each orbital, (s, A, A)."""
+        x = self.targets.orthonormaliser
+        return x @ torch.stack(self.projectors) @ x.T
+
+
+def level_error(molecule: PredictedMolecule) -> Sum:
+    """|Δε| over reference orbitals, each compared with the predicted orbital that most resembles it.
+
+    Orbitals are paired one to one such that Σ |⟨reference|predicted⟩|² is largest, so that levels that have
+    crossed are not taken for each other.
+    """
+    t, errors = molecule.targets, []
+    spins = zip(molecule.solutions, molecule.levels, t.projection, t.levels, strict=True)
+    for solution, levels, projection, reference in spins:
+        known = torch.isfinite(reference)
+        likeness = (projection[known] @ t.orthonormaliser @ solution.vectors).square()  # (K, M)
+        partner = torch.from_numpy(_partners(likeness)).to(levels.device)
+        errors.append(levels[partner] - reference[known])
+    error = torch.cat(errors)
+    return error.abs().sum(), error.new_tensor(len(error))
+
+
+def _partners(likeness: Tensor) -> NDArray[np.int64]:
+    """Column of each row, (K,), such that what they share is largest in all."""
+    rows, columns = linear_sum_assignment(torch.nan_to_num(likeness).cpu().numpy(), maximize=True)
+    return np.asarray(columns[rows.argsort()])
+
+
+def gap_error(molecule: PredictedMolecule) -> Sum:
+    """|Δ(LUMO − HOMO)| of each molecule that has both, over both spins."""
+    pairs = list(zip(molecule.levels, molecule.targets.occupied, strict=True))
+    homo = [e[n - 1] for e, n in pairs if n]
+    lumo = [e[n] for e, n in pairs if n < len(e)]
+    if not homo or not lumo:
+        return _nothing(molecule)
+    gap = torch.stack(lumo).min() - torch.stack(homo).max()
+    error, known = _difference(gap, molecule.targets.gap)
+    return error.abs(), known
+
+
+def density_error(molecule: PredictedMolecule) -> Sum:
+    """Root of Σ_pq ΔP_pq² per electron of each molecule, P in an orthonormal basis, no matter which."""
+    t = molecule.targets
+    electrons = sum(t.occupied)
+    if not electrons:
+        return _nothing(molecule)
+    errors = []
+    for projector, projection, n in zip(molecule.projectors, t.projection, t.occupied, strict=True):
+        reference = projection[:n] @ t.orthonormaliser  # (n, M)
+        errors.append((projector - reference.T @ reference).flatten())
+    norm = torch.linalg.vector_norm(torch.cat(errors))
+    return norm / electrons**0.5, torch.ones_like(norm)
+
+
+def dipole_error(molecule: PredictedMolecule) -> Sum:
+    """Length of the error of the dipole moment of each molecule."""
+    t = molecule.targets
+    dipole = -molecule.electrons * torch.einsum("xab,sab->x", t.position, molecule.densities)
+    error, known = _difference(dipole, t.dipole)
+    return torch.linalg.vector_norm(error), known / 3
+
+
+def polarizability_error(molecule: PredictedMolecule) -> Sum:
+    """Root mean square error of the nine elements of each molecule's *uncoupled* polarizability.
+
+    What it is compared with, coupled or uncoupled, ``targets.coupled`` says.
+    """
+    t, x = molecule.targets, molecule.targets.orthonormaliser
+    position = x.T @ t.position @ x  # (3, M, M)
+    pairs = zip(molecule.solutions, t.occupied, strict=True)
+    spins = [s.uncoupled_polarizability(position, n, molecule.electrons) for s, n in pairs]
+    error, known = _difference(torch.stack(spins).sum(0), t.polarizability)
+    return torch.linalg.vector_norm(error) / 3, known / 9
+
+
+def charge_error(molecule: PredictedMolecule) -> Sum:
+    """|Δq| of Mulliken charges over atoms."""
+    t = molecule.targets
+    each = molecule.electrons * (molecule.densities * t.overlap).sum((0, 2))  # (A,)
+    populations = torch.zeros_like(t.populations).index_add(0, t.atom, each)
+    error, known = _difference(populations, t.populations)
+    return error.abs().sum(), known
+
+
+def bond_order_error(molecule: PredictedMolecule) -> Sum:
+    """|ΔB| of Mayer bond orders, summed over pairs of atoms; the items are atoms."""
+    t = molecule.targets
+    shares = molecule.densities @ t.overlap
+    products = 2 * molecule.electrons * (shares * shares.transpose(1, 2)).sum(0)  # (A, A)
+    member = torch.nn.functional.one_hot(t.atom, len(t.populations)).to(products)  # (A, N)
+    error, known = _difference(member.T @ products @ member, t.bond_orders)
+    return torch.triu(error, diagonal=1).abs().sum(), known / len(error)
+
+
+def _difference(predicted: Tensor, target: Tensor) -> Sum:
+    """Error, zero where there is no target, and the number of targets."""
+    known = torch.isfinite(target)
+    return predicted - torch.where(known, target, predicted.detach()), known.sum().to(predicted)
+
+
+def _nothing(molecule: PredictedMolecule) -> Sum:
+    zero = molecule.correction.new_zeros(())
+    return zero, zero
+
+
+OBSERVABLES: dict[str, tuple[Callable[[PredictedMolecule], Sum], float]] = {
+    "levels": (level_error, 2e-3),
+    "gap": (gap_error, 2e-3),
+    "density": (density_error, 5e-3),
+    "dipole": (dipole_error, 0.05),
+    "polarizability": (polarizability_error, 0.2),
+    "charges": (charge_error, 0.02),
+    "bond_orders": (bond_order_error, 0.02),
+}
+"""Term → its error of one molecule, and its unit, about what helm-hcnof-1 leaves where it was not trained."""
+OF_FUNCTIONS = ("density", "charges", "bond_orders")
+"""Those that mean something only in one basis."""
+
+
+def observable_sums(
+    correction: Tensor, targets: Sequence[Targets], wanted: Collection[str]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Totals, in units of each term, and numbers of items over a batch.
+
+    Parameters
+    ----------
+    correction
+        ΔH after the trust filter, Hartree, (B, s, A, A), padded.
+    targets
+        Of each molecule.
+    wanted
+        Names in :data:`OBSERVABLES`.
+    """
+    zero = correction.new_zeros((), dtype=torch.float64)
+    sums = dict.fromkeys(wanted, (zero, zero))
+    for padded, t in zip(correction, targets, strict=True):
+        size = len(t.overlap)
+        molecule = PredictedMolecule(padded[:, :size, :size], t)
+        for name in wanted:
+            error, unit = OBSERVABLES[name]
+            total, count = error(molecule)
+            sums[name] = sums[name][0] + total / unit, sums[name][1] + count
+    return sums

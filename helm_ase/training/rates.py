@@ -1,0 +1,54 @@
+"""Learning rate over a stage."""
+
+import math
+from dataclasses import dataclass
+
+from helm_ase.training.recipe import RateSettings
+
+
+@dataclass
+class RateSchedule:
+    """Fraction of the largest learning rate: warm-up, then a cosine or a staircase.
+
+    The cosine follows the progress of the stage, which may be that of the clock; the staircase follows the
+    validation.  PyTorch's schedulers count steps and know nothing of either.
+    """
+
+    settings: RateSettings
+    level: float = 1.0
+    """Of the staircase."""
+    best: float = math.inf
+    """Lowest validation loss so far."""
+    waiting: int = 0
+    """Validations since."""
+
+    def fraction(self, step: int, progress: float) -> float:
+        """At a step of a stage of which the fraction ``progress`` is over."""
+        s = self.settings
+        warm = min(1.0, (step + 1) / max(s.warmup_steps, 1))
+        if s.shape == "plateau":
+            return warm * self.level
+        cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        return warm * (s.final_fraction + (1 - s.final_fraction) * cosine)
+
+    def validated(self, loss: float) -> None:
+        """Take note of a validation."""
+        if loss < self.best:
+            self.best, self.waiting = loss, 0
+            return
+        self.waiting += 1
+        if self.waiting > self.settings.patience:
+            self.level, self.waiting = self.level * self.settings.factor, 0
+
+    @property
+    def over(self) -> bool:
+        """Whether a staircase has come down to its end."""
+        return self.settings.shape == "plateau" and self.level < self.settings.final_fraction
+
+    def state(self) -> dict[str, float]:
+        """What to save."""
+        return {"level": self.level, "best": self.best, "waiting": self.waiting}
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Take up what was saved."""
+        self.level, self.best, self.waiting = state["level"], state["best"], int(state["waiting"])

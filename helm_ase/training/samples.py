@@ -1,0 +1,128 @@
+"""Labels that a recipe names → samples."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helm_ase.data.dataset import MoleculeDataset
+from helm_ase.data.formats import open_labels
+from helm_ase.data.sample import Sample
+from helm_ase.data.source import LabelSource
+from helm_ase.errors import DatasetError
+from helm_ase.representation.level import LevelOfTheory, differences
+from helm_ase.training.recipe import DataSettings
+
+
+class JoinedSamples(Sequence[Sample]):
+    """Samples of several files, one after the other."""
+
+    def __init__(self, parts: Sequence[MoleculeDataset]) -> None:
+        self.parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        """One sample, or those of a slice."""
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        return self.parts[part][index - (int(self._ends[part - 1]) if part else 0)]
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[k] for k in range(len(self)))
+
+    @property
+    def loads(self) -> NDArray[np.int64]:
+        """Pairs and atoms of every sample, (M,)."""
+        return np.concatenate([part.loads for part in self.parts])
+
+
+def open_samples(
+    data: DataSettings,
+    validation: bool,
+    cutoff: float,
+    folder: str | Path,
+    processes: int = 1,
+    **options: Any,
+) -> tuple[JoinedSamples, LevelOfTheory]:
+    """Open the files of a recipe and compute what is missing of H0, overlap and orbitals.
+
+    Parameters
+    ----------
+    data
+        What the recipe says.
+    validation
+        Which of its two sets.
+    cutoff
+        Largest pair distance, Å.
+    folder
+        Of the run; the place of what is computed unless the recipe names another.
+    processes
+        To compute it with.
+    options
+        Of :class:`~helm_ase.data.dataset.MoleculeDataset`.
+
+    Raises
+    ------
+    DatasetError
+        If a file cannot be read, files differ in level, or there is no molecule.
+    """
+    paths = (data.validation or data.train) if validation else data.train
+    split = data.validation_split if validation else data.train_split
+    limit = data.validation_limit if validation else data.train_limit
+    sources = [open_labels(path) for path in paths]
+    level = common_level(sources, data.level)
+    entries = [[k for k in range(len(source)) if source.split_of(k) == split] for source in sources]
+    if not any(entries):
+        raise DatasetError(
+            f"{', '.join(paths)}: no molecules of split {split!r}; 'helm-ase data split' makes splits"
+        )
+    chosen = draw(entries, limit, data.draw_seed)
+    parts = [
+        MoleculeDataset(
+            source, indices, data.baseline, cutoff, data.cache or folder, in_memory=data.in_memory, **options
+        ).prepare(processes)
+        for source, indices in zip(sources, chosen, strict=True)
+        if indices
+    ]
+    return JoinedSamples(parts), level
+
+
+def common_level(sources: Sequence[LabelSource], wanted: LevelOfTheory | None = None) -> LevelOfTheory:
+    """Level of theory of all files: the one wanted, or that of the first.
+
+    Raises
+    ------
+    DatasetError
+        If a file says that it has another; files that do not say are taken at their recipe's word.
+    """
+    level = wanted or sources[0].level
+    for source in sources:
+        if source.level != level:
+            if source.level_is_recorded:
+                raise DatasetError(
+                    f"{source.path} holds labels of another level ({differences(source.level, level)}): "
+                    "labels of different levels cannot be learnt together"
+                )
+            source.level = level
+    return level
+
+
+def draw(entries: Sequence[Sequence[int]], limit: int | None, seed: int) -> list[list[int]]:
+    """So many entries at random out of several lists; a smaller draw is part of a larger one."""
+    flat = [(part, k) for part, indices in enumerate(entries) for k in indices]
+    if limit is not None:
+        order = np.random.default_rng(seed).permutation(len(flat))[:limit]
+        flat = sorted(flat[k] for k in order)
+    return [[k for p, k in flat if p == part] for part in range(len(entries))]

@@ -1,0 +1,51 @@
+"""Errors of every molecule of a validation batch, from the prediction that the loss has already made."""
+
+from collections.abc import Sequence
+
+from helm_ase.data.sample import Sample
+from helm_ase.evaluation.errors import MoleculeErrors, error_of, matrix_errors
+from helm_ase.nn import Prediction, trust_correction, trust_matrix
+
+NONE = float("nan")
+
+
+def errors_of_batch(
+    prediction: Prediction, samples: Sequence[Sample], trust_delta: float
+) -> list[MoleculeErrors]:
+    """Absolute errors of each sample; NaN of what was not predicted or has no label.
+
+    Parameters
+    ----------
+    prediction
+        Of the batch of these samples, in their order.
+    samples
+        Labels.
+    trust_delta
+        δ of the model's trust filter.
+    """
+    errors, first = [], 0
+    for k, sample in enumerate(samples):
+        n = len(sample.graph.z)
+        energy = forces = NONE
+        if prediction.energy is not None:
+            energy = error_of(float(prediction.energy[k]), sample.energy)
+        if prediction.forces is not None:
+            predicted = prediction.forces[first : first + n].detach().cpu().double().numpy()
+            forces = error_of(predicted, sample.forces.numpy())
+        errors.append(_errors(prediction, k, sample, trust_delta, energy, forces))
+        first += n
+    return errors
+
+
+def _errors(
+    prediction: Prediction, k: int, sample: Sample, trust_delta: float, energy: float, forces: float
+) -> MoleculeErrors:
+    if prediction.correction is None or not sample.has_matrix:
+        atoms = len(sample.graph.z)
+        return MoleculeErrors(sample.name, atoms, NONE, NONE, NONE, NONE, NONE, NONE, energy / atoms, forces)
+    spins, size = len(sample.correction), len(sample.overlap)
+    correction = prediction.correction[k, :spins, :size, :size].detach().cpu().double()
+    correction = correction.expand(spins, size, size).contiguous()
+    if trust_delta:
+        correction = trust_correction(correction, trust_matrix(sample.overlap, trust_delta))
+    return matrix_errors(sample, correction.numpy(), energy, forces)

@@ -1,0 +1,167 @@
+"""The scripts that make the data of the studies: parts by law, and each from start to end in tiny form."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from helm_ase.data.formats import open_labels
+from helm_ase.data.splits import heavy_atoms, split_by_hash
+
+FOLDER = Path(__file__).parents[1] / "examples" / "studies"
+CHEAP = ["--grid", "0", "--workers", "1", "--quiet"]
+
+
+def script(monkeypatch, folder, name):
+    monkeypatch.syspath_prepend(str(FOLDER / folder))
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def water(monkeypatch):
+    return script(monkeypatch, "water", "make_water")
+
+
+@pytest.fixture
+def large(monkeypatch):
+    return script(monkeypatch, "indirect", "make_large")
+
+
+def start(path, *arguments, folder):
+    environment = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(FOLDER.parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / path), *map(str, arguments)], cwd=folder, capture_output=True,
+        text=True, timeout=500, env=os.environ | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+# --- water --------------------------------------------------------------------------------------------
+
+
+def harmonic(water):
+    """About 300 K's widths of water, with a coupling and a cubic term of the angle."""
+    powers = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 2], [1, 0, 1], [0, 1, 1], [0, 0, 3]])
+    return water.Potential(powers, np.array([26.0, 26.0, 2.2, 0.5, 0.5, -0.3]))
+
+
+def test_forces_are_minus_the_slope_of_the_potential(water, rng):
+    potential = harmonic(water)
+    positions = Rotation.random(random_state=3).apply(water.place(np.array([0.99, 0.94, 1.9]))) + 0.3
+
+    def energy(points):
+        x = water.internal(points) - water.CENTRE
+        return water.monomials(x, potential.powers) @ potential.coefficients
+
+    step = 1e-5 * np.eye(9).reshape(9, 3, 3)
+    slopes = (energy(positions + step) - energy(positions - step)) / 2e-5
+    np.testing.assert_allclose(potential.forces(positions[None])[0].ravel(), -slopes, atol=1e-8)
+
+
+def test_placing_is_the_inverse_of_measuring(water):
+    coordinates = np.array([0.99, 0.94, 1.9])
+    np.testing.assert_allclose(water.internal(water.place(coordinates)), coordinates, rtol=1e-14)
+    turned = water.orient(water.place(coordinates) + 1.0, "random", np.random.default_rng(0))
+    np.testing.assert_allclose(water.internal(turned), coordinates, rtol=1e-13)
+    assert (turned[0] == 0).all()
+
+
+def test_dynamics_have_the_temperature_in_every_coordinate(water, rng):
+    powers, k = 2 * np.eye(3, dtype=int), np.array([26.0, 26.0, 2.2])
+    frames = water.run(water.Potential(powers, k), 40, 40, 100, rng)
+    found = water.internal(np.array(list(frames))).reshape(-1, 3)
+    wanted = np.sqrt(water.units.kB * water.TEMPERATURE / (2 * k))
+    np.testing.assert_allclose(found.std(axis=0), wanted, rtol=0.07)  # 1600 frames: 2 %
+
+
+def test_memory_of_a_known_process_is_measured(water, rng):
+    kept, length = np.exp(-1 / 20), 4000
+    series = np.zeros((length, 40, 3))
+    for k in range(1, length):
+        series[k] = kept * series[k - 1] + np.sqrt(1 - kept**2) * rng.standard_normal((40, 3))
+    correlation = water.autocorrelation(series)
+    np.testing.assert_allclose(correlation[:40], kept ** np.arange(40)[:, None] * np.ones(3), atol=0.05)
+    assert 50 <= water.forgetting_time(correlation) <= 75  # e^(-60/20) = 0.05
+    with pytest.raises(SystemExit, match="too short"):
+        water.forgetting_time(correlation[:50])
+
+
+@pytest.mark.scf
+def test_water_from_start_to_end(tmp_path):
+    tiny = ["--frames", 2, 2, 2, "--frames-each", 2, "--energies", 20, "--pilot", 1000]
+    start("water/make_water.py", "out", *tiny, *CHEAP, folder=tmp_path)
+    with open_labels(tmp_path / "out" / "water.h5") as labels:
+        assert [labels.split_of(k) for k in range(6)].count("test") == 2
+        assert (labels.level.functional, labels.level.density_fitting) == ("pbe", False)
+        trajectories = {(label.details["trajectory"], label.split) for label in labels}
+    assert len(trajectories) == 3  # each in one part only
+    printed = start("label_noise.py", "out/water.h5", "--molecules", 2, folder=tmp_path)
+    mean = float(printed.split("mean")[1].split()[0])
+    assert 0 < mean < 1000  # µEh: grid 0 is noisy, and a wrong rotation gives 100 times more
+    again = start("water/make_water.py", "out", *tiny, *CHEAP, folder=tmp_path)
+    assert "0 new labels, 6 were there already" in again
+
+
+# --- indirect -----------------------------------------------------------------------------------------
+
+
+def molecules():
+    lines = (FOLDER / "indirect" / "molecules.smi").read_text().splitlines()
+    return [line.split("\t") for line in lines if not line.startswith("#")]
+
+
+def test_listed_molecules_follow_the_rule_and_are_small(large):
+    smiles = [s for s, _ in molecules()]
+    assert len(smiles) == len(set(smiles)) > 500
+    assert max(map(heavy_atoms, smiles)) == 7
+    assert not set("FSPlr") & set("".join(smiles))
+    assert not set(smiles) & set(large.SMILES)
+    wanted = {smiles[k]: part for part, indices in split_by_hash(smiles).items() for k in indices}
+    assert dict(molecules()) == wanted
+
+
+def test_large_molecules_are_what_their_smiles_say(large):
+    from helm_ase.sampling.conformers import canonical_smiles
+    from helm_ase.sampling.molecules import from_atoms
+
+    found = large.molecules()
+    assert [a.get_chemical_formula() for a in found] == [
+        "C4H6", "C6H8", "C8H10", "C10H12", "C12H14", "C6H6", "C10H8", "C14H10", "C18H12",
+    ]  # fmt: skip
+    for atoms, smiles in zip(found, large.SMILES, strict=True):
+        assert canonical_smiles(smiles) == smiles
+        assert from_atoms(atoms).smiles == smiles
+        assert not atoms.positions[:, 2].any()
+
+
+@pytest.mark.slow
+def test_the_list_is_what_the_script_prints():
+    folder = FOLDER / "indirect"
+    printed = start("indirect/make_list.py", folder=folder)
+    assert printed == (folder / "molecules.smi").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.scf
+def test_indirect_labels_from_start_to_end(tmp_path):
+    few = ["--limit", 1, "--heavy", 4]
+    start("indirect/make_labels.py", "out", "sto-3g", *few, *CHEAP, folder=tmp_path)
+    start("indirect/make_labels.py", "out", "def2-tzvp", *few, *CHEAP, folder=tmp_path)
+    structures = ase.io.read(tmp_path / "out" / "structures.xyz", index=":")
+    assert {a.info["split"] for a in structures} == {"train", "large"}
+    with (
+        open_labels(tmp_path / "out" / "sto-3g.h5") as small,
+        open_labels(tmp_path / "out" / "def2-tzvp.h5") as big,
+    ):
+        keys = {small.key_of(k) for k in range(len(small))}
+        assert {big.key_of(k) for k in range(len(big))} < keys  # the same geometries
+        assert sum(small.split_of(k) == "large" for k in range(len(small))) == 7
+        assert sum(big.split_of(k) == "large" for k in range(len(big))) == 2

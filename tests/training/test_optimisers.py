@@ -1,0 +1,98 @@
+"""Optimisers and learning rates."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from helm_ase.training.optimisers import make_optimiser, orthogonalised
+from helm_ase.training.rates import RateSchedule
+from helm_ase.training.recipe import OptimiserSettings, RateSettings
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 40), (2, 40, 20), (30, 30)])
+def test_newton_schulz_turns_matrices_into_nearly_orthogonal_ones(shape):
+    generator = torch.Generator().manual_seed(0)
+    matrices = torch.randn(shape, generator=generator, dtype=torch.float64)
+    turned = orthogonalised(matrices)
+    values = torch.linalg.svdvals(turned)
+    assert ((values > 0.6) & (values < 1.3)).all()
+    u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
+    cosine = torch.nn.functional.cosine_similarity(turned.flatten(-2), (u @ vh).flatten(-2), dim=-1)
+    assert (cosine > 0.97).all()
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 32), nn.SiLU(), nn.Linear(32, 16), nn.Linear(16, 1))
+
+
+def steps(model, optimiser, n):
+    x = torch.linspace(-1, 1, 64)[:, None] * torch.arange(1, 17) / 16
+    losses = []
+    for _ in range(n):
+        loss = (model(x) - x[:, :1].sin()).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_optimisers_learn_and_resume_to_the_last_bit(name):
+    settings = OptimiserSettings(name, learning_rate=1e-3, muon_rate=5e-3)
+    whole = network()
+    optimiser = make_optimiser([(list(whole.parameters()), 1.0)], settings)
+    first = steps(whole, optimiser, 20)
+    saved, weights = copy.deepcopy(optimiser.state_dict()), copy.deepcopy(whole.state_dict())
+    rest = steps(whole, optimiser, 20)
+    assert rest[-1] < 0.3 * first[0]
+
+    again = network()
+    resumed = make_optimiser([(list(again.parameters()), 1.0)], settings)
+    again.load_state_dict(weights)
+    resumed.load_state_dict(saved)
+    assert steps(again, resumed, 20) == rest
+
+
+def test_muon_takes_the_matrices_and_adamw_the_rest():
+    model = network()
+    optimiser = make_optimiser([(list(model.parameters()), 0.5)], OptimiserSettings("muon"))
+    muon = {id(p) for g in optimiser.param_groups if g["muon"] for p in g["params"]}
+    assert muon == {id(model[0].weight), id(model[2].weight)}
+    assert {g["initial_lr"] for g in optimiser.param_groups} == {0.5e-2, 1e-3}
+
+
+def test_parameters_without_gradient_stay():
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    optimiser = make_optimiser([(list(model.parameters()), 1.0)], OptimiserSettings("muon"))
+    optimiser.step()
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_cosine_warms_up_and_comes_down():
+    rate = RateSchedule(RateSettings(warmup_steps=10, final_fraction=0.1))
+    assert rate.fraction(0, 0.0) == pytest.approx(0.1)
+    assert rate.fraction(9, 0.0) == pytest.approx(1.0)
+    assert rate.fraction(100, 0.5) == pytest.approx(0.55)
+    assert rate.fraction(100, 1.0) == rate.fraction(100, 2.0) == pytest.approx(0.1)
+
+
+def test_a_plateau_lowers_the_rate_and_ends_the_stage():
+    rate = RateSchedule(RateSettings("plateau", warmup_steps=0, final_fraction=0.2, patience=1))
+    for loss in (3.0, 2.0, 2.5, 1.0):
+        rate.validated(loss)
+    assert (rate.level, rate.over) == (1.0, False)
+    for loss in (1.0, 1.1):
+        rate.validated(loss)
+    assert rate.level == 0.5
+    for loss in (math.inf, math.nan, 1.0, 2.0):
+        rate.validated(loss)
+    assert rate.over
+    copy_ = RateSchedule(rate.settings)
+    copy_.restore(rate.state())
+    assert copy_ == rate
