@@ -17,7 +17,7 @@ from torch import Tensor
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.electronic import ElectronicStructure, dipole_moment, mulliken_charges
 from helm_ase.errors import PredictionError
-from helm_ase.nn import HELM, trust_correction, trust_matrix
+from helm_ase.nn import HELM, trust_correction
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.states import ChargeState
@@ -110,9 +110,8 @@ def predict_electronic_structure(
         out = model(make_graph(model, atoms, state), energy=False, hamiltonian=True)
     correction = out.correction[0].double().cpu()  # (s, A, A)
     correction = correction[:1] if state.multiplicity == 1 else correction
-    delta = model.settings.trust_delta
-    if delta:
-        correction = trust_correction(correction, trust_matrix(torch.from_numpy(s.values), delta))
+    if (sides := model.settings.filter_of(torch.from_numpy(s.values))) is not None:
+        correction = trust_correction(correction, sides)
     matrices = [
         AOMatrix(h0.values + dh.numpy(), h0.numbers, basis).reorder("pyscf").values for dh in correction
     ]

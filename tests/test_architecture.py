@@ -36,8 +36,19 @@ MAY_IMPORT = {
     "level_diagram": {"electronic", "units", "errors"},
     "labelling": LEAVES | {"representation", "qc", "data", "checkpoint", "prediction"},
     "session": LEAVES | {"calculator", "level_diagram"},
-    "cli": LEAVES | {"", "representation", "qc", "session", "checkpoint", "data", "sampling", "labelling",
-            "evaluation", "training"},
+    "cli": LEAVES
+    | {
+        "",
+        "representation",
+        "qc",
+        "session",
+        "checkpoint",
+        "data",
+        "sampling",
+        "labelling",
+        "evaluation",
+        "training",
+    },
     "": set(),  # the package itself: everything it offers is loaded on first use
 }
 """Part of the package → parts (or single modules) that it may import, its own modules aside."""

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -12,9 +14,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from helm_ase.data.record_log import RecordLog
+from helm_ase.data.record_log import BusyError, RecordLog
 from helm_ase.data.source import LabelSource
-from helm_ase.processes import die_with_parent
+from helm_ase.processes import LOOK_EVERY, die_with_parent
 from helm_ase.qc.level import use_one_thread
 from helm_ase.representation.labelled import LabelledMolecule
 
@@ -87,7 +89,7 @@ class DerivedCache(Generic[T]):
         missing = [k for k in indices if log is None or source.key_of(k) not in log]
         if not missing:
             return 0
-        if not os.access(self.path if self.path.exists() else _existing(self.path.parent), os.W_OK):
+        if not may_write(self.path):
             warnings.warn(
                 f"{self.path} cannot be written, so {self.settings.subject} is computed anew each time: "
                 "pass cache=FOLDER",
@@ -95,7 +97,8 @@ class DerivedCache(Generic[T]):
             )
             return len(missing)
         self.close()
-        with RecordLog(self.path, self.settings.title, writable=True, durable=False) as log:
+        with closing(self._writer()) as log:
+            missing = [k for k in missing if source.key_of(k) not in log]  # what others computed meanwhile
             bar = tqdm(total=len(missing), desc=f"{self.settings.subject} of {source.path.name}", unit="mol")
             with bar:
                 for key, payload in self._compute(source, missing, processes):
@@ -103,6 +106,14 @@ class DerivedCache(Generic[T]):
                         log.append(key, payload)
                     bar.update()
         return len(missing)
+
+    def _writer(self) -> RecordLog:
+        """The file, once nobody else is writing to it: several runs may share a cache."""
+        while True:
+            try:
+                return RecordLog(self.path, self.settings.title, writable=True, durable=False).__enter__()
+            except BusyError:
+                time.sleep(LOOK_EVERY)
 
     def _compute(
         self, source: LabelSource, indices: list[int], processes: int
@@ -137,8 +148,14 @@ class DerivedCache(Generic[T]):
         return self.__dict__ | {"_opened": None}
 
 
-def _existing(folder: Path) -> Path:
-    return folder if folder.exists() else _existing(folder.parent)
+def may_write(path: Path) -> bool:
+    """Whether a file, or else the folder it would be in, may be written.
+
+    The mode counts also for root, who could write everywhere: a folder without permission is meant to stay
+    as it is.
+    """
+    there = next(p for p in (path, *path.resolve().parents) if p.exists())
+    return os.access(there, os.W_OK) and bool(there.stat().st_mode & 0o222)
 
 
 def cache_path(labels: str | Path, settings: Derivation[Any], folder: str | Path | None = None) -> Path:

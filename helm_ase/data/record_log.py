@@ -20,6 +20,10 @@ MARKER = b"HELM"
 TITLE_KEY = "title"
 
 
+class BusyError(DatasetError):
+    """Another process is writing to the file."""
+
+
 class RecordLog:
     """Records by key, in the order in which they were added.
 
@@ -120,7 +124,7 @@ class RecordLog:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DatasetError(f"another process is writing to {self.path}") from error
+            raise BusyError(f"another process is writing to {self.path}") from error
         except OSError as error:
             raise DatasetError(
                 f"{self.path} cannot be locked ({error}): write to a file system that has locks"

@@ -48,6 +48,8 @@ class Targets:
     """Mayer bond orders, (N, N); the diagonal is none."""
     coupled: bool
     """Whether ``polarizability`` is the coupled one of the label or the uncoupled one of its H."""
+    larger: bool
+    """Whether the label has a larger basis, of which ``projection`` sees a part."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Targets":
         """Return the same on another device."""
@@ -81,14 +83,18 @@ def make_targets(
         own = Orbitals.solve(derived.baseline + correction, x, derived.electrons)
         found = _of_matrix(derived, own, position, atom)
     else:
-        found = _of_larger_basis(derived, int(atom[-1]) + 1)
+        found = _of_larger_basis(derived, int(atom[-1]) + 1, x.shape[1])
     if coupled is not None:
         found["polarizability"] = coupled
     arrays = {"baseline": derived.baseline, "overlap": derived.overlap, "orthonormaliser": x}
     arrays |= {"position": position, **found}
     tensors = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in arrays.items()}
     return Targets(
-        atom=torch.from_numpy(atom), occupied=derived.electrons, coupled=coupled is not None, **tensors
+        atom=torch.from_numpy(atom),
+        occupied=derived.electrons,
+        coupled=coupled is not None,
+        larger=derived.large is not None,
+        **tensors,
     )
 
 
@@ -112,10 +118,11 @@ def _of_matrix(
     }
 
 
-def _of_larger_basis(derived: Derived, atoms: int) -> dict[str, Any]:
+def _of_larger_basis(derived: Derived, atoms: int, orbitals: int) -> dict[str, Any]:
     """Observables of the label; what refers to functions of atoms means something else in another basis."""
     assert derived.large is not None
     kept = (derived.orbitals != 0).any(1)  # (s, K)
+    kept[:, orbitals:] = False  # directions that were dropped
     return {
         "projection": derived.orbitals.astype(np.float64).swapaxes(1, 2) @ derived.overlap,
         "levels": np.where(kept, derived.orbital_energies, np.nan),

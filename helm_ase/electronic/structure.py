@@ -152,15 +152,6 @@ def canonical_orthogonaliser(overlap: Tensor, threshold: float = OVERLAP_THRESHO
     return vectors[:, keep] * eigenvalues[keep].rsqrt()
 
 
-def symmetric_root(overlap: Tensor) -> Tensor:
-    """S^½, symmetric, same shape as the overlap (..., A, A).
-
-    A network whose output Δ refers to the Löwdin basis S^(−½) χ gives H = H0 + S^½ Δ S^½.
-    """
-    eigenvalues, vectors = torch.linalg.eigh(overlap)
-    return vectors * eigenvalues.clamp(min=0).sqrt()[..., None, :] @ vectors.transpose(-1, -2)
-
-
 def spin_channels(n_electrons: int, multiplicity: int, n_matrices: int) -> tuple[int, ...]:
     """Electrons in each channel for one matrix (closed shell) or two (α, β).
 

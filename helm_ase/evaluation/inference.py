@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from helm_ase.data.batch import collate
 from helm_ase.data.sample import Sample
 from helm_ase.errors import SettingError
-from helm_ase.nn import HELM, trust_correction, trust_matrix
+from helm_ase.nn import HELM, trust_correction
 
 MAX_LOAD = 1500
 """Pairs and atoms of one batch; what the network keeps for a pair is some kilobytes."""
@@ -116,6 +116,6 @@ def _trusted(model: HELM, sample: Sample, padded: torch.Tensor) -> NDArray[np.fl
     """Correction of one molecule without padding, with as many spins as its label has, filtered."""
     size, spins = len(sample.overlap), len(sample.correction)
     correction = padded[:spins, :size, :size].expand(spins, size, size)
-    if delta := model.settings.trust_delta:
-        correction = trust_correction(correction, trust_matrix(sample.overlap, delta))
+    if (sides := model.settings.filter_of(sample.overlap)) is not None:
+        correction = trust_correction(correction, sides)
     return np.asarray(correction.numpy())

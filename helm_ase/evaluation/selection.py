@@ -1,7 +1,6 @@
 """Which molecules of a label file a checkpoint is judged on, and whether it may be judged on them."""
 
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.checkpoint.format import file_sha256
 from helm_ase.data.dataset import MoleculeDataset
+from helm_ase.data.derived_cache import may_write
 from helm_ase.data.source import LabelSource
 from helm_ase.errors import ChargeError, DatasetError, ElementError, SettingError
 from helm_ase.representation import LevelOfTheory
@@ -135,16 +135,6 @@ def choose(
 def writable_cache(data: str | Path, fallback: str | Path | None) -> Path | None:
     """Folder for H0 and S: None (beside the labels) where that may be written, else ``fallback``."""
     return None if fallback is None or may_write(Path(data).resolve().parent) else Path(fallback)
-
-
-def may_write(path: Path) -> bool:
-    """Whether a file, or else the folder it would be in, may be written.
-
-    The mode counts also for root, who could write everywhere: a folder without permission is meant to stay
-    as it is.
-    """
-    there = next(p for p in (path, *path.resolve().parents) if p.exists())
-    return os.access(there, os.W_OK) and bool(there.stat().st_mode & 0o222)
 
 
 def data_sha256(path: str | Path) -> str:

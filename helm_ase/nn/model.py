@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from helm_ase.errors import ChargeError, ElementError, SettingError
-from helm_ase.nn.assembly import PlacedBlocks, assemble, onsite_halving
+from helm_ase.nn.assembly import (
+    PlacedBlocks,
+    assemble,
+    onsite_halving,
+    symmetric_root,
+    trust_matrix,
+)
 from helm_ase.nn.backbone import Backbone, BackboneSettings
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.energy_head import EnergyHead
@@ -31,7 +37,16 @@ class HELMSettings:
     pad_shells: bool = False
     trust_delta: float = 0.003
     """δ of the trust filter W = S (S + δ)⁻¹; 0 switches it off."""
+    orthogonal: bool = False
+    """The output is Δ in the Löwdin basis, H = H0 + S^½ Δ S^½, where no error is divided by a small
+    eigenvalue of S; takes the place of the trust filter."""
     energy_hidden: int = 128
+
+    def filter_of(self, overlap: Tensor) -> Tensor | None:
+        """What stands on both sides of the network's output, (..., A, A): S^½, the trust filter, or nothing."""
+        if self.orthogonal:
+            return symmetric_root(overlap)
+        return trust_matrix(overlap, self.trust_delta) if self.trust_delta else None
 
     @property
     def n_spins(self) -> int:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from helm_ase.data.batch import TrainingBatch, balanced_batches, collate
 from helm_ase.data.sample import Sample
-from helm_ase.nn import trust_matrix
+from helm_ase.nn import HELMSettings
 
 SampleWithTrust = tuple[Sample, Tensor | None]
 
@@ -37,20 +37,20 @@ class ValidationBatch:
 
 
 class Samples(Dataset[SampleWithTrust]):
-    """Samples with their trust filters W; a filter that was computed is kept if the samples are.
+    """Samples with their filters (W, or S^½); a filter that was computed is kept if the samples are.
 
     Parameters
     ----------
     samples
         Any sequence of them.
-    trust_delta
-        δ of the filter; 0: there is none.
+    settings
+        Of the model, whose filter it is.
     keep
         Keep filters; for sets that fit into memory.
     """
 
-    def __init__(self, samples: Sequence[Sample], trust_delta: float, keep: bool = True) -> None:
-        self.samples, self.trust_delta, self.keep = samples, trust_delta, keep
+    def __init__(self, samples: Sequence[Sample], settings: HELMSettings, keep: bool = True) -> None:
+        self.samples, self.settings, self.keep = samples, settings, keep
         self._filters: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -58,14 +58,15 @@ class Samples(Dataset[SampleWithTrust]):
 
     def __getitem__(self, index: int) -> SampleWithTrust:
         sample = self.samples[index]
-        if not self.trust_delta:
-            return sample, None
-        trust = self._filters.get(index)
-        if trust is None:
-            trust = trust_matrix(sample.overlap, self.trust_delta).float()
+        sides = self._filters.get(index)
+        if sides is None:
+            sides = self.settings.filter_of(sample.overlap)
+            if sides is None:
+                return sample, None
+            sides = sides.float()
             if self.keep:
-                self._filters[index] = trust
-        return sample, trust
+                self._filters[index] = sides
+        return sample, sides
 
 
 class SharedBatches:

@@ -32,7 +32,7 @@ class Term(NamedTuple):
 class LossWeights:
     """Weight of each term, after division by the unit given for it."""
 
-    hamiltonian: float = 1.0
+    hamiltonian: float = 0.0
     """Mean absolute element of ΔH in a molecule, mean over molecules, unit 300 µEh."""
     hamiltonian_square: float = 0.0
     """RMSE + MSE of ΔH over all elements of the batch, unit 300 µEh and its square."""

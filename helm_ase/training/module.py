@@ -146,7 +146,7 @@ class TrainingModule(lightning.LightningModule):
             return
         terms, out = self._terms(batch.batch, self.final_weights)
         plain = {name: Term(term.total.detach(), term.count) for name, term in terms.items()}
-        errors = errors_of_batch(out, batch.samples, self.model.settings.trust_delta)
+        errors = errors_of_batch(out, batch.samples, self.model.settings)
         self._validated.append((plain, errors))
 
     def validation_results(self) -> dict[str, float]:

@@ -65,23 +65,26 @@ def level_error(molecule: PredictedMolecule) -> Sum:
     """|Δε| over reference orbitals, each compared with the predicted orbital that most resembles it.
 
     Orbitals are paired one to one such that Σ |⟨reference|predicted⟩|² is largest, so that levels that have
-    crossed are not taken for each other.
+    crossed are not taken for each other.  Virtual orbitals of a larger basis resemble none of a smaller one
+    well: there occupied orbitals are paired with occupied ones.
     """
     t, errors = molecule.targets, []
-    spins = zip(molecule.solutions, molecule.levels, t.projection, t.levels, strict=True)
-    for solution, levels, projection, reference in spins:
+    spins = zip(molecule.solutions, molecule.levels, t.projection, t.levels, t.occupied, strict=True)
+    for solution, levels, projection, reference, n in spins:
         known = torch.isfinite(reference)
         likeness = (projection[known] @ t.orthonormaliser @ solution.vectors).square()  # (K, M)
-        partner = torch.from_numpy(_partners(likeness)).to(levels.device)
+        partner = torch.from_numpy(_partners(likeness, n if t.larger else 0)).to(levels.device)
         errors.append(levels[partner] - reference[known])
     error = torch.cat(errors)
     return error.abs().sum(), error.new_tensor(len(error))
 
 
-def _partners(likeness: Tensor) -> NDArray[np.int64]:
-    """Column of each row, (K,), such that what they share is largest in all."""
-    rows, columns = linear_sum_assignment(torch.nan_to_num(likeness).cpu().numpy(), maximize=True)
-    return np.asarray(columns[rows.argsort()])
+def _partners(likeness: Tensor, apart: int = 0) -> NDArray[np.int64]:
+    """Column of each row, (K,), such that they share most in all; the first ``apart`` among themselves."""
+    table = torch.nan_to_num(likeness).cpu().numpy()
+    parts = table[:apart, :apart], table[apart:, apart:]
+    first, rest = (linear_sum_assignment(part, maximize=True)[1] for part in parts)
+    return np.concatenate([first, rest + apart])
 
 
 def gap_error(molecule: PredictedMolecule) -> Sum:

@@ -8,7 +8,7 @@ import torch
 
 from helm_ase.data.sample import Sample
 from helm_ase.data.statistics import element_statistics
-from helm_ase.nn import HELM
+from helm_ase.nn import HELM, HELMSettings, symmetric_root
 from helm_ase.nn.hamiltonian_head import BlockReadout, HamiltonianHead, path_name
 from helm_ase.nn.tensor_construction import project
 
@@ -45,7 +45,7 @@ def _collect_blocks(
     for sample in samples:
         species = model.element_index[sample.graph.z].tolist()
         start = model.basis.offsets(sample.graph.z.numpy())
-        correction = _expected(sample, spin)
+        correction = _expected(sample, spin, model.settings)
         spans = [slice(a, b) for a, b in pairwise(start)]
         for i, s in enumerate(species):
             onsite.setdefault(s, []).append(correction[spans[i], spans[i]])
@@ -57,11 +57,14 @@ def _collect_blocks(
     return onsite, pairs
 
 
-def _expected(sample: Sample, spin: int) -> torch.Tensor:
-    """ΔH of one spin, (A, A); a twentieth of H0 where labels in a larger basis leave it unknown."""
-    if not sample.has_matrix:
-        return 0.05 * sample.baseline
-    return sample.correction[min(spin, len(sample.correction) - 1)]  # a closed shell has one for both
+def _expected(sample: Sample, spin: int, settings: HELMSettings) -> torch.Tensor:
+    """Output for one spin, (A, A); a twentieth of H0 where labels in a larger basis leave ΔH unknown."""
+    spin = min(spin, len(sample.correction) - 1)  # a closed shell has one for both
+    correction = sample.correction[spin].double() if sample.has_matrix else 0.05 * sample.baseline
+    if settings.orthogonal:
+        inverse = torch.linalg.inv(symmetric_root(sample.overlap))
+        correction = inverse @ correction @ inverse
+    return correction.float()
 
 
 def _set_scales(

@@ -89,7 +89,7 @@ def _prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozen
     start = open_start(recipe)
     backbone = network_settings(recipe, start).backbone
     cutoff = max(backbone.cutoff, backbone.pair_cutoff)
-    options = {
+    options: dict[str, Any] = {
         "model_basis": recipe.data.model_basis,
         "coupled_polarizability": recipe.data.coupled_polarizability,
         "observables": any(w.needs_observables for s in stages for w in (s.weights, s.late_weights) if w),
@@ -151,8 +151,7 @@ class StageData(lightning.LightningDataModule):
     def __init__(self, run: Run, stage: Stage) -> None:
         super().__init__()
         self.run, self.stage = run, stage
-        settings = network_settings(run.recipe, open_start(run.recipe))
-        self.trust_delta = settings.trust_delta
+        self.settings = network_settings(run.recipe, open_start(run.recipe))
 
     def _batches(self, samples: Sequence[Sample], seed: int | None, limit: int | None) -> SharedBatches:
         rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -161,7 +160,7 @@ class StageData(lightning.LightningDataModule):
     def train_dataloader(self) -> Any:
         """Batches of the training set in an order of their own for each epoch."""
         data = self.run.recipe.data
-        samples = Samples(self.run.train, self.trust_delta, data.in_memory)
+        samples = Samples(self.run.train, self.settings, data.in_memory)
         return loader(
             samples,
             self._batches(self.run.train, self.run.recipe.seed, self.stage.epoch_batches),
@@ -170,7 +169,7 @@ class StageData(lightning.LightningDataModule):
 
     def val_dataloader(self) -> Any:
         """Batches of the validation set, always the same."""
-        samples = Samples(self.run.validation, self.trust_delta, self.run.recipe.data.in_memory)
+        samples = Samples(self.run.validation, self.settings, self.run.recipe.data.in_memory)
         return validation_loader(samples, self._batches(self.run.validation, None, None))
 
 

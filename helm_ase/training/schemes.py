@@ -34,7 +34,7 @@ class Scheme:
 
 
 EVERYTHING: frozenset[Part] = frozenset({"nodes", "edges", "hamiltonian", "energy"})
-ENERGY = LossWeights(hamiltonian=0.0, energy=1.0)
+ENERGY = LossWeights(energy=1.0)
 SCHEMES: dict[SchemeName, Scheme] = {
     "direct": Scheme(ENERGY, frozenset({"nodes", "energy"})),
     "hamiltonian": Scheme(

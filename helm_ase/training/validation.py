@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from helm_ase.data.sample import Sample
 from helm_ase.evaluation.errors import MoleculeErrors, error_of, matrix_errors
-from helm_ase.nn import Prediction, trust_correction, trust_matrix
+from helm_ase.nn import HELMSettings, Prediction, trust_correction
 
 NONE = float("nan")
 
 
 def errors_of_batch(
-    prediction: Prediction, samples: Sequence[Sample], trust_delta: float
+    prediction: Prediction, samples: Sequence[Sample], settings: HELMSettings
 ) -> list[MoleculeErrors]:
     """Absolute errors of each sample; NaN of what was not predicted or has no label.
 
@@ -20,8 +20,8 @@ def errors_of_batch(
         Of the batch of these samples, in their order.
     samples
         Labels.
-    trust_delta
-        δ of the model's trust filter.
+    settings
+        Of the model.
     """
     errors, first = [], 0
     for k, sample in enumerate(samples):
@@ -32,13 +32,13 @@ def errors_of_batch(
         if prediction.forces is not None:
             predicted = prediction.forces[first : first + n].detach().cpu().double().numpy()
             forces = error_of(predicted, sample.forces.numpy())
-        errors.append(_errors(prediction, k, sample, trust_delta, energy, forces))
+        errors.append(_errors(prediction, k, sample, settings, energy, forces))
         first += n
     return errors
 
 
 def _errors(
-    prediction: Prediction, k: int, sample: Sample, trust_delta: float, energy: float, forces: float
+    prediction: Prediction, k: int, sample: Sample, settings: HELMSettings, energy: float, forces: float
 ) -> MoleculeErrors:
     if prediction.correction is None or not sample.has_matrix:
         atoms = len(sample.graph.z)
@@ -46,6 +46,6 @@ def _errors(
     spins, size = len(sample.correction), len(sample.overlap)
     correction = prediction.correction[k, :spins, :size, :size].detach().cpu().double()
     correction = correction.expand(spins, size, size).contiguous()
-    if trust_delta:
-        correction = trust_correction(correction, trust_matrix(sample.overlap, trust_delta))
+    if (sides := settings.filter_of(sample.overlap)) is not None:
+        correction = trust_correction(correction, sides)
     return matrix_errors(sample, correction.numpy(), energy, forces)

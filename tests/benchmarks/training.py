@@ -52,7 +52,7 @@ PAPER = BackboneSettings(
 )  # fmt: skip
 LOSSES = {
     "H": LossWeights(hamiltonian=1.0, spectrum=0.1),
-    "E + F": LossWeights(hamiltonian=0.0, energy=0.3, forces=1.0),
+    "E + F": LossWeights(energy=0.3, forces=1.0),
     "H + E + F": LossWeights(hamiltonian=1.0, spectrum=0.1, energy=0.3, forces=0.5),
 }
 ALKANES = (3, 5, 8, 12, 20, 30, 50)

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import pickle
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,9 @@ from labels import TINY, write_labels
 
 from helm_ase.data.batch import balanced_batches, collate, make_loader
 from helm_ase.data.dataset import MoleculeDataset, open_dataset
+from helm_ase.data.derived_cache import DerivedCache
 from helm_ase.data.formats import open_labels
+from helm_ase.data.record_log import RecordLog
 from helm_ase.data.statistics import element_statistics
 from helm_ase.data.writer import LabelWriter
 from helm_ase.errors import DatasetError
@@ -200,3 +204,23 @@ def test_labels_without_energies_have_statistics_too(train):
     assert found.molecules == len(train)
     assert np.isnan(found.energy_scale)
     assert np.isnan(found.force_scale).all()
+
+
+def test_runs_that_share_a_cache_wait_for_each_other(labels, tmp_path):
+    """The second one finds what the first has computed, and computes nothing."""
+    data = dataset(labels, tmp_path)
+    path, settings = data.derived.path, data.derived.settings
+    records = path.read_bytes()
+    path.write_bytes(b"")
+    first = RecordLog(path, settings.title, writable=True).__enter__()
+
+    def finish() -> None:
+        time.sleep(1.5)
+        path.write_bytes(records)  # in place: the lock stays on the file
+        first.close()
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    DerivedCache(path, settings).fill(data.source, data.indices.tolist())
+    thread.join()
+    assert path.read_bytes() == records

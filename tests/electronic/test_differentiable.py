@@ -7,6 +7,7 @@ from ase.build import molecule
 from laws import rotation
 
 from helm_ase.electronic.differentiable import (
+    Eigensystem,
     density_matrix,
     levels,
     occupied_projector,
@@ -144,3 +145,26 @@ def test_the_uncoupled_polarizability_of_methane_is_isotropic_and_turns_with_the
     turn = torch.from_numpy(rotation(np.random.default_rng(0)))
     turned = uncoupled_polarizability(water.fock, torch.einsum("xy,ypq->xpq", turn, water.r), water.n)
     torch.testing.assert_close(turned, turn @ water.polarizability(water.fock) @ turn.T, rtol=0, atol=1e-9)
+
+
+def test_one_diagonalisation_serves_all_quantities(monkeypatch):
+    case = Case("H2O")
+    expected = [f(case.fock) for f in (levels, case.polarizability, lambda f: occupied_projector(f, case.n))]
+    solve, calls = torch.linalg.eigh, []
+    monkeypatch.setattr(torch.linalg, "eigh", lambda m: calls.append(m) or solve(m))
+    fock = case.fock.clone().requires_grad_()
+    system = Eigensystem.of(fock)
+    found = [system.levels(), system.uncoupled_polarizability(case.r, case.n), system.projector(case.n)]
+    torch.autograd.grad(sum(x.sum() for x in found), fock)
+    assert len(calls) == 1
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_matrix_that_is_not_finite_gives_numbers_that_are_not():
+    fock = torch.full((4, 4), torch.nan, dtype=torch.float64, requires_grad=True)
+    system = Eigensystem.of(fock)
+    assert torch.isnan(system.levels()).all()
+    assert torch.isnan(system.projector(2)).all()
+    (gradient,) = torch.autograd.grad(system.levels().sum(), fock)
+    assert torch.isnan(gradient).all()

@@ -10,9 +10,10 @@ import pytest
 from labels import TINY, write_entry
 from subjects import checkpoint, write
 
+from helm_ase.data.derived_cache import may_write
 from helm_ase.data.formats import open_labels
 from helm_ase.errors import ChargeError, DatasetError, ElementError, SettingError
-from helm_ase.evaluation.selection import choose, data_sha256, may_write, select, writable_cache
+from helm_ase.evaluation.selection import choose, data_sha256, select, writable_cache
 from helm_ase.units import HARTREE_IN_EV
 
 pytestmark = pytest.mark.scf

@@ -38,7 +38,7 @@ def test_parts_that_move(model, scheme, parts):
 
 
 def test_finetuning_with_a_hamiltonian_in_the_loss_moves_everything():
-    plan = settled(stage("finetune", weights=LossWeights(energy=1.0)))
+    plan = settled(stage("finetune", weights=LossWeights(hamiltonian=1.0, energy=1.0)))
     assert moving_parts(plan) == {"nodes", "edges", "hamiltonian", "energy"}
 
 
@@ -71,9 +71,9 @@ def test_pretrained_weights_move_more_slowly(model):
 @pytest.mark.parametrize(
     ("scheme", "weights", "message"),
     [
-        ("direct", LossWeights(energy=1.0), "does not train Hamiltonians"),
+        ("direct", LossWeights(hamiltonian=1.0, energy=1.0), "does not train Hamiltonians"),
         ("hamiltonian", LossWeights(energy=1.0), "does not train energies"),
-        ("joint", LossWeights(hamiltonian=0.0), "every weight is zero"),
+        ("joint", LossWeights(), "every weight is zero"),
     ],
 )
 def test_contradictions_are_refused(scheme, weights, message):

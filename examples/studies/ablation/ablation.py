@@ -32,12 +32,12 @@ VARIATIONS: dict[str, list[str]] = {
     "5 no trust filter": ["model.trust_delta=0"],
     "6 no envelope": ["model.backbone.envelope=false"],
     "8 padded shells": ["model.pad_shells=true"],
-    "optimiser Muon": ["stages.0.optimiser.name=muon"],
-    "batches twice as large": ["stages.0.batch_load=800"],
-    "Muon, batches twice as large": ["stages.0.optimiser.name=muon", "stages.0.batch_load=800"],
-    "loss RMSE + MSE (the paper's)": [
-        "stages.0.weights={hamiltonian: 0, hamiltonian_square: 1, spectrum: 0.1}"
-    ],
+    "AdamW": ["stages.0.optimiser.name=adamw"],
+    "AdamW, batches half as large": ["stages.0.optimiser.name=adamw", "stages.0.batch_load=400"],
+    "batches half as large": ["stages.0.batch_load=400"],
+    "half of Muon's rate": ["stages.0.optimiser.muon_rate=0.005"],
+    "twice Muon's rate": ["stages.0.optimiser.muon_rate=0.02"],
+    "loss RMSE + MSE (the paper's)": ["stages.0.weights={hamiltonian_square: 1, spectrum: 0.1}"],
     "node track with m up to 4": ["model.backbone.mmax_nodes=4"],
     "node track with m = 0 and 1": ["model.backbone.mmax_nodes=1"],
 }
