@@ -43,7 +43,7 @@ class HELMSettings:
     energy_hidden: int = 128
 
     def filter_of(self, overlap: Tensor) -> Tensor | None:
-        """What stands on both sides of the network's output, (..., A, A): S^½, the trust filter, or nothing."""
+        """What stands on both sides of the output, (..., A, A): S^½, the trust filter, or nothing."""
         if self.orthogonal:
             return symmetric_root(overlap)
         return trust_matrix(overlap, self.trust_delta) if self.trust_delta else None
