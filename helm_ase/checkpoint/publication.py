@@ -1,6 +1,7 @@
 """A trained checkpoint becomes a model that others load by name."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,14 @@ def publish(
     Raises
     ------
     CheckpointError
-        If the file is no checkpoint, or the name is taken.
+        If the file is no checkpoint, or the name is taken or none.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise CheckpointError(
+            f"{name!r} is no name for a model: letters, digits, '.', '_' and '-' are allowed"
+        )
     checkpoint = replace(read_checkpoint(source), name=name)
+    Path(folder).mkdir(parents=True, exist_ok=True)
     target, path = Path(folder) / f"{name}.safetensors", Path(folder) / "manifest.json"
     manifest: dict[str, Any] = {"default": name, "models": {}}
     if path.exists():
@@ -41,15 +47,13 @@ def publish(
         raise CheckpointError(
             f"{folder} already has a model {name!r}; names are not used twice: choose another"
         )
-    sha256 = save_checkpoint(checkpoint, target)
-    manifest["models"][name] = {
+    entry: dict[str, Any] = {
         "file": target.name,
         "url": target.name,
-        "sha256": sha256,
-        "size": target.stat().st_size,
-        "embedded": embedded,
-        "description": description,
+        "sha256": save_checkpoint(checkpoint, target),
     }
+    entry |= {"size": target.stat().st_size, "embedded": embedded, "description": description}
+    manifest["models"][name] = entry
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf8")
     partial.replace(path)

@@ -97,7 +97,6 @@ class SharedBatches:
         self.rank, self.processes = rank, processes
         self.epoch = 0
         self._known: tuple[int, list[list[int]]] = (-1, [])
-        self.sampler = self  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Another order."""
@@ -141,7 +140,6 @@ def loader(samples: Samples, batches: SharedBatches, processes: int = 0) -> "Dat
         collate_fn=collate_with_trust,
         num_workers=processes,
         prefetch_factor=2 if processes else None,
-        persistent_workers=processes > 0,
         multiprocessing_context="spawn" if processes else None,
     )
 

@@ -71,7 +71,8 @@ class KeepBest(Callback):
         assert isinstance(pl_module, TrainingModule)
         results = pl_module.validation_results()
         pl_module.rate.validated(results["loss"])
-        if results["loss"] < self.best or pl_module.stage.keep == "last":
+        finite = math.isfinite(results["loss"])
+        if results["loss"] < self.best or (finite and pl_module.stage.keep == "last"):
             self.best = min(self.best, results["loss"])
             if trainer.is_global_zero:
                 save_checkpoint(self.imprint.checkpoint(pl_module.model, results), self.path)
@@ -104,3 +105,4 @@ class EndOfStage(Callback):
         by_clock = stage.minutes is not None and pl_module.elapsed >= 60 * stage.minutes
         if by_epochs or by_clock or pl_module.rate.over:
             trainer.should_stop = True
+            trainer.check_val_every_n_epoch = 1  # a last validation, whichever epoch this is

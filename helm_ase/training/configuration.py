@@ -63,7 +63,7 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
     """The same recipe with its relative paths taken from ``folder``."""
 
     def place(path: str) -> str:
-        return path if path.startswith("~") else str(folder / path)
+        return str((folder / Path(path).expanduser()).absolute())
 
     data = replace(
         recipe.data,
@@ -122,15 +122,25 @@ def _override(content: Any, text: str) -> None:
         raise SettingError(f"{text!r} is no override; write KEY=VALUE, as in stages.0.epochs=5")
     *way, last = path.split(".")
     place = content
-    for key in way:
-        try:
-            place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-        except (IndexError, ValueError, AttributeError) as error:
-            raise SettingError(f"{path}: there is no {key!r} to change") from error
+    try:
+        for key in way:
+            place = _inside(place, key)
+        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingError(f"{value!r}, for {path}, is not YAML") from error
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SettingError(f"the recipe has nothing at {path!r} that could be changed") from error
+
+
+def _inside(place: Any, key: str) -> Any:
+    """What lies under a key; a table is made where there is none."""
     if isinstance(place, list):
-        place[int(last)] = yaml.safe_load(value)
-    else:
-        place[last] = yaml.safe_load(value)
+        return place[int(key)]
+    if place.get(key) is None:
+        if key == "stages":
+            raise KeyError(key)
+        place[key] = {}
+    return place[key]
 
 
 def to_yaml(recipe: Recipe) -> str:

@@ -7,9 +7,13 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from helm_ase.training.configuration import without_places
+from helm_ase.training.recipe import Recipe
 
 UNITS = {
     "hamiltonian": ("H", "µEh"), "occupied": ("occupied levels", "eV"), "homo": ("HOMO", "eV"),
@@ -52,7 +56,7 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
     _write(path, text.getvalue().encode())
 
 
-def write_report(folder: str | Path) -> Path | None:
+def write_report(folder: str | Path, recipe: Recipe) -> Path | None:
     """Write tables, picture and page; returns the page, or None if nothing has been logged."""
     stages = [rows for rows in read_stages(folder) if rows]
     if not stages:
@@ -63,8 +67,7 @@ def write_report(folder: str | Path) -> Path | None:
     draw(stages).savefig(picture, format="png", dpi=110)
     _write(Path(folder) / "curves.png", picture.getvalue())
     page = Path(folder) / "report.html"
-    recipe = Path(folder) / "recipe.yaml"
-    text = recipe.read_text(encoding="utf8") if recipe.exists() else ""
+    text = yaml.safe_dump(without_places(recipe), sort_keys=False, allow_unicode=True)
     _write(page, _page(Path(folder).name, picture.getvalue(), stages, text).encode())
     return page
 

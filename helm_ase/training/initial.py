@@ -77,6 +77,12 @@ def initial_model(
         raise SettingError(
             f"checkpoint {start.name!r} has other shells for basis {basis.name!r} than PySCF now"
         )
+    _take_over(model, start, recipe, samples)
+    return model
+
+
+def _take_over(model: HELM, start: Checkpoint, recipe: Recipe, samples: Sequence[Sample]) -> None:
+    """Weights of the checkpoint, but for the heads that are to be renewed."""
     fresh = {k: v.clone() for k, v in model.state_dict().items()}
     model.load_state_dict(start.model.state_dict())
     if "energy" in recipe.renew:
@@ -85,7 +91,6 @@ def initial_model(
     if "hamiltonian" in recipe.renew:
         _put_back(model, fresh, "hamiltonian_heads.")
         fit_block_scales(model, samples)
-    return model
 
 
 def _put_back(model: HELM, fresh: dict[str, Any], prefix: str) -> None:
@@ -95,6 +100,11 @@ def _put_back(model: HELM, fresh: dict[str, Any], prefix: str) -> None:
 def _elements(recipe: Recipe, start: Checkpoint | None, samples: Sequence[Sample]) -> tuple[int, ...]:
     """Elements of the network; those of the labels must be among them."""
     seen = sorted({z for s in samples for z in s.graph.z.tolist()})
+    if start is not None and recipe.elements not in ((), start.basis.elements):
+        raise SettingError(
+            f"elements is {list(recipe.elements)}, but checkpoint {start.name!r} knows "
+            f"{list(start.basis.elements)}: leave it out"
+        )
     elements = recipe.elements or (tuple(seen) if start is None else start.basis.elements)
     allowed = elements if start is None else start.basis.elements
     lacking = [chemical_symbols[z] for z in sorted(set(seen) | set(elements)) if z not in allowed]

@@ -145,7 +145,7 @@ class TrainingModule(lightning.LightningModule):
         if isinstance(batch, EmptyBatch):
             return
         terms, out = self._terms(batch.batch, self.final_weights)
-        plain = {name: Term(term.total.detach(), term.count) for name, term in terms.items()}
+        plain = {name: Term(term.total.detach().cpu(), term.count.cpu()) for name, term in terms.items()}
         errors = errors_of_batch(out, batch.samples, self.model.settings)
         self._validated.append((plain, errors))
 
@@ -159,8 +159,8 @@ class TrainingModule(lightning.LightningModule):
         self._validated = []
         values = {}
         for name in weights.wanted:
-            total = torch.stack([terms[name].total.cpu() for terms, _ in found]).sum()
-            count = torch.stack([terms[name].count.cpu() for terms, _ in found]).sum()
+            total = torch.stack([terms[name].total for terms, _ in found]).sum()
+            count = torch.stack([terms[name].count for terms, _ in found]).sum()
             values[name] = term_value(name, total, count)
         loss = float(total_loss(values, weights))
         errors = summarise([error for _, part in found for error in part])
@@ -172,7 +172,8 @@ class TrainingModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the clock and the state of the learning rate."""
-        checkpoint["helm_ase"] = {"elapsed": self.elapsed, "rate": self.rate.state()}
+        over = bool(self.trainer.should_stop)
+        checkpoint["helm_ase"] = {"elapsed": self.elapsed, "rate": self.rate.state(), "over": over}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them up again."""

@@ -16,6 +16,21 @@ SchemeName = Literal["direct", "hamiltonian", "frozen", "finetune", "joint"]
 PartName = Literal["energy", "hamiltonian"]
 
 
+def check_range(record: object, names: tuple[str, ...], least: float, most: float = float("inf")) -> None:
+    """Refuse numbers out of range; None is no number.
+
+    Raises
+    ------
+    SettingError
+        Naming the first one.
+    """
+    for name in names:
+        value = getattr(record, name)
+        if value is not None and not least <= value <= most:
+            upper = "" if most == float("inf") else f" and at most {most:g}"
+            raise SettingError(f"{name} is {value}; it must be at least {least:g}{upper}")
+
+
 @dataclass(frozen=True)
 class DataSettings:
     """Labels to learn from and to select by; all files at one level of theory."""
@@ -49,6 +64,10 @@ class DataSettings:
     cache: str | None = None
     """Folder for H0, overlap and reference orbitals; absent: the run's."""
 
+    def __post_init__(self) -> None:
+        check_range(self, ("train_limit", "validation_limit"), 1)
+        check_range(self, ("loaders", "draw_seed"), 0)
+
 
 @dataclass(frozen=True)
 class OptimiserSettings:
@@ -67,6 +86,12 @@ class OptimiserSettings:
     averaging: float = 0.998
     """Decay of the exponential average of the weights, with which the model is validated and saved."""
 
+    def __post_init__(self) -> None:
+        check_range(self, ("learning_rate", "muon_rate", "weight_decay"), 0)
+        check_range(self, ("averaging",), 0, 1)
+        if not self.clip > 0:
+            raise SettingError(f"clip is {self.clip}; it must be positive")
+
 
 @dataclass(frozen=True)
 class RateSettings:
@@ -82,6 +107,10 @@ class RateSettings:
     """Validations without improvement before a plateau lowers the rate."""
     factor: float = 0.5
     """By which it does."""
+
+    def __post_init__(self) -> None:
+        check_range(self, ("warmup_steps", "patience"), 0)
+        check_range(self, ("final_fraction", "factor"), 0, 1)
 
 
 @dataclass(frozen=True)
@@ -124,10 +153,8 @@ class Stage:
         return LossWeights(**mixed)
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_load", "validate_every")
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        check_range(self, ("epochs", "batch_load", "validate_every", "epoch_batches"), 1)
+        check_range(self, ("backbone_rate",), 0)
         if self.minutes is not None and self.minutes <= 0:
             raise SettingError(f"minutes is {self.minutes}; leave it out for no limit")
 
@@ -148,6 +175,9 @@ class Compute:
     """Of the network; energies and functions of the Hamiltonian are always in double precision."""
     progress_bar: bool = True
     """Show one."""
+
+    def __post_init__(self) -> None:
+        check_range(self, ("devices", "nodes"), 1)
 
 
 @dataclass(frozen=True)

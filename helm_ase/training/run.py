@@ -1,39 +1,29 @@
 """A recipe from labels to a checkpoint: stage after stage, resumable after every epoch."""
 
 import contextlib
-import json
-import os
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
+import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
-from helm_ase.checkpoint.format import file_sha256, read_checkpoint, save_checkpoint
-from helm_ase.data.sample import Sample
+from helm_ase.checkpoint.format import read_checkpoint, save_checkpoint
 from helm_ase.errors import SettingError
-from helm_ase.nn import HELM
-from helm_ase.representation.coverage import DistanceCoverage
-from helm_ase.representation.level import LevelOfTheory
+from helm_ase.nn import HELM, HELMSettings
 from helm_ase.training.batches import Samples, SharedBatches, loader, loads_of, validation_loader
 from helm_ase.training.callbacks import EndOfStage, ExponentialAverage, Imprint, KeepBest
-from helm_ase.training.configuration import plain, to_yaml, without_places
 from helm_ase.training.curves import write_report
-from helm_ase.training.initial import initial_model, network_settings, open_start
 from helm_ase.training.module import TrainingModule
+from helm_ase.training.preparation import Run, is_first_process, prepare, processes_outside
 from helm_ase.training.recipe import Compute, Recipe, Stage
-from helm_ase.training.samples import open_samples
-from helm_ase.training.schemes import check_order, moving_parts, settled
+from helm_ase.training.schemes import check_order, learnt_after, settled
 
-BEST, LAST, FINISHED, RECIPE = "best.safetensors", "last.ckpt", "finished", "recipe.yaml"
-"""Files of a stage, or of the run."""
-LEARNT = {"hamiltonian": ("hamiltonian",), "energy": ("energy", "forces")}
-"""Part of the network → what a checkpoint can be asked for once it is trained."""
+BEST, LAST, FINISHED = "best.safetensors", "last.ckpt", "finished"
+"""Files of a stage."""
 EXPECTED = (
     ".*does not have many workers.*",
     ".*logs directory.*",
@@ -41,19 +31,6 @@ EXPECTED = (
     ".*LeafSpec.*",
 )
 """Warnings of Lightning about what is meant."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What all stages share."""
-
-    recipe: Recipe
-    train: Sequence[Sample]
-    validation: Sequence[Sample]
-    level: LevelOfTheory
-    coverage: DistanceCoverage
-    facts: Mapping[str, Any]
-    """About data and start, for the header of every checkpoint."""
 
 
 def train(recipe: Recipe) -> Path:
@@ -73,63 +50,40 @@ def train(recipe: Recipe) -> Path:
     """
     check_order(recipe)
     stages = tuple(settled(stage) for stage in recipe.stages)
+    run, model, learnt = prepare(recipe, stages)
     folder = Path(recipe.folder)
-    _claim(folder, recipe)
-    run, model, learnt = _prepare(recipe, stages)
     for k, stage in enumerate(stages):
-        learnt = learnt | {x for part in moving_parts(stage) for x in LEARNT.get(part, ())}
+        learnt = learnt_after(stage, learnt)
         model = run_stage(run, model, stage, folder / str(k), learnt)
     target = folder / f"{recipe.name}.safetensors"
-    save_checkpoint(read_checkpoint(folder / str(len(stages) - 1) / BEST), target)
-    write_report(folder)
+    if is_first_process():
+        save_checkpoint(read_checkpoint(folder / str(len(stages) - 1) / BEST), target)
+        write_report(folder, recipe)
     return target
 
 
-def _prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozenset[str]]:
-    start = open_start(recipe)
-    backbone = network_settings(recipe, start).backbone
-    cutoff = max(backbone.cutoff, backbone.pair_cutoff)
-    options: dict[str, Any] = {
-        "model_basis": recipe.data.model_basis,
-        "coupled_polarizability": recipe.data.coupled_polarizability,
-        "observables": any(w.needs_observables for s in stages for w in (s.weights, s.late_weights) if w),
-    }
-    train_set, level = open_samples(recipe.data, False, cutoff, recipe.folder, **options)
-    validation, _ = open_samples(recipe.data, True, cutoff, recipe.folder, **options)
-    level = replace(level, basis=recipe.data.model_basis or level.basis)
-    model = initial_model(recipe, start, train_set, level)
-    geometries = [(s.graph.z.numpy(), s.graph.pos.numpy()) for s in train_set]
-    learnt: frozenset[str] = frozenset()
-    if start is not None:
-        learnt = start.predicts - {x for part in recipe.renew for x in LEARNT[part]}
-    facts = {
-        "recipe": without_places(recipe),
-        "data": {
-            Path(p).name: file_sha256(p) for p in dict.fromkeys(recipe.data.train + recipe.data.validation)
-        },
-        "start": None if start is None else {"name": start.name, "sha256": start.sha256},
-        "train_structures": len(train_set),
-        "validation_structures": len(validation),
-    }
-    coverage = DistanceCoverage.collect(geometries, backbone.cutoff)
-    return Run(recipe, train_set, validation, level, coverage, facts), model, learnt
-
-
 def run_stage(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[str]) -> HELM:
-    """One stage, unless it is already over; returns the model with the best weights."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """One stage, unless it is already over; returns the model with the weights that it keeps."""
     best = folder / BEST
     if not (folder / FINISHED).exists():
-        _fit(run, model, stage, folder, learnt)
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        folder.mkdir(parents=True, exist_ok=True)
+        if not is_over(folder / LAST):
+            _fit(run, model, stage, folder, learnt)
+        if not best.exists():
+            raise SettingError(f"{folder}: the validation loss was never a finite number; try a lower rate")
+        if is_first_process():
             (folder / FINISHED).write_text("")
     model.load_state_dict(read_checkpoint(best).model.state_dict())
     return model
 
 
+def is_over(path: Path) -> bool:
+    """Whether the file from which a stage resumes was written at its end."""
+    return path.exists() and bool(torch.load(path, weights_only=True)["helm_ase"]["over"])
+
+
 def _fit(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[str]) -> None:
     module = TrainingModule(model, stage)
-
     training = {**run.facts, "predicts": sorted(learnt)}
     imprint = Imprint(run.recipe.name, run.level, run.recipe.data.baseline, run.coverage, training)
     trainer = make_trainer(run.recipe.compute, stage, folder, KeepBest(folder / BEST, imprint))
@@ -139,7 +93,7 @@ def _fit(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[st
             warnings.filterwarnings("ignore", message=message)
         trainer.fit(
             module,
-            datamodule=StageData(run, stage),
+            datamodule=StageData(run, stage, model.settings),
             ckpt_path=str(last) if last.exists() else None,
             weights_only=True,
         )
@@ -148,29 +102,25 @@ def _fit(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[st
 class StageData(lightning.LightningDataModule):
     """Batches of a stage, shared by the processes that Lightning has started."""
 
-    def __init__(self, run: Run, stage: Stage) -> None:
+    def __init__(self, run: Run, stage: Stage, settings: HELMSettings) -> None:
         super().__init__()
         self.run, self.stage = run, stage
-        self.settings = network_settings(run.recipe, open_start(run.recipe))
+        keep = run.recipe.data.in_memory
+        self.train, self.validation = (Samples(s, settings, keep) for s in (run.train, run.validation))
 
-    def _batches(self, samples: Sequence[Sample], seed: int | None, limit: int | None) -> SharedBatches:
+    def _batches(self, samples: Samples, seed: int | None, limit: int | None) -> SharedBatches:
         rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return SharedBatches(loads_of(samples), self.stage.batch_load, seed, rank, processes, limit)
+        return SharedBatches(loads_of(samples.samples), self.stage.batch_load, seed, rank, processes, limit)
 
     def train_dataloader(self) -> Any:
-        """Batches of the training set in an order of their own for each epoch."""
-        data = self.run.recipe.data
-        samples = Samples(self.run.train, self.settings, data.in_memory)
-        return loader(
-            samples,
-            self._batches(self.run.train, self.run.recipe.seed, self.stage.epoch_batches),
-            data.loaders,
-        )
+        """Batches of the training set; asked for in every epoch, because their number varies."""
+        batches = self._batches(self.train, self.run.recipe.seed, self.stage.epoch_batches)
+        batches.set_epoch(self.trainer.current_epoch if self.trainer else 0)
+        return loader(self.train, batches, self.run.recipe.data.loaders)
 
     def val_dataloader(self) -> Any:
         """Batches of the validation set, always the same."""
-        samples = Samples(self.run.validation, self.settings, self.run.recipe.data.in_memory)
-        return validation_loader(samples, self._batches(self.run.validation, None, None))
+        return validation_loader(self.validation, self._batches(self.validation, None, None))
 
 
 def make_trainer(compute: Compute, stage: Stage, folder: Path, keep_best: KeepBest) -> lightning.Trainer:
@@ -197,6 +147,7 @@ def make_trainer(compute: Compute, stage: Stage, folder: Path, keep_best: KeepBe
         logger=loggers(folder),
         log_every_n_steps=1,
         num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
         inference_mode=False,
         enable_progress_bar=compute.progress_bar,
@@ -211,7 +162,7 @@ def strategy(compute: Compute) -> str | Strategy:
     """
     if compute.strategy != "auto" or compute.devices * compute.nodes == 1:
         return compute.strategy
-    external = "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ
+    external = processes_outside() > 1
     # a batch of lone atoms, or weights that set in late, leave parameters without gradient
     return DDPStrategy(start_method="popen" if external else "spawn", find_unused_parameters=True)
 
@@ -222,20 +173,3 @@ def loggers(folder: Path) -> list[Logger]:
     with contextlib.suppress(ModuleNotFoundError):
         found.append(TensorBoardLogger(folder, name="", version="tensorboard"))
     return found
-
-
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Write the recipe into its folder, or make sure that the one there is the same but for where it runs."""
-    path = folder / RECIPE
-    same = replace(recipe, folder="", compute=Compute())
-    facts = json.dumps({"recipe": plain(asdict(same))}, sort_keys=True)
-    marker = folder / "fingerprint.json"
-    if marker.exists():
-        if marker.read_text() != facts:
-            raise SettingError(
-                f"{folder} holds a run of another recipe: use another folder, or remove this one"
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_yaml(recipe), encoding="utf8")
-    marker.write_text(facts)

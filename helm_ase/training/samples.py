@@ -47,6 +47,10 @@ class JoinedSamples(Sequence[Sample]):
         """Pairs and atoms of every sample, (M,)."""
         return np.concatenate([part.loads for part in self.parts])
 
+    def keys(self) -> set[str]:
+        """Fingerprints of all geometries."""
+        return {part.source.key_of(int(k)) for part in self.parts for k in part.indices}
+
 
 def open_samples(
     data: DataSettings,
@@ -78,9 +82,9 @@ def open_samples(
     DatasetError
         If a file cannot be read, files differ in level, or there is no molecule.
     """
-    paths = (data.validation or data.train) if validation else data.train
-    split = data.validation_split if validation else data.train_split
-    limit = data.validation_limit if validation else data.train_limit
+    paths, split, limit = data.train, data.train_split, data.train_limit
+    if validation:
+        paths, split, limit = data.validation or data.train, data.validation_split, data.validation_limit
     sources = [open_labels(path) for path in paths]
     level = common_level(sources, data.level)
     entries = [[k for k in range(len(source)) if source.split_of(k) == split] for source in sources]

@@ -33,6 +33,8 @@ class Scheme:
     """Learning rate of nodes, edges and Hamiltonian head, relative to that of the energy head."""
 
 
+LEARNT: dict[str, tuple[str, ...]] = {"hamiltonian": ("hamiltonian",), "energy": ("energy", "forces")}
+"""Part of the network → what a checkpoint can be asked for once it is trained."""
 EVERYTHING: frozenset[Part] = frozenset({"nodes", "edges", "hamiltonian", "energy"})
 ENERGY = LossWeights(energy=1.0)
 SCHEMES: dict[SchemeName, Scheme] = {
@@ -103,6 +105,16 @@ def moving_parts(stage: Stage) -> frozenset[Part]:
     if any(w.needs_energy for w in weights):
         reached |= {"energy"}
     return SCHEMES[stage.scheme].moves & reached
+
+
+def learnt_after(stage: Stage, before: frozenset[str]) -> frozenset[str]:
+    """What a model can be asked for after a settled stage.
+
+    A stage that moves the backbone spoils every head that does not move along.
+    """
+    moving = moving_parts(stage)
+    gained = {name for part in moving for name in LEARNT.get(part, ())}
+    return frozenset(gained if "nodes" in moving else gained | before)
 
 
 def freeze(model: HELM, stage: Stage) -> dict[bool, list[nn.Parameter]]:

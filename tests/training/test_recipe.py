@@ -49,6 +49,11 @@ def test_every_key_is_explained(record):
         ({"stages": [{"epochs": 0}]}, "epochs is 0; it must be at least 1"),
         ({"stages": [{"weights": {"energy": -1}}]}, "energy.*-1"),
         ({"stages": []}, "at least one stage"),
+        ({"stages": [{"epoch_batches": 0}]}, "epoch_batches is 0; it must be at least 1"),
+        ({"stages": [{"optimiser": {"averaging": 2}}]}, "averaging is 2.*at most 1"),
+        ({"stages": [{"optimiser": {"clip": 0}}]}, "clip is 0"),
+        ({"data": {"train_limit": -1}}, "train_limit is -1; it must be at least 1"),
+        ({"compute": {"devices": 0}}, "devices is 0"),
         ({"renew": ["energy"]}, "there is none"),
         ({"data": "labels.h5"}, "data must be a table"),
         ([], "a recipe must be a table"),
@@ -73,8 +78,13 @@ def test_paths_count_from_the_recipe_and_overrides_from_the_command_line(tmp_pat
     assert (recipe.stages[0].epochs, recipe.data.train_limit, recipe.name) == (7, 3, "x")
     with pytest.raises(SettingError, match="no override"):
         read_recipe(path, ["stages"])
-    with pytest.raises(SettingError, match="there is no '4'"):
-        read_recipe(path, ["stages.4.epochs=1"])
+    for wrong in ("stages.4.epochs=1", "stages.9=1", "stages.x=1", "name.x=1"):
+        with pytest.raises(SettingError, match="the recipe has nothing at"):
+            read_recipe(path, ["name=x", wrong])
+    with pytest.raises(SettingError, match="is not YAML"):
+        read_recipe(path, ["data.train=[a.h5"])
+    assert read_recipe(path, ["stages.0.weights.energy=2"]).stages[0].weights == LossWeights(energy=2.0)
+    assert "~" not in read_recipe(path, ["folder=~/run"]).folder
     path.write_text("a: [")
     with pytest.raises(SettingError, match="is not YAML"):
         read_recipe(path)

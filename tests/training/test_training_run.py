@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from helm_ase.errors import CheckpointError, DatasetError, ElementError, Setting
 from helm_ase.evaluation.errors import evaluate, matrix_errors, summarise
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.representation.structure import Structure
+from helm_ase.training.batches import SharedBatches
 from helm_ase.training.curves import read_log
 from helm_ase.training.initial import initial_model, open_start
 from helm_ase.training.losses import LossWeights, loss_terms, term_value
@@ -80,6 +82,20 @@ def test_the_calculator_takes_what_training_writes(trained):
         molecule("NH3").calc = water.calc
 
 
+def test_every_epoch_takes_every_batch(data, tmp_path, monkeypatch):
+    """Batches are cut anew in each epoch, and their number is not always the same."""
+    plain, counts = SharedBatches.whole, [2, 4, 3, 5]
+    monkeypatch.setattr(
+        SharedBatches,
+        "whole",
+        lambda self: plain(self) if self.seed is None else plain(self)[: counts[self.epoch]],
+    )
+    train(recipe(data, tmp_path, stage("direct", 4, batch_load=12, validate_every=3)))
+    rows = read_log(tmp_path / "0")
+    assert [row["step"] for row in rows] == list(np.cumsum(counts))
+    assert ["val_loss" in row for row in rows] == [False, False, True, True]  # the last one always
+
+
 def test_a_run_leaves_curves_logs_and_its_recipe(trained):
     folder = trained[1].parent
     names = {p.name for p in folder.iterdir()}
@@ -124,7 +140,7 @@ def test_a_start_brings_its_weights_and_renewed_heads_do_not(trained, data, tmp_
     ("change", "message"),
     [
         ({"model": replace(SETTINGS, energy_hidden=8)}, "not that of checkpoint"),
-        ({"elements": (1, 6, 7)}, "the labels hold.*N"),
+        ({"elements": (1, 6, 7)}, "leave it out"),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused(trained, data, tmp_path, change, message):
@@ -141,6 +157,50 @@ def test_a_start_of_another_level_or_baseline_is_refused(trained, data, tmp_path
     other = replace(made, data=replace(made.data, baseline=replace(made.data.baseline, name="none")))
     with pytest.raises(SettingError, match="baseline"):
         model_of(other, samples)
+
+
+def test_a_moving_backbone_spoils_the_heads_that_do_not_move(data, tmp_path):
+    path = train(recipe(data, tmp_path, stage("hamiltonian", 1), stage("finetune", 1)))
+    assert read_checkpoint(tmp_path / "0" / "best.safetensors").predicts == {"hamiltonian"}
+    assert read_checkpoint(path).predicts == {"energy", "forces"}
+
+
+def test_labels_that_do_not_fit_each_other_are_refused_before_the_first_step(data, tmp_path):
+    made = recipe(data, tmp_path / "a")
+    with LabelWriter(tmp_path / "other.h5", replace(TINY, functional="b3lyp")) as writer:
+        for x in open_labels(data):
+            writer.add(x)
+    other = replace(made.data, validation=(str(tmp_path / "other.h5"),))
+    with pytest.raises(DatasetError, match=r"another level.*functional"):
+        train(replace(made, data=other))
+    with pytest.raises(SettingError, match="7 geometries are in the training and in the validation set"):
+        train(replace(made, folder=str(tmp_path / "b"), data=replace(made.data, validation_split="train")))
+    with LabelWriter(tmp_path / "bare.h5", TINY) as writer:
+        for x in open_labels(data):
+            writer.add(replace(x, forces=None))
+    bare = replace(made.data, train=(str(tmp_path / "bare.h5"),))
+    with pytest.raises(SettingError, match="no training label has forces"):
+        train(replace(made, folder=str(tmp_path / "c"), data=bare))
+
+
+def test_other_labels_under_the_same_name_are_noticed(data, tmp_path):
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(data.read_bytes())
+    made = recipe(copy, tmp_path / "run", stage("direct", 1))
+    train(made)
+    copy.unlink()
+    write_labels(copy)
+    with h5py.File(copy, "a") as file:
+        file.attrs["remark"] = "changed"
+    with pytest.raises(SettingError, match="other labels"):
+        train(made)
+
+
+def test_as_many_processes_as_the_recipe_names(data, tmp_path, monkeypatch):
+    for name, value in (("LOCAL_RANK", "1"), ("RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError, match="2 processes were started, but the recipe names 1"):
+        train(recipe(data, tmp_path))
 
 
 def test_what_was_not_trained_is_refused(data, tmp_path):

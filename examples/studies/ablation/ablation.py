@@ -4,8 +4,8 @@
 
 Every variation changes one thing of ``recipe.yaml``; where that changes the size of the network, channels are
 added or taken until it has as many parameters as the reference (to 5 %).  Errors are those of the
-validation molecules, which also choose the epoch.  Runs that are there already are not repeated; several
-processes may share the work, each with its own --only.
+validation molecules, which choose nothing: the weights are those of the end.  Runs that are there already are
+not repeated; several processes may share the work, each with its own --only.
 """
 
 import argparse

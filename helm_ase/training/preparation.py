@@ -1,0 +1,178 @@
+"""What a run needs before its first step: its folder, its labels, its network, and proof that they fit."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.checkpoint.format import file_sha256
+from helm_ase.data.sample import Sample
+from helm_ase.errors import DatasetError, SettingError
+from helm_ase.nn import HELM
+from helm_ase.representation.coverage import DistanceCoverage
+from helm_ase.representation.level import LevelOfTheory
+from helm_ase.training.configuration import plain, to_yaml, without_places
+from helm_ase.training.initial import initial_model, network_settings, open_start
+from helm_ase.training.recipe import Compute, Recipe, Stage
+from helm_ase.training.samples import JoinedSamples, open_samples
+from helm_ase.training.schemes import LEARNT
+
+RECIPE, FINGERPRINT = "recipe.yaml", "fingerprint.json"
+"""Files of a run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all stages share."""
+
+    recipe: Recipe
+    train: Sequence[Sample]
+    validation: Sequence[Sample]
+    level: LevelOfTheory
+    coverage: DistanceCoverage
+    facts: Mapping[str, Any]
+    """About data and start, for the header of every checkpoint."""
+
+
+def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozenset[str]]:
+    """Claim the folder, open the labels, build the network; also what it can already be asked for.
+
+    Raises
+    ------
+    SettingError, DatasetError
+        If something does not fit something else.
+    """
+    check_processes(recipe.compute)
+    start = open_start(recipe)
+    files = [{"name": Path(p).name, "sha256": file_sha256(p)} for p in label_files(recipe)]
+    if is_first_process():
+        claim(recipe, files, start)
+    train, validation, level = _open(recipe, start, stages)
+    model = initial_model(recipe, start, train, level)
+    check_labels(model, stages, train, validation)
+    learnt: frozenset[str] = frozenset()
+    if start is not None:
+        learnt = start.predicts - {x for part in recipe.renew for x in LEARNT[part]}
+    facts = {
+        "recipe": without_places(recipe),
+        "data": files,
+        "start": None if start is None else {"name": start.name, "sha256": start.sha256},
+        "train_structures": len(train),
+        "validation_structures": len(validation),
+    }
+    geometries = [(s.graph.z.numpy(), s.graph.pos.numpy()) for s in train]
+    coverage = DistanceCoverage.collect(geometries, model.settings.backbone.cutoff)
+    return Run(recipe, train, validation, level, coverage, facts), model, learnt
+
+
+def _open(
+    recipe: Recipe, start: Checkpoint | None, stages: Sequence[Stage]
+) -> tuple[JoinedSamples, JoinedSamples, LevelOfTheory]:
+    """Training set, validation set, and the level of both in the basis of the predicted matrix."""
+    backbone = network_settings(recipe, start).backbone
+    cutoff = max(backbone.cutoff, backbone.pair_cutoff)
+    options: dict[str, Any] = {
+        "model_basis": recipe.data.model_basis,
+        "coupled_polarizability": recipe.data.coupled_polarizability,
+        "observables": any(w.needs_observables for s in stages for w in (s.weights, s.late_weights) if w),
+    }
+    train, level = open_samples(recipe.data, False, cutoff, recipe.folder, **options)
+    same = replace(recipe.data, level=level)
+    validation, _ = open_samples(same, True, cutoff, recipe.folder, **options)
+    if shared := train.keys() & validation.keys():
+        raise SettingError(f"{len(shared)} geometries are in the training and in the validation set")
+    return train, validation, replace(level, basis=recipe.data.model_basis or level.basis)
+
+
+def check_labels(
+    model: HELM, stages: Sequence[Stage], train: Sequence[Sample], validation: Sequence[Sample]
+) -> None:
+    """Refuse validation molecules that the network cannot take, and losses for which there is no label.
+
+    Raises
+    ------
+    DatasetError, SettingError
+        With the name of what does not fit.
+    """
+    settings = model.settings
+    for s in validation:
+        charge, multiplicity = int(s.graph.charge), int(s.graph.multiplicity)
+        unknown = set(s.graph.z.tolist()) - set(model.basis.elements)
+        if unknown or charge not in settings.charges or multiplicity not in settings.multiplicities:
+            raise DatasetError(
+                f"validation molecule {s.name} has an element ({sorted(unknown)}), charge ({charge}) or "
+                f"multiplicity ({multiplicity}) that is in no training molecule"
+            )
+    wanted = {name for s in stages for w in (s.weights, s.late_weights) if w for name in w.wanted}
+    known = {
+        "energy": lambda s: np.isfinite(s.energy),
+        "forces": lambda s: bool(np.isfinite(s.forces.numpy()).all()),
+    }
+    for name in sorted(wanted & set(known)):
+        for which, samples in (("training", train), ("validation", validation)):
+            if not any(known[name](s) for s in samples):
+                raise SettingError(f"no {which} label has {name}: set the weight of {name!r} to 0")
+
+
+def label_files(recipe: Recipe) -> list[str]:
+    """Paths of all label files, each once."""
+    return list(dict.fromkeys(recipe.data.train + recipe.data.validation))
+
+
+def claim(recipe: Recipe, files: Sequence[Mapping[str, str]], start: Checkpoint | None) -> None:
+    """Write the recipe into its folder, or make sure that the run there is the same but for where it runs.
+
+    Raises
+    ------
+    SettingError
+        If the folder holds a run of another recipe, of other labels, or from another checkpoint.
+    """
+    folder = Path(recipe.folder)
+    same = replace(recipe, folder="", compute=Compute(precision=recipe.compute.precision))
+    recorded = {"recipe": plain(asdict(same)), "data": list(files), "start": start and start.sha256}
+    text = json.dumps(recorded, sort_keys=True)
+    marker = folder / FINGERPRINT
+    if marker.exists():
+        if marker.read_text(encoding="utf8") != text:
+            raise SettingError(
+                f"{folder} holds a run of another recipe or other labels: use another folder, or remove it"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, content in ((folder / RECIPE, to_yaml(recipe)), (marker, text)):
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(content, encoding="utf8")
+        partial.replace(path)
+
+
+def processes_outside() -> int:
+    """Processes that torchrun or Slurm has started; 1 if neither has."""
+    if "LOCAL_RANK" in os.environ:
+        return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("SLURM_NTASKS", "1")) if "SLURM_PROCID" in os.environ else 1
+
+
+def is_first_process() -> bool:
+    """Whether this process writes what only one may write."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+
+
+def check_processes(compute: Compute) -> None:
+    """Refuse to run many times what was meant to run once in many processes.
+
+    Raises
+    ------
+    SettingError
+        If torchrun or Slurm has started another number of processes than the recipe names.
+    """
+    outside, inside = processes_outside(), compute.devices * compute.nodes
+    if outside not in (1, inside):
+        raise SettingError(
+            f"{outside} processes were started, but the recipe names {compute.devices} devices on "
+            f"{compute.nodes} nodes: they must be as many"
+        )
