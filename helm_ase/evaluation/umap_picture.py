@@ -32,7 +32,7 @@ def check_umap() -> None:
     """
     if find_spec("umap") is None:
         raise SettingError(
-            "the picture needs umap-learn, which is not installed: pip install 'helm-ase[train]', or leave "
+            "the picture needs umap-learn, which is not installed: pip install 'helm-ase[embed]', or leave "
             "it out with --no-umap"
         )
 

@@ -212,7 +212,7 @@ def test_without_umap_the_way_to_get_it_is_said_before_anything_is_computed(
 ):
     monkeypatch.setattr(umap_picture, "find_spec", lambda name: None)
     assert run(closed.model, closed.path, "-o", tmp_path / "out") == 1
-    assert "pip install 'helm-ase[train]'" in capsys.readouterr().err
+    assert "pip install 'helm-ase[embed]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
