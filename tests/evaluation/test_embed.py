@@ -196,7 +196,8 @@ def test_the_command_saves_embeddings_and_scores(closed, tmp_path, capsys):
 
 
 @pytest.mark.scf
-def test_one_lone_atom_has_an_embedding(opened, tmp_path, capsys):
+def test_one_lone_atom_has_an_embedding(opened, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(umap_picture, "find_spec", lambda name: True)
     path = write(tmp_path / "h.h5", [x for x in opened.labels if x.name.startswith("H+")][:1])
     assert run(opened.model, path, "-o", tmp_path / "out", "--no-umap") == 0
     assert "1 molecules, 1 atoms" in capsys.readouterr().out
