@@ -9,10 +9,14 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import torch
+from ase.build import molecule
 from scipy.spatial.transform import Rotation
 
 from helm_ase.data.formats import open_labels
 from helm_ase.data.splits import heavy_atoms, split_by_hash
+from helm_ase.nn import BackboneSettings, HELMSettings
+from helm_ase.representation.graph import AtomicGraph, batch_graphs
 
 FOLDER = Path(__file__).parents[1] / "examples" / "studies"
 CHEAP = ["--grid", "0", "--workers", "1", "--quiet"]
@@ -147,6 +151,54 @@ def test_the_list_is_what_the_script_prints():
     folder = FOLDER / "indirect"
     printed = start("indirect/make_list.py", folder=folder)
     assert printed == (folder / "molecules.smi").read_text()
+
+
+@pytest.fixture
+def surrogate(monkeypatch):
+    return script(monkeypatch, "indirect", "surrogate")
+
+
+def test_surrogate_turns_with_the_molecule(surrogate, rng):
+    torch.manual_seed(0)
+    settings = HELMSettings(BackboneSettings(16, 0, 4, 2, 2, 1, cutoff=5.0, pair_cutoff=6.0))
+    network = surrogate.PropertySurrogate(settings, [1, 6, 8])
+    network.model.cast(torch.float64)
+    network.double().isotropic[6] = 3.0
+    atoms = molecule("CH3CHO")
+    mirror = -Rotation.random(random_state=1).as_matrix()
+    graphs = []
+    for positions in (atoms.positions, atoms.positions @ mirror.T + 5.0):
+        graphs.append(AtomicGraph.from_arrays(atoms.numbers, positions, network.model.cutoff))
+    dipole, alpha = (x.detach().numpy() for x in network(batch_graphs(graphs)))
+    assert np.abs(dipole[0]).max() > 1e-2
+    assert np.abs(alpha[0] - np.diag(np.diag(alpha[0]))).max() > 1e-2
+    np.testing.assert_allclose(dipole[1], mirror @ dipole[0], atol=1e-9)
+    np.testing.assert_allclose(alpha[1], mirror @ alpha[0] @ mirror.T, atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.scf
+def test_indirect_study_from_start_to_end(tmp_path):
+    frames = []
+    for name, split in (
+        ("H2O", "train"),
+        ("CH4", "train"),
+        ("CO", "val"),
+        ("HCN", "test"),
+        ("C2H2", "large"),
+    ):
+        frames.append(molecule(name))
+        frames[-1].info = {"smiles": name, "split": split, "temperature_K": 0.0}
+    ase.io.write(tmp_path / "structures.xyz", frames)
+    start("indirect/make_labels.py", ".", "sto-3g", *CHEAP, folder=tmp_path)
+    small = ["natural_channels: 16", "unnatural_channels: 0", "lmax: 4", "node_layers: 1", "edge_layers: 1"]
+    rows = ["H0", "H", "ε+α", "surrogate on H0"]
+    command = [".", "runs", "--minutes", 0.02, "--labels", "sto-3g", "--only", *rows]
+    command += ["--set", f"model.backbone={{{', '.join(small)}}}"]
+    printed = start("indirect/indirect.py", *command, folder=tmp_path)
+    assert "sto-3g H0 0" in printed
+    table = start("indirect/indirect.py", *command, "--report-only", folder=tmp_path)
+    assert all(table.count(f"| {row} |") == 2 for row in rows)
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@
 FOLDER is that of ``make_labels.py``.  Every row has the same processor time and the same backbone.  With the
 labels ``sto-3g`` the matrix itself can be learnt; with ``def2-tzvp`` only through levels ε, dipole μ and
 uncoupled polarizability α.  ``surrogate`` predicts μ and α without a Hamiltonian, ``surrogate on H0`` what is
-missing from those of H0.  Errors are those of unseen molecules as large as in training (``test``), and of polyenes and
-acenes (``large``).  Runs that are there already are not repeated.
+missing from those of H0.  Errors are those of unseen molecules as large as in training (``test``), and of
+polyenes and acenes (``large``).  Runs that are there already are not repeated.
 """
 
 import argparse

@@ -131,7 +131,9 @@ def fit(
     samples, wanted = list(samples), aims(samples, on_baseline)
     surrogate = PropertySurrogate(settings, sorted({int(z) for s in samples for z in s.graph.z}))
     surrogate.isotropic.copy_(shares(samples, wanted))
-    moving = [p for n, p in surrogate.named_parameters() if not n.startswith(("model.hamiltonian", "model.energy"))]
+    moving = [
+        p for n, p in surrogate.named_parameters() if not n.startswith(("model.hamiltonian", "model.energy"))
+    ]
     optimiser = make_optimiser([(moving, 1.0)], OptimiserSettings(name="muon"))
     averaged = copy.deepcopy(surrogate)
     batches, schedule = SharedBatches(loads_of(samples), batch_load, seed), RateSchedule(RateSettings())
