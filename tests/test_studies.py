@@ -1,6 +1,7 @@
 """The scripts that make the data of the studies: parts by law, and each from start to end in tiny form."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -112,6 +113,30 @@ def test_water_from_start_to_end(tmp_path):
     assert 0 < mean < 1000  # µEh: grid 0 is noisy, and a wrong rotation gives 100 times more
     again = start("water/make_water.py", "out", *tiny, *CHEAP, folder=tmp_path)
     assert "0 new labels, 6 were there already" in again
+
+
+# --- data efficiency ----------------------------------------------------------------------------------
+
+
+def test_a_power_law_is_found_and_ratios_are_those_of_means(tmp_path, monkeypatch):
+    study = script(monkeypatch, "data_efficiency", "data_efficiency")
+    for labels in (100, 400):
+        for seed in (0, 1):
+            for scheme, energy in (("direct", 0.04), ("frozen", 0.03), ("finetune", 0.016)):
+                metrics = {"energy": energy * (0.9 + 0.2 * seed)}
+                write_result(tmp_path, scheme, labels, seed, metrics)
+            metrics = {"hamiltonian": 300 * (labels / 100) ** -0.5, "homo": 0.1, "gap": 10 / labels}
+            write_result(tmp_path, "hamiltonian", labels, seed, metrics)
+    text = study.report(tmp_path)
+    assert "| 400 | 40 ± 6 (2) | 30 ± 4 (2) | 16 ± 2 (2) | 2.50 |" in text
+    assert "| 100 | 300 ± 0 (2) | 0.1 ± 0 (2) | 0.1 ± 0 (2) |" in text
+    assert "| exponent | -0.50 | 0.00 | -1.00 |" in text or "| exponent | -0.50 | -0.00 | -1.00 |" in text
+    assert (tmp_path / "data_efficiency.png").stat().st_size > 5000
+
+
+def write_result(folder, scheme, labels, seed, metrics):
+    result = {"scheme": scheme, "labels": labels, "seed": seed, "metrics": metrics}
+    (folder / f"{scheme}-{labels}-{seed}.result.json").write_text(json.dumps(result))
 
 
 # --- indirect -----------------------------------------------------------------------------------------

@@ -5,16 +5,19 @@
 
 For every number of labels and every seed (which draws the molecules and the first weights): ``direct`` learns
 energies alone; the other two first learn the Hamiltonians of the same molecules, once for both.  Errors are
-per atom, mean over the validation molecules, none of which is in training and which choose nothing.  Runs
-that are there already are not repeated.
+per atom, mean over the validation molecules, none of which is in training and which choose nothing.  The
+errors of the Hamiltonians by themselves are the second table: the learning curve.  Runs that are there
+already are not repeated.
 """
 
 import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -27,6 +30,8 @@ from helm_ase.training.samples import open_samples
 
 HERE = Path(__file__).parent
 SCHEMES = ("direct", "frozen", "finetune")
+UNITS = {"energy": 1e3, "hamiltonian": 1.0, "homo": 1.0, "gap": 1.0}
+"""From what a checkpoint says (eV/atom, µEh, eV) to what the tables say."""
 
 
 def with_steps(recipe: Recipe, steps: int) -> Recipe:
@@ -54,7 +59,7 @@ def runs(options: argparse.Namespace, labels: int, seed: int) -> None:
     pretrained = root / f"hamiltonian-{labels}-{seed}"
     if set(options.schemes) - {"direct"}:
         first = replace(made, stages=made.stages[:1], folder=str(pretrained))
-        train(with_steps(first, options.steps))
+        keep(root, "hamiltonian", labels, seed, train(with_steps(first, options.steps)))
     for scheme in options.schemes:
         folder = root / f"{scheme}-{labels}-{seed}"
         second = replace(made, stages=(replace(made.stages[1], scheme=scheme),), folder=str(folder))
@@ -63,47 +68,87 @@ def runs(options: argparse.Namespace, labels: int, seed: int) -> None:
             second = replace(
                 second, model=None, start=str(pretrained / "study.safetensors"), renew=("energy",)
             )
-        found = read_checkpoint(train(second)).metrics
-        result = {"scheme": scheme, "labels": labels, "seed": seed, "metrics": dict(found)}
-        (root / f"{folder.name}.result.json").write_text(json.dumps(result))
-        print(scheme, labels, seed, f"{1e3 * found['energy']:.2f} meV/atom", flush=True)
+        keep(root, scheme, labels, seed, train(second))
+
+
+def keep(root: Path, scheme: str, labels: int, seed: int, checkpoint: Path) -> None:
+    """Write the validation errors of a run beside those of the others."""
+    found = dict(read_checkpoint(checkpoint).metrics)
+    result = {"scheme": scheme, "labels": labels, "seed": seed, "metrics": found}
+    (root / f"{scheme}-{labels}-{seed}.result.json").write_text(json.dumps(result))
+    print(scheme, labels, seed, found, flush=True)
 
 
 def cell(values: np.ndarray) -> str:
     """Mean ± standard deviation over seeds (number of seeds)."""
     if len(values) < 2:
-        return f"{values[0]:.1f} (1)" if len(values) else ""
-    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f} ({len(values)})"
+        return f"{values[0]:.3g} (1)" if len(values) else ""
+    return f"{values.mean():.3g} ± {values.std(ddof=1):.1g} ({len(values)})"
+
+
+def values_of(found: list[dict[str, Any]], scheme: str, quantity: str) -> dict[int, np.ndarray]:
+    """Errors of all seeds by number of labels."""
+    unit = UNITS[quantity]
+    chosen = [r for r in found if r["scheme"] == scheme]
+    numbers = sorted({r["labels"] for r in chosen})
+    return {n: unit * np.array([r["metrics"][quantity] for r in chosen if r["labels"] == n]) for n in numbers}
+
+
+def energy_table(found: list[dict[str, Any]]) -> list[str]:
+    by_scheme = {s: values_of(found, s, "energy") for s in SCHEMES}
+    lines = ["| labels | " + " | ".join(f"{s}, meV/atom" for s in SCHEMES) + " | direct / finetune |",
+             "| --- " * (len(SCHEMES) + 2) + "|"]  # fmt: skip
+    for n in sorted({n for values in by_scheme.values() for n in values}):
+        cells = [cell(by_scheme[s].get(n, np.array([]))) for s in SCHEMES]
+        both = all(n in by_scheme[s] for s in ("direct", "finetune"))
+        ratio = by_scheme["direct"][n].mean() / by_scheme["finetune"][n].mean() if both else np.nan
+        lines.append(f"| {n} | " + " | ".join(cells) + f" | {ratio:.2f} |")
+    return lines
+
+
+def hamiltonian_table(found: list[dict[str, Any]]) -> list[str]:
+    """The learning curve of the Hamiltonian, with the exponent of a power law through it."""
+    columns = {k: values_of(found, "hamiltonian", k) for k in ("hamiltonian", "homo", "gap")}
+    lines = ["| labels | H, µEh | HOMO, eV | gap, eV |", "| --- " * 4 + "|"]
+    for n in columns["hamiltonian"]:
+        lines.append(f"| {n} | " + " | ".join(cell(values[n]) for values in columns.values()) + " |")
+    if len(columns["hamiltonian"]) > 1:
+        slopes = [slope(values) for values in columns.values()]
+        lines.append("| exponent | " + " | ".join(f"{x:.2f}" for x in slopes) + " |")
+    return lines
+
+
+def slope(values: dict[int, np.ndarray]) -> float:
+    """Exponent of error ~ labels^x."""
+    means = [v.mean() for v in values.values()]
+    return float(np.polyfit(np.log(list(values)), np.log(means), 1)[0])
+
+
+def draw(found: list[dict[str, Any]], path: Path) -> None:
+    """Both curves, log–log."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for scheme in SCHEMES:
+        plot(left, values_of(found, scheme, "energy"), scheme)
+    plot(right, values_of(found, "hamiltonian", "hamiltonian"), "H")
+    left.set(xscale="log", yscale="log", xlabel="labelled molecules", ylabel="energy error, meV/atom")
+    right.set(xscale="log", yscale="log", xlabel="labelled molecules", ylabel="H error, µEh")
+    left.legend()
+    figure.savefig(path, dpi=130)
+
+
+def plot(panel: Axes, values: dict[int, np.ndarray], label: str) -> None:
+    means = [v.mean() for v in values.values()]
+    spread = [v.std(ddof=1) if len(v) > 1 else 0.0 for v in values.values()]
+    panel.errorbar(list(values), means, spread, marker="o", capsize=3, label=label)
 
 
 def report(folder: Path) -> str:
-    """Markdown table, and a picture beside the results."""
+    """Markdown tables, and a picture beside the results."""
     found = [json.loads(p.read_text()) for p in sorted(folder.glob("*.result.json"))]
-    numbers = sorted({r["labels"] for r in found})
-    lines = ["| labels | " + " | ".join(f"{s}, meV/atom" for s in SCHEMES) + " | direct / finetune |",
-             "| --- " * (len(SCHEMES) + 2) + "|"]  # fmt: skip
-    figure = Figure(figsize=(5, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    panel = figure.subplots()
-    means: dict[str, list[float]] = {s: [] for s in SCHEMES}
-    for n in numbers:
-        cells, by_scheme = [], {}
-        for scheme in SCHEMES:
-            values = 1e3 * np.array(
-                [r["metrics"]["energy"] for r in found if (r["scheme"], r["labels"]) == (scheme, n)]
-            )
-            by_scheme[scheme] = values
-            means[scheme].append(float(values.mean()) if len(values) else np.nan)
-            cells.append(cell(values))
-        both = min(len(by_scheme["direct"]), len(by_scheme["finetune"]))
-        ratio = by_scheme["direct"].mean() / by_scheme["finetune"].mean() if both else np.nan
-        lines.append(f"| {n} | " + " | ".join(cells) + f" | {ratio:.2f} |")
-    for scheme in SCHEMES:
-        panel.plot(numbers, means[scheme], "o-", label=scheme)
-    panel.set(xscale="log", yscale="log", xlabel="labelled molecules", ylabel="energy error, meV/atom")
-    panel.legend()
-    figure.savefig(folder / "data_efficiency.png", dpi=130)
-    return "\n".join(lines)
+    draw(found, folder / "data_efficiency.png")
+    return "\n".join([*energy_table(found), "", *hamiltonian_table(found)])
 
 
 def main() -> None:
