@@ -4,7 +4,7 @@ from ase.build import molecule
 from ase.dft.bandgap import bandgap
 
 from helm_ase import HELMCalculator
-from helm_ase.level_diagram import draw_levels, level_table
+from helm_ase.pictures.levels import draw_levels, level_table
 
 atoms = molecule("C6H6")
 atoms.calc = calc = HELMCalculator()

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.domain import check_kind, check_molecule, check_trained, warn_about_extrapolation
-from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import CheckpointError, SettingError, StructureError
+from helm_ase.getters import ElectronicGetters
 from helm_ase.keywords import DEFAULTS, DTYPES, checked
 from helm_ase.nn import HELM
 from helm_ase.prediction import ElectronicPrediction, predict_electronic_structure, predict_energy
@@ -34,7 +34,7 @@ from helm_ase.states import ChargeState, charge_state
 from helm_ase.units import HARTREE_IN_EV
 
 
-class HELMCalculator(GetOutputsMixin, Calculator):
+class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
     """Energy, forces and the Kohn–Sham Hamiltonian of a molecule.
 
     ``results`` holds ASE's own names only: ``energy`` and ``free_energy`` (eV), ``forces`` (eV/Å), and on
@@ -253,35 +253,6 @@ class HELMCalculator(GetOutputsMixin, Calculator):
 
     def _state(self, atoms: Atoms) -> ChargeState:
         return charge_state(atoms, self.parameters["charge"], self.parameters["multiplicity"])
-
-    # -- electronic structure ------------------------------------------------------------------------
-
-    def get_electronic_structure(self, atoms: Atoms | None = None) -> ElectronicStructure:
-        """Orbitals, levels and density of the predicted Hamiltonian (Hartree, PySCF AO order)."""
-        return self._solve(atoms).structure
-
-    def get_hamiltonian(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
-        """Kohn–Sham matrix in Hartree, PySCF AO order, (A, A); (2, A, A) for an open shell."""
-        return np.array(self.get_property("hamiltonian", atoms))
-
-    def get_overlap(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
-        """Overlap matrix, PySCF AO order, (A, A)."""
-        return np.array(self.get_property("overlap", atoms))
-
-    def get_density_matrix(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
-        """Total density matrix, PySCF AO order, (A, A); usable as ``dm0`` of a PySCF calculation."""
-        return self._solve(atoms).structure.density_matrix.numpy()
-
-    def get_homo_lumo(self, atoms: Atoms | None = None) -> tuple[float, float]:
-        """HOMO and LUMO in eV, over both spins."""
-        structure = self._solve(atoms).structure
-        return structure.homo * HARTREE_IN_EV, structure.lumo * HARTREE_IN_EV
-
-    def get_homo_lumo_by_spin(self, spin: int = 0) -> tuple[float, float]:
-        """HOMO and LUMO in eV of one spin channel."""
-        structure = self._solve().structure
-        levels, n = structure.orbital_energies[spin] * HARTREE_IN_EV, structure.occupied[spin]
-        return float(levels[n - 1]) if n else -np.inf, float(levels[n]) if n < len(levels) else np.inf
 
     def _outputmixin_get_results(self) -> dict[str, Any]:
         structure = self._solve().structure

@@ -6,22 +6,25 @@ the first Hamiltonian: who only runs MD never waits for it.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from ase import Atoms
 from numpy.typing import NDArray
-from torch import Tensor
 
 from helm_ase.checkpoint import Checkpoint
-from helm_ase.electronic import ElectronicStructure, dipole_moment, mulliken_charges
+from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import PredictionError
 from helm_ase.nn import HELM, trust_correction
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.graph import AtomicGraph
+from helm_ase.representation.level import LevelOfTheory
 from helm_ase.states import ChargeState
-from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM
+from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
+
+if TYPE_CHECKING:
+    from helm_ase.qc.refinement import SCFStep, SelfConsistency
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,12 @@ class ElectronicPrediction:
 
     mole: Any
     """PySCF ``Mole`` of the geometry."""
+    numbers: NDArray[np.int64]
+    """Atomic numbers, (N,)."""
     structure: ElectronicStructure
     """H, S, orbitals and density, Hartree."""
-    basis: Any
-    """Shells of every element."""
+    level: LevelOfTheory
+    """Level of theory of the labels that the model learnt."""
 
     @property
     def hamiltonian(self) -> NDArray[np.float64]:
@@ -41,29 +46,37 @@ class ElectronicPrediction:
         h = self.structure.hamiltonian.numpy()
         return h[0] if len(h) == 1 else h
 
+    @property
+    def atoms(self) -> Atoms:
+        """The geometry."""
+        return Atoms(self.numbers, self.mole.atom_coords() * BOHR_IN_ANGSTROM)
+
+    @property
+    def multiplicity(self) -> int:
+        """2S + 1."""
+        return int(self.mole.spin) + 1
+
     @cached_property
-    def _density(self) -> Tensor:
-        return self.structure.density_matrix
+    def scf(self) -> "SelfConsistency":
+        """The SCF problem that the prediction is a guess of."""
+        from helm_ase.qc.refinement import SelfConsistency
+
+        return SelfConsistency(self.mole, self.level, self.structure.n_spins)
+
+    @cached_property
+    def first_step(self) -> "SCFStep":
+        """Fock matrix and energy of the predicted density: as dear as one SCF cycle."""
+        return self.scf.build(self.structure.spin_densities.numpy())
 
     @cached_property
     def dipole(self) -> NDArray[np.float64]:
-        """e·Å, shape (3,)."""
-        from helm_ase.qc.molecule import dipole_integrals
-
-        integrals = dipole_integrals(self.mole, self.basis, "pyscf")
-        nuclei = torch.as_tensor(self.mole.atom_charges(), dtype=torch.float64)
-        positions = torch.as_tensor(self.mole.atom_coords())
-        dipole = dipole_moment(self._density, torch.from_numpy(integrals), nuclei, positions)
-        return dipole.numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM
+        """About the origin of the coordinates, e·Å, shape (3,)."""
+        return self.structure.dipole(torch.zeros(3)).numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM
 
     @cached_property
     def charges(self) -> NDArray[np.float64]:
         """Mulliken charges, e, shape (N,)."""
-        nuclei = torch.as_tensor(self.mole.atom_charges(), dtype=torch.float64)
-        offsets = np.append(self.mole.aoslice_by_atom()[:, 2], self.mole.nao)
-        return mulliken_charges(
-            self._density, self.structure.overlap, nuclei, torch.from_numpy(offsets)
-        ).numpy()
+        return self.structure.charges().numpy()
 
 
 def predict_energy(
@@ -100,6 +113,7 @@ def predict_electronic_structure(
         Geometry, charge and multiplicity.
     """
     from helm_ase.qc.baseline import baseline_hamiltonian
+    from helm_ase.qc.integrals import MoleIntegrals
     from helm_ase.qc.molecule import build_mole, overlap
 
     basis = checkpoint.basis
@@ -122,8 +136,9 @@ def predict_electronic_structure(
         torch.from_numpy(s.reorder("pyscf").values),
         basis.electrons(atoms.numbers, state.charge),
         state.multiplicity,
+        integrals=MoleIntegrals(mole),
     )
-    return ElectronicPrediction(mole, structure, basis)
+    return ElectronicPrediction(mole, atoms.numbers.copy(), structure, checkpoint.level)
 
 
 def make_graph(model: HELM, atoms: Atoms, state: ChargeState) -> AtomicGraph:

@@ -1,4 +1,4 @@
-"""``helm-ase run``: one structure from file to printed answer."""
+"""``helm-ase run`` and ``report``: one structure from file to printed answer or page."""
 
 import argparse
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from helm_ase.calculator import HELMCalculator
 from helm_ase.errors import StructureError
-from helm_ase.level_diagram import draw_levels, level_table
+from helm_ase.pictures.levels import draw_levels, level_table
 from helm_ase.units import DEBYE_IN_E_ANGSTROM
 
 
@@ -53,6 +53,24 @@ def run_file(options: argparse.Namespace) -> None:
     if options.output:
         _write(options.output, atoms)
         print(f"structure: {options.output}")
+
+
+def report_file(options: argparse.Namespace) -> None:
+    """Write the page that the options of ``helm-ase report`` ask for.
+
+    Raises
+    ------
+    StructureError
+        If ASE cannot read the file.
+    SettingError
+        If there is no such orbital, or a package is missing.
+    """
+    from helm_ase.pictures.page import write_page
+
+    atoms = _read(options.file)
+    atoms.calc = HELMCalculator(model=options.model, charge=options.charge, multiplicity=options.multiplicity)
+    write_page(options.output, atoms.calc, options.orbitals, not options.no_check)
+    print(f"report: {options.output}")
 
 
 def _read(file: str) -> Atoms:

@@ -11,7 +11,7 @@ import pytest
 import helm_ase
 
 ROOT = Path(helm_ase.__file__).parent
-LEAVES = {"errors", "units", "states", "processes"}
+LEAVES = {"errors", "units", "states", "processes", "writing"}
 FOUNDATION = {"representation"}
 SIBLINGS = {"nn", "electronic", "qc"}
 COLUMNS = FOUNDATION | SIBLINGS
@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "errors": set(),
     "units": set(),
     "processes": set(),
+    "writing": set(),
     "states": {"errors"},
     "representation": LEAVES,
     "nn": LEAVES | FOUNDATION,
@@ -32,10 +33,13 @@ MAY_IMPORT = {
     "domain": LEAVES | {"representation", "checkpoint", "nn"},
     "prediction": LEAVES | COLUMNS | {"checkpoint"},
     "keywords": LEAVES,
-    "calculator": LEAVES | COLUMNS | {"checkpoint", "domain", "prediction", "keywords"},
-    "level_diagram": {"electronic", "units", "errors"},
+    "refinement": LEAVES | COLUMNS | {"prediction"},
+    "fields": LEAVES | {"electronic"},
+    "getters": LEAVES | COLUMNS | {"prediction", "refinement", "fields"},
+    "calculator": LEAVES | COLUMNS | {"checkpoint", "domain", "prediction", "keywords", "getters"},
+    "pictures": LEAVES | {"electronic", "fields", "calculator"},
     "labelling": LEAVES | {"representation", "qc", "data", "checkpoint", "prediction"},
-    "session": LEAVES | {"calculator", "level_diagram"},
+    "session": LEAVES | {"calculator", "pictures"},
     "cli": LEAVES
     | {
         "",
@@ -65,6 +69,8 @@ ONLY_IN = {
     "tblite": {"sampling"},
     "distributed": {"labelling"},
     "umap": {"evaluation"},
+    "plotly": {"pictures"},
+    "skimage": {"pictures"},
     "lightning": {"training"},
     "pydantic": {"training"},
     "yaml": {"training"},

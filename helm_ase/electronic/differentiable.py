@@ -56,6 +56,21 @@ class Eigensystem:
         """
         return _OccupiedProjector.apply(self.fock, self.energies, self.vectors, occupied)
 
+    def smeared_projector(self, occupations: Tensor, temperature: float) -> Tensor:
+        """P = Σ_i f_i v_i v_iᵀ for Fermi occupations f at a fixed number of electrons, (M, M).
+
+        In the basis of the orbitals ∂P_ij = (f_i − f_j) / (ε_i − ε_j) ∂F_ij, with the limit f'(ε) where
+        levels coincide, less what the shift of the chemical potential takes back.
+
+        Parameters
+        ----------
+        occupations
+            Between 0 and 1, (M,): :func:`helm_ase.electronic.occupations.fermi_occupations` of the energies.
+        temperature
+            kT in Hartree.
+        """
+        return _SmearedProjector.apply(self.fock, self.energies, self.vectors, occupations, temperature)
+
     def uncoupled_polarizability(self, position: Tensor, occupied: int, electrons: int = 2) -> Tensor:
         """Static polarizability of orbitals that do not respond to each other, atomic units, (3, 3).
 
@@ -112,6 +127,31 @@ class _OccupiedProjector(torch.autograd.Function):
         coupling = vectors[:, :n].T @ (gradient + gradient.T) @ vectors[:, n:] / gap
         half = vectors[:, :n] @ coupling @ vectors[:, n:].T
         return 0.5 * (half + half.T), None, None, None
+
+
+class _SmearedProjector(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, fock: Tensor, energies: Tensor, vectors: Tensor, occupations: Tensor, temperature: float
+    ) -> Tensor:
+        ctx.save_for_backward(energies, vectors, occupations)
+        ctx.temperature = temperature
+        return (vectors * occupations) @ vectors.T
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        energies, vectors, f = ctx.saved_tensors
+        slope = -f * (1 - f) / ctx.temperature  # f'(ε_i)
+        difference = energies[:, None] - energies[None, :]
+        near = difference.abs() < 1e-4 * ctx.temperature  # error of the limit: 1e-9 of f'
+        quotient = (f[:, None] - f[None, :]) / torch.where(near, torch.ones_like(difference), difference)
+        quotient = torch.where(near, 0.5 * (slope[:, None] + slope[None, :]), quotient)
+        inner = quotient * (vectors.T @ (0.5 * (gradient + gradient.T)) @ vectors)
+        total = slope.sum()
+        if float(total) < 0:  # with a gap of many kT nothing shifts
+            inner = inner - torch.diag(slope * inner.diagonal().sum() / total)
+        return vectors @ inner @ vectors.T, None, None, None, None
 
 
 class _Levels(torch.autograd.Function):

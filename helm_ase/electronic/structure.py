@@ -1,175 +1,224 @@
-"""From H and S to orbitals: H C = S C ε, occupations, levels, density matrix.
+"""What is asked of an electronic structure: charges, bonds, moments, response, fields.
 
-torch, float64, no PySCF: what a Hamiltonian implies does not depend on where it came from.
+Each method names one quantity and passes it on; the formulas stand in the modules of their names.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from helm_ase.errors import BasisError, ChargeError, PredictionError
+from helm_ase.electronic import bond_orders, charges, density_of_states, multipoles
+from helm_ase.electronic.integrals import Integrals
+from helm_ase.electronic.orbitals import Orbitals
+from helm_ase.errors import BasisError, PredictionError, SettingError
 
-OVERLAP_THRESHOLD = 1e-6
-"""Directions of the AO space with a smaller overlap eigenvalue are dropped (canonical orthogonalisation)."""
+Scheme = Literal["mulliken", "lowdin"]
+BondScheme = Literal["mayer", "wiberg"]
+Division = Literal["atom", "degree"]
 
 
 @dataclass(frozen=True)
-class ElectronicStructure:
-    """Orbitals of one molecule.
+class ElectronicStructure(Orbitals):
+    """Orbitals of one molecule, and everything that follows from them; atomic units.
 
-    Symbols: s spins (1 closed shell, 2 for α and β), A functions, M ≤ A orbitals.
+    Symbols: s spins (1 closed shell, 2 for α and β), A functions, M ≤ A orbitals, N atoms, P points.
     """
 
-    hamiltonian: Tensor
-    """Hartree, shape (s, A, A)."""
-    overlap: Tensor
-    """Shape (A, A)."""
-    orbital_energies: Tensor
-    """Hartree, ascending, shape (s, M)."""
-    orbitals: Tensor
-    """Coefficients C with Cᵀ S C = 1, shape (s, A, M)."""
-    electrons: tuple[int, ...]
-    """Electrons in each spin channel: one even number, or (α, β)."""
-
-    @classmethod
-    def solve(
-        cls,
-        hamiltonian: Tensor,
-        overlap: Tensor,
-        n_electrons: int,
-        multiplicity: int = 1,
-        threshold: float = OVERLAP_THRESHOLD,
-    ) -> "ElectronicStructure":
-        """Solve the generalised eigenvalue problem.
-
-        Parameters
-        ----------
-        hamiltonian
-            Hartree, shape (A, A) or (s, A, A).
-        overlap
-            Shape (A, A).
-        n_electrons
-            Electrons that the basis holds (without those of core potentials).
-        multiplicity
-            2S + 1.
-        threshold
-            Smallest eigenvalue of the overlap that is kept.
+    @property
+    def molecule(self) -> Integrals:
+        """Integrals of the geometry.
 
         Raises
         ------
         BasisError
-            If the shapes do not fit.
-        ChargeError
-            If electrons and multiplicity contradict each other or exceed the orbitals.
-        PredictionError
-            If a matrix element is not finite.
+            If the structure was solved without them.
         """
-        h = hamiltonian.to(torch.float64)
-        h = h[None] if h.ndim == 2 else h
-        s = overlap.to(torch.float64)
-        if s.ndim != 2 or s.shape[0] != s.shape[1] or len(h) not in (1, 2) or h.shape[1:] != s.shape:
+        if self.integrals is None:
             raise BasisError(
-                f"Hamiltonian {tuple(hamiltonian.shape)} and overlap {tuple(s.shape)} do not fit; "
-                f"wanted (A, A) or (spins, A, A) with one or two spins, and (A, A)"
+                "this needs the geometry: pass integrals= to ElectronicStructure.solve "
+                "(helm_ase.qc.integrals.MoleIntegrals of a PySCF Mole)"
             )
-        if not (torch.isfinite(h).all() and torch.isfinite(s).all()):
-            raise PredictionError("the Hamiltonian or overlap holds numbers that are not finite")
-        x = canonical_orthogonaliser(s, threshold)  # (A, M)
-        energies, vectors = torch.linalg.eigh(x.T @ h @ x)
-        electrons = spin_channels(n_electrons, multiplicity, len(h))
-        if max(n if len(h) == 2 else n // 2 for n in electrons) > energies.shape[1]:
-            raise ChargeError(f"{n_electrons} electrons do not fit into {energies.shape[1]} orbitals")
-        return cls(h, s, energies, x @ vectors, electrons)
+        return self.integrals
 
     @property
-    def n_spins(self) -> int:
-        """1 for closed shell, 2 for α and β."""
-        return len(self.electrons)
-
-    @cached_property
-    def occupied(self) -> tuple[int, ...]:
-        """Number of occupied orbitals of each spin."""
-        return tuple(n if self.n_spins == 2 else n // 2 for n in self.electrons)
-
-    @cached_property
-    def occupations(self) -> Tensor:
-        """Aufbau occupations, 2 / 0 or 1 / 0, shape (s, M)."""
-        occupations = torch.zeros_like(self.orbital_energies)
-        for spin, n in enumerate(self.occupied):
-            occupations[spin, :n] = 2.0 / self.n_spins
-        return occupations
+    def ionisation_potential(self) -> float:
+        """−ε_HOMO, Hartree: Koopmans' estimate, which for a density functional is a rough one."""
+        return -self.homo
 
     @property
-    def homo(self) -> float:
-        """Highest occupied level over both spins, Hartree; −inf without electrons."""
-        levels = [self.orbital_energies[s, n - 1] for s, n in enumerate(self.occupied) if n]
-        return max((float(e) for e in levels), default=float("-inf"))
+    def electron_affinity(self) -> float:
+        """−ε_LUMO, Hartree: Koopmans' estimate, even rougher."""
+        return -self.lumo
 
-    @property
-    def lumo(self) -> float:
-        """Lowest empty level over both spins, Hartree; +inf if the basis is full."""
-        full = self.orbital_energies.shape[1]
-        levels = [self.orbital_energies[s, n] for s, n in enumerate(self.occupied) if n < full]
-        return min((float(e) for e in levels), default=float("inf"))
+    # -- shares of atoms -----------------------------------------------------------------------------
 
-    @property
-    def gap(self) -> float:
-        """LUMO − HOMO, Hartree."""
-        return self.lumo - self.homo
+    def charges(self, scheme: Scheme = "mulliken") -> Tensor:
+        """Charges of the atoms, e, (N,).
 
-    @property
-    def fermi_level(self) -> float:
-        """Middle of the gap, Hartree; a level itself if the other side does not exist."""
-        finite = [e for e in (self.homo, self.lumo) if abs(e) != float("inf")]
-        return sum(finite) / len(finite)
+        Raises
+        ------
+        SettingError
+            If there is no such scheme.
+        """
+        found = _chosen(scheme, Scheme, "charge scheme")
+        charge_of = charges.mulliken_charges if found == "mulliken" else charges.lowdin_charges
+        m = self.molecule
+        return charge_of(self.density_matrix, self.overlap, m.nuclear_charges, m.atom)
 
-    @cached_property
-    def spin_densities(self) -> Tensor:
-        """Density matrix of each spin channel, shape (s, A, A); Tr(D S) is its number of electrons."""
-        weighted = self.orbitals * self.occupations[:, None, :]
-        return weighted @ self.orbitals.transpose(1, 2)
+    def spin_populations(self, scheme: Scheme = "mulliken") -> Tensor:
+        """α − β electrons of the atoms, (N,); zero in a closed shell.
 
-    @property
-    def density_matrix(self) -> Tensor:
-        """Total density matrix, shape (A, A)."""
-        return self.spin_densities.sum(0)
+        Raises
+        ------
+        SettingError
+            If there is no such scheme.
+        """
+        found = _chosen(scheme, Scheme, "charge scheme")
+        m = self.molecule
+        populations = charges.mulliken_populations if found == "mulliken" else charges.lowdin_populations
+        return charges.of_atoms(populations(self.spin_density, self.overlap), m.atom, len(m.nuclear_charges))
 
+    def bond_orders(self, scheme: BondScheme = "mayer") -> Tensor:
+        """Electron pairs shared by each two atoms, (N, N), zero on the diagonal.
 
-def canonical_orthogonaliser(overlap: Tensor, threshold: float = OVERLAP_THRESHOLD) -> Tensor:
-    """X = U λ^(−1/2) over the eigenvalues of S above ``threshold``, shape (A, M).
+        Raises
+        ------
+        SettingError
+            If there is no such scheme.
+        """
+        found = _chosen(scheme, BondScheme, "bond order")
+        order = bond_orders.mayer_bond_orders if found == "mayer" else bond_orders.wiberg_bond_orders
+        m = self.molecule
+        return order(self.spin_densities, self.overlap, m.atom, len(m.nuclear_charges))
 
-    Raises
-    ------
-    BasisError
-        If S has a clearly negative eigenvalue, i.e. is no overlap matrix.
-    """
-    eigenvalues, vectors = torch.linalg.eigh(overlap)
-    if float(eigenvalues[0]) < -1e-8:
-        raise BasisError(f"the overlap has the eigenvalue {float(eigenvalues[0]):.3e}; it must be positive")
-    keep = eigenvalues > threshold
-    return vectors[:, keep] * eigenvalues[keep].rsqrt()
+    # -- moments and response ------------------------------------------------------------------------
 
+    def origin(self, origin: Tensor | None = None) -> Tensor:
+        """Point about which moments are taken, bohr, (3,): that given, or the centre of nuclear charge."""
+        m = self.molecule
+        if origin is not None:
+            return torch.as_tensor(origin, dtype=torch.float64)
+        return m.nuclear_charges @ m.nuclear_positions / m.nuclear_charges.sum()
 
-def spin_channels(n_electrons: int, multiplicity: int, n_matrices: int) -> tuple[int, ...]:
-    """Electrons in each channel for one matrix (closed shell) or two (α, β).
-
-    Raises
-    ------
-    ChargeError
-        If the number of electrons and the multiplicity have the wrong parity, or one matrix is given for
-        an open shell.
-    """
-    unpaired = multiplicity - 1
-    if n_electrons < 0 or unpaired < 0 or unpaired > n_electrons or (n_electrons - unpaired) % 2:
-        raise ChargeError(
-            f"{n_electrons} electrons cannot have multiplicity {multiplicity}; "
-            f"{'odd' if n_electrons % 2 else 'even'} electron counts need "
-            f"{'even' if n_electrons % 2 else 'odd'} multiplicities"
+    def dipole(self, origin: Tensor | None = None) -> Tensor:
+        """Dipole moment, e·a0, (3,); of a charged molecule about the centre of nuclear charge if no other
+        origin is given (bohr)."""
+        m, at = self.molecule, self.origin(origin)
+        position = m.position(at)
+        return multipoles.dipole_moment(
+            self.density_matrix, position, m.nuclear_charges, m.nuclear_positions - at
         )
-    if n_matrices == 2:
-        return (n_electrons + unpaired) // 2, (n_electrons - unpaired) // 2
-    if unpaired:
-        raise ChargeError(f"multiplicity {multiplicity} needs two Hamiltonians (α, β); one was given")
-    return (n_electrons,)
+
+    def second_moments(self, origin: Tensor | None = None) -> Tensor:
+        """Σ q r_x r_y over nuclei and electrons, e·a0², (3, 3); origin as in :meth:`dipole`."""
+        m, at = self.molecule, self.origin(origin)
+        return multipoles.second_moments(
+            self.density_matrix, m.second_moments(at), m.nuclear_charges, m.nuclear_positions - at
+        )
+
+    def quadrupole(self, origin: Tensor | None = None) -> Tensor:
+        """Buckingham's traceless quadrupole, e·a0², (3, 3); origin as in :meth:`dipole`."""
+        return multipoles.traceless(self.second_moments(origin))
+
+    def uncoupled_polarizability(self) -> Tensor:
+        """Static polarizability of orbitals that do not respond to each other, a0³, (3, 3).
+
+        It is all that a Hamiltonian implies by itself, and a third larger than the physical one, for which
+        the response of the potential is needed: ``helm_ase.qc.response.coupled_polarizability``.
+
+        Raises
+        ------
+        PredictionError
+            If occupations are fractional.
+        """
+        if self.smearing:
+            raise PredictionError("the uncoupled polarizability is defined for full and empty orbitals only")
+        x = self.orthogonaliser
+        position = x.T @ self.molecule.position(self.origin(None)) @ x
+        pairs = zip(self.solutions, self.occupied, strict=True)
+        return torch.stack(
+            [solution.uncoupled_polarizability(position, n, self.capacity) for solution, n in pairs]
+        ).sum(0)
+
+    # -- curves and fields ---------------------------------------------------------------------------
+
+    def density_of_states(self, grid: Tensor, width: float, by: Division | None = None) -> Tensor:
+        """Gaussian-broadened density of states at energies in Hartree, states per Hartree.
+
+        Parameters
+        ----------
+        grid
+            Energies, Hartree, (G,).
+        width
+            Standard deviation, Hartree.
+        by
+            Divide by atoms or by degrees l of the functions, with Mulliken's shares; None: whole.
+
+        Returns
+        -------
+        Tensor
+            For each spin (s, G); divided (s, N, G) or (s, lmax + 1, G), which sums to the whole.
+
+        Raises
+        ------
+        SettingError
+            If the width is not positive, or there is no such division.
+        """
+        if by is not None:
+            _chosen(by, Division, "division")
+        curves = []
+        for levels, c in zip(self.orbital_energies, self.orbitals, strict=True):
+            weights = levels.new_ones(levels.shape)
+            if by is not None:
+                group = self.molecule.atom if by == "atom" else self.molecule.degree
+                count = int(group.max()) + 1
+                weights = density_of_states.mulliken_weights(c, self.overlap, group, count)
+            points = torch.as_tensor(grid, dtype=torch.float64)
+            curves.append(density_of_states.density_of_states(levels, self.capacity * weights, points, width))
+        return torch.stack(curves)
+
+    def orbital_at(self, points: Tensor, index: int, spin: int = 0) -> Tensor:
+        """Orbital ``index`` (0: the lowest) at points in bohr, (P, 3) → (P,), a0^(−3/2), with any sign.
+
+        Raises
+        ------
+        SettingError
+            If there is no such orbital or spin.
+        """
+        count = self.orbitals.shape[2]
+        if not 0 <= spin < self.n_spins or not 0 <= index < count:
+            raise SettingError(
+                f"orbital {index} of spin {spin}: there are {count} orbitals, 0 to {count - 1}, "
+                f"and spins 0 to {self.n_spins - 1}"
+            )
+        return self.molecule.values(points) @ self.orbitals[spin, :, index]
+
+    def density_at(self, points: Tensor) -> Tensor:
+        """Electron density at points in bohr, (P, 3) → (P,), a0^(−3)."""
+        return self._at(points, self.density_matrix)
+
+    def spin_density_at(self, points: Tensor) -> Tensor:
+        """α − β density at points in bohr, (P, 3) → (P,), a0^(−3); zero in a closed shell."""
+        return self._at(points, self.spin_density)
+
+    def _at(self, points: Tensor, density: Tensor) -> Tensor:
+        values = self.molecule.values(points)
+        return ((values @ density) * values).sum(1)
+
+    def potential_at(self, points: Tensor) -> Tensor:
+        """Electrostatic potential of nuclei and electrons at points in bohr, (P, 3) → (P,), Hartree / e.
+
+        Infinite at a nucleus.
+        """
+        m = self.molecule
+        points = torch.as_tensor(points, dtype=torch.float64)
+        distance = torch.cdist(points, m.nuclear_positions, compute_mode="donot_use_mm_for_euclid_dist")
+        return (m.nuclear_charges / distance).sum(1) - m.attraction(points, self.density_matrix)
+
+
+def _chosen(name: str, allowed: Any, what: str) -> str:
+    if name not in get_args(allowed):
+        raise SettingError(f"{name!r} is no {what}; there are {', '.join(get_args(allowed))}")
+    return name

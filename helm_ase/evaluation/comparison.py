@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from helm_ase.electronic import ElectronicStructure, dipole_moment, mulliken_charges
+from helm_ase.electronic import ElectronicStructure
+from helm_ase.electronic.charges import mulliken_charges
+from helm_ase.electronic.multipoles import dipole_moment
 from helm_ase.evaluation.errors import GHOST, frontier, mean_absolute
 from helm_ase.qc.molecule import build_mole, dipole_integrals
 from helm_ase.representation import AOBasis, AOMatrix, LabelledMolecule
@@ -90,7 +92,8 @@ class Molecule:
             label.numbers, label.positions, basis.name, label.charge, label.multiplicity
         )
         self._position = torch.from_numpy(dipole_integrals(self.mole, basis))
-        self._offsets = torch.from_numpy(basis.offsets(label.numbers))
+        sizes = torch.from_numpy(basis.offsets(label.numbers)).diff()
+        self._atom = torch.repeat_interleave(sizes)
         self._nuclei = torch.as_tensor(self.mole.atom_charges(), dtype=torch.float64)
         self._places = torch.as_tensor(self.mole.atom_coords(), dtype=torch.float64)
 
@@ -104,7 +107,7 @@ class Molecule:
         )
         density = structure.density_matrix
         dipole = dipole_moment(density, self._position, self._nuclei, self._places)
-        charges = mulliken_charges(density, self.overlap, self._nuclei, self._offsets)
+        charges = mulliken_charges(density, self.overlap, self._nuclei, self._atom)
         return Solution(structure, dipole.numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM, charges.numpy())
 
     def reference(self) -> Solution:

@@ -17,6 +17,7 @@ from helm_ase.data.source import LabelSource
 from helm_ase.nn import HELM
 from helm_ase.representation import LabelledMolecule
 from helm_ase.representation.graph import AtomicGraph
+from helm_ase.writing import whole_file
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,5 @@ def save(
         "l": np.array(embeddings.degrees),
     }
     arrays |= {f"umap_{name}": values for name, values in (projections or {}).items()}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)

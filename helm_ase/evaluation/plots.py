@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from helm_ase.evaluation.assessment import Assessment, MoleculeReport
 from helm_ase.evaluation.breakdown import BIN_WIDTH, ON_SITE, Breakdown
 from helm_ase.evaluation.statistics import values
+from helm_ase.writing import whole_file
 
 MODEL, BASELINE = "tab:blue", "0.6"
 DPI = 150
@@ -47,12 +48,8 @@ def draw_all(assessment: Assessment, folder: Path, name: str) -> list[Path]:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG that appears complete or not at all."""
     FigureCanvasAgg(figure)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole_file(path) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def draw_parity(assessment: Assessment, name: str) -> Figure:

@@ -26,6 +26,7 @@ from helm_ase.evaluation.statistics import (
     values,
 )
 from helm_ase.units import HARTREE_IN_EV
+from helm_ase.writing import whole_file
 
 GROUPED = ("hamiltonian", "gap", "wavefunction", "energy", "forces")
 """Quantities of the tables by size."""
@@ -278,9 +279,5 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file that appears complete or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole_file(path) as partial:
         partial.write_text(text, encoding="utf8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

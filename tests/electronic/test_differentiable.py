@@ -13,7 +13,7 @@ from helm_ase.electronic.differentiable import (
     occupied_projector,
     uncoupled_polarizability,
 )
-from helm_ase.electronic.structure import canonical_orthogonaliser
+from helm_ase.electronic.orbitals import canonical_orthogonaliser
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import build_mole
 

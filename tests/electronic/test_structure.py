@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from helm_ase.electronic import OVERLAP_THRESHOLD, ElectronicStructure, dipole_moment, mulliken_charges
-from helm_ase.electronic.structure import canonical_orthogonaliser, spin_channels
+from helm_ase.electronic import OVERLAP_THRESHOLD, ElectronicStructure
+from helm_ase.electronic.orbitals import canonical_orthogonaliser, spin_channels
 from helm_ase.errors import BasisError, ChargeError, PredictionError
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import build_mole
@@ -218,23 +218,6 @@ def test_orbital_energies_and_density_are_those_of_pyscf(which, request):
     np.testing.assert_allclose(ours.spin_densities.numpy().squeeze(), density, rtol=0, atol=1e-8)
     assert abs(float((ours.density_matrix * ours.overlap).sum()) - mf.mol.nelectron) < 1e-10
     assert ours.electrons == (mf.mol.nelec if which == "hydroxyl" else (10,))
-
-
-@pytest.mark.scf
-@pytest.mark.parametrize("which", ["water", "hydroxyl"])
-def test_dipole_moment_and_mulliken_charges_are_those_of_pyscf(which, request):
-    mf = request.getfixturevalue(which)
-    mole, (ours, _, density) = mf.mol, solve_again(mf)
-    nuclei = tensor(mole.atom_charges())
-    with mole.with_common_orig((0.0, 0.0, 0.0)):
-        integrals = tensor(mole.intor_symmetric("int1e_r", comp=3))
-    dipole = dipole_moment(ours.density_matrix, integrals, nuclei, tensor(mole.atom_coords()))
-    np.testing.assert_allclose(dipole, mf.dip_moment(mole, density, unit="AU", verbose=0), rtol=0, atol=1e-8)
-    offsets = torch.tensor([*mole.aoslice_by_atom()[:, 2], mole.nao])
-    charges = mulliken_charges(ours.density_matrix, ours.overlap, nuclei, offsets)
-    np.testing.assert_allclose(charges, mf.mulliken_pop(mole, density, verbose=0)[1], rtol=0, atol=1e-8)
-    assert abs(float(charges.sum())) < 1e-10
-    assert abs(float(charges[0])) > 0.1
 
 
 @pytest.mark.scf

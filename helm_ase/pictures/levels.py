@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from helm_ase.electronic import ElectronicStructure
-from helm_ase.errors import SettingError
+from helm_ase.pictures.drawing import check_format, save
 from helm_ase.units import HARTREE_IN_EV
 
 
@@ -49,10 +48,13 @@ def draw_levels(structure: ElectronicStructure, path: str | Path, title: str = "
     SettingError
         If matplotlib cannot write that kind of file.
     """
+    check_format(path)
+    save(level_figure(structure, title, around), path)
+
+
+def level_figure(structure: ElectronicStructure, title: str, around: int = 8) -> Figure:
+    """Figure of :func:`draw_levels`."""
     figure = Figure(figsize=(2.2 + 1.6 * structure.n_spins, 4.5), layout="constrained")
-    known = FigureCanvasAgg(figure).get_supported_filetypes()
-    if Path(path).suffix.lstrip(".").lower() not in known:
-        raise SettingError(f"no picture format for {path}; known are {', '.join(sorted(known))}")
     axes = figure.add_subplot()
     for spin, n in enumerate(structure.occupied):
         levels = (structure.orbital_energies[spin] * HARTREE_IN_EV).tolist()
@@ -68,4 +70,4 @@ def draw_levels(structure: ElectronicStructure, path: str | Path, title: str = "
     axes.set_xlim(-0.6, structure.n_spins - 0.4)
     axes.set_ylabel("orbital energy (eV)")
     axes.set_title(title)
-    figure.savefig(path, dpi=150)
+    return figure

@@ -1,0 +1,26 @@
+"""``helm-ase report``."""
+
+import argparse
+from importlib import import_module
+from typing import Any
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``report``."""
+    report = commands.add_parser("report", help="one molecule on one HTML page, orbitals to turn included")
+    report.add_argument("file", metavar="FILE", help="structure in any format ASE reads (last frame)")
+    report.add_argument("-o", "--output", default="report.html", metavar="HTML", help="page (report.html)")
+    report.add_argument("--model", help="name, path or address of a checkpoint")
+    report.add_argument("--charge", type=int, default=0)
+    report.add_argument("--multiplicity", type=int, default=1)
+    report.add_argument(
+        "--orbitals", nargs="+", default=["homo", "lumo"], metavar="NAME", help="homo, homo-1, lumo+2, ..."
+    )
+    report.add_argument(
+        "--no-check", action="store_true", help="leave out the error bar, which costs an SCF cycle"
+    )
+    report.set_defaults(command=_report)
+
+
+def _report(options: argparse.Namespace) -> None:
+    import_module("helm_ase.session").report_file(options)

@@ -1,0 +1,68 @@
+"""Electrons divided among atoms."""
+
+import torch
+from torch import Tensor
+
+
+def mulliken_populations(density: Tensor, overlap: Tensor) -> Tensor:
+    """Electrons of every function, half of each overlap population to either side, (A,).
+
+    Parameters
+    ----------
+    density, overlap
+        (A, A), same AO order.
+    """
+    return (density * overlap).sum(1)
+
+
+def lowdin_populations(density: Tensor, overlap: Tensor) -> Tensor:
+    """Electrons of every symmetrically orthogonalised function, (A,); parameters as above."""
+    root = matrix_root(overlap)
+    return ((root @ density) * root).sum(1)
+
+
+def of_atoms(populations: Tensor, atom: Tensor, count: int) -> Tensor:
+    """Sums over the functions of each atom.
+
+    Parameters
+    ----------
+    populations
+        Of functions, (..., A).
+    atom
+        Atom of each function, (A,).
+    count
+        Number of atoms.
+
+    Returns
+    -------
+    Tensor
+        (..., N).
+    """
+    sums = populations.new_zeros(*populations.shape[:-1], count)
+    return sums.index_add(-1, atom, populations)
+
+
+def mulliken_charges(density: Tensor, overlap: Tensor, charges: Tensor, atom: Tensor) -> Tensor:
+    """Mulliken charges in e, (N,).
+
+    Parameters
+    ----------
+    density, overlap
+        (A, A), same AO order.
+    charges
+        Charges of the nuclei, (N,).
+    atom
+        Atom of each function, (A,).
+    """
+    return charges - of_atoms(mulliken_populations(density, overlap), atom, len(charges))
+
+
+def lowdin_charges(density: Tensor, overlap: Tensor, charges: Tensor, atom: Tensor) -> Tensor:
+    """Löwdin charges in e, (N,); parameters as :func:`mulliken_charges`."""
+    return charges - of_atoms(lowdin_populations(density, overlap), atom, len(charges))
+
+
+def matrix_root(overlap: Tensor) -> Tensor:
+    """S^½, (A, A); rounding may leave an eigenvalue of S just below zero, which counts as zero."""
+    values, vectors = torch.linalg.eigh(overlap)
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T

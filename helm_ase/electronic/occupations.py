@@ -1,0 +1,60 @@
+"""Fractional occupations: the Fermi–Dirac distribution at a given number of electrons."""
+
+import numpy as np
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+
+from helm_ase.errors import ChargeError
+
+
+def fermi_occupations(levels: Tensor, electrons: float, temperature: float) -> tuple[Tensor, float]:
+    """Occupations between 0 and 1 of the levels of one spin, and the chemical potential.
+
+    Parameters
+    ----------
+    levels
+        Orbital energies, Hartree, (M,); no gradient is taken.
+    electrons
+        Σ of the occupations.
+    temperature
+        kT in Hartree, positive.
+
+    Returns
+    -------
+    tuple
+        f_i = 1 / (1 + exp((ε_i − μ) / kT)), (M,), and μ in Hartree.
+
+    Raises
+    ------
+    ChargeError
+        If there are more electrons than levels.
+    """
+    e = levels.detach().double().cpu().numpy()
+    if not 0 <= electrons <= len(e):
+        raise ChargeError(f"{electrons:g} electrons of one spin do not fit into {len(e)} orbitals")
+    if electrons in (0, len(e)):
+        full = torch.full_like(levels.detach(), float(electrons > 0))
+        return full, float("-inf") if electrons == 0 else float("inf")
+    low, high = e[0] - 50 * temperature, e[-1] + 50 * temperature
+    centre = brentq(
+        lambda mu: _fermi(e, mu, temperature).sum() - electrons, low, high, xtol=1e-15, rtol=1e-15
+    )
+    return torch.from_numpy(_fermi(e, centre, temperature)).to(levels.device), float(centre)
+
+
+def entropy(occupations: Tensor, weight: float) -> Tensor:
+    """−w Σ f ln f + (1 − f) ln (1 − f), in units of Boltzmann's constant, (); f between 0 and 1.
+
+    Parameters
+    ----------
+    occupations
+        Of one spin, (M,).
+    weight
+        Electrons that a full orbital holds: 2 in a closed shell, 1 for each spin of an open one.
+    """
+    return weight * (torch.special.entr(occupations) + torch.special.entr(1 - occupations)).sum()
+
+
+def _fermi(levels: np.ndarray, centre: float, temperature: float) -> np.ndarray:
+    return 0.5 * (1 - np.tanh(0.5 * (levels - centre) / temperature))

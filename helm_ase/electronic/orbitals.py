@@ -1,0 +1,250 @@
+"""From H and S to orbitals: H C = S C ε, occupations, levels, densities.
+
+torch, float64, no PySCF: what a Hamiltonian implies does not depend on where it came from.  Levels, densities
+and all that follows from them have exact gradients with respect to H; orbitals have none, because inside a
+degenerate set they are arbitrary.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from helm_ase.electronic.differentiable import Eigensystem
+from helm_ase.electronic.integrals import Integrals
+from helm_ase.electronic.occupations import entropy, fermi_occupations
+from helm_ase.errors import BasisError, ChargeError, PredictionError, SettingError
+
+OVERLAP_THRESHOLD = 1e-5
+"""Directions of the AO space with a smaller overlap eigenvalue are dropped (canonical orthogonalisation).
+
+With def2-TZVPD acetylene has an eigenvalue of 1.5e-6: an error of 30 µEh in H along that direction makes a
+level 8 Eh below the carbon 1s orbitals.  Dropping it changes no level below 20 Eh by 1e-8 Eh."""
+
+
+@dataclass(frozen=True)
+class Orbitals:
+    """Orbitals of one molecule with their occupations and densities; atomic units.
+
+    Symbols: s spins (1 closed shell, 2 for α and β), A functions, M ≤ A orbitals.
+    """
+
+    hamiltonian: Tensor
+    """Hartree, shape (s, A, A)."""
+    overlap: Tensor
+    """Shape (A, A)."""
+    orthogonaliser: Tensor
+    """X with Xᵀ S X = 1, shape (A, M)."""
+    electrons: tuple[int, ...]
+    """Electrons in each spin channel: one even number, or (α, β)."""
+    smearing: float = 0.0
+    """kT of the Fermi occupations in Hartree; 0: the lowest orbitals are full (aufbau)."""
+    integrals: Integrals | None = None
+    """Of the geometry, for observables that need more than H and S."""
+
+    @classmethod
+    def solve(
+        cls,
+        hamiltonian: Tensor,
+        overlap: Tensor,
+        n_electrons: int,
+        multiplicity: int = 1,
+        threshold: float = OVERLAP_THRESHOLD,
+        smearing: float = 0.0,
+        integrals: Integrals | None = None,
+    ) -> Self:
+        """Solve the generalised eigenvalue problem.
+
+        Parameters
+        ----------
+        hamiltonian
+            Hartree, shape (A, A) or (s, A, A).
+        overlap
+            Shape (A, A).
+        n_electrons
+            Electrons that the basis holds (without those of core potentials).
+        multiplicity
+            2S + 1.
+        threshold
+            Smallest eigenvalue of the overlap that is kept.
+        smearing
+            kT in Hartree of fractional occupations, each spin with its own number of electrons.
+        integrals
+            Of the geometry, in the same AO order.
+
+        Raises
+        ------
+        BasisError
+            If the shapes do not fit.
+        ChargeError
+            If electrons and multiplicity contradict each other or exceed the orbitals.
+        PredictionError
+            If a matrix element is not finite.
+        SettingError
+            If the smearing is negative or no number.
+        """
+        h = hamiltonian.to(torch.float64)
+        h = h[None] if h.ndim == 2 else h
+        s = overlap.to(torch.float64)
+        if s.ndim != 2 or s.shape[0] != s.shape[1] or len(h) not in (1, 2) or h.shape[1:] != s.shape:
+            raise BasisError(
+                f"Hamiltonian {tuple(hamiltonian.shape)} and overlap {tuple(s.shape)} do not fit; "
+                f"wanted (A, A) or (spins, A, A) with one or two spins, and (A, A)"
+            )
+        if not (torch.isfinite(h).all() and torch.isfinite(s).all()):
+            raise PredictionError("the Hamiltonian or overlap holds numbers that are not finite")
+        if not 0 <= smearing < float("inf"):
+            raise SettingError(f"smearing is {smearing}; kT in Hartree, 0 or more, is needed")
+        x = canonical_orthogonaliser(s, threshold)  # (A, M)
+        electrons = spin_channels(n_electrons, multiplicity, len(h))
+        if max(n if len(h) == 2 else n // 2 for n in electrons) > x.shape[1]:
+            raise ChargeError(f"{n_electrons} electrons do not fit into {x.shape[1]} orbitals")
+        return cls(h, s, x, electrons, smearing, integrals)
+
+    @cached_property
+    def solutions(self) -> tuple[Eigensystem, ...]:
+        """The problem of each spin in the orthonormal basis."""
+        x = self.orthogonaliser
+        return tuple(Eigensystem.of(x.T @ h @ x) for h in self.hamiltonian)
+
+    @cached_property
+    def orbital_energies(self) -> Tensor:
+        """Hartree, ascending, shape (s, M)."""
+        return torch.stack([solution.levels() for solution in self.solutions])
+
+    @cached_property
+    def orbitals(self) -> Tensor:
+        """Coefficients C with Cᵀ S C = 1, without gradient, shape (s, A, M)."""
+        return torch.stack([self.orthogonaliser @ solution.vectors for solution in self.solutions])
+
+    @property
+    def n_spins(self) -> int:
+        """1 for closed shell, 2 for α and β."""
+        return len(self.electrons)
+
+    @property
+    def capacity(self) -> int:
+        """Electrons that a full orbital holds: 2 in a closed shell, 1 for each spin of an open one."""
+        return 2 // self.n_spins
+
+    @cached_property
+    def occupied(self) -> tuple[int, ...]:
+        """Number of orbitals of each spin that aufbau fills."""
+        return tuple(n // self.capacity for n in self.electrons)
+
+    @cached_property
+    def fillings(self) -> tuple[Tensor, ...]:
+        """Occupation of each orbital as a fraction of its capacity, for each spin (M,)."""
+        return tuple(f for f, _ in self._filled)
+
+    @cached_property
+    def _filled(self) -> tuple[tuple[Tensor, float], ...]:
+        if self.smearing:
+            pairs = zip(self.solutions, self.occupied, strict=True)
+            return tuple(fermi_occupations(s.energies, n, self.smearing) for s, n in pairs)
+        filled = []
+        for solution, n in zip(self.solutions, self.occupied, strict=True):
+            full = torch.zeros_like(solution.energies)
+            full[:n] = 1.0
+            filled.append((full, float("nan")))
+        return tuple(filled)
+
+    @cached_property
+    def occupations(self) -> Tensor:
+        """Electrons in each orbital, 2 / 0 or 1 / 0 without smearing, without gradient, shape (s, M)."""
+        return self.capacity * torch.stack(self.fillings)
+
+    @property
+    def entropy(self) -> float:
+        """Electronic entropy of the smearing, in units of Boltzmann's constant; E − kT S is variational."""
+        return float(sum(entropy(f, self.capacity) for f in self.fillings))
+
+    @property
+    def homo(self) -> float:
+        """Highest level that aufbau fills, over both spins, Hartree; −inf without electrons."""
+        levels = [self.orbital_energies[s, n - 1] for s, n in enumerate(self.occupied) if n]
+        return max((float(e) for e in levels), default=float("-inf"))
+
+    @property
+    def lumo(self) -> float:
+        """Lowest level that aufbau leaves empty, over both spins, Hartree; +inf if the basis is full."""
+        full = self.orbital_energies.shape[1]
+        levels = [self.orbital_energies[s, n] for s, n in enumerate(self.occupied) if n < full]
+        return min((float(e) for e in levels), default=float("inf"))
+
+    @property
+    def gap(self) -> float:
+        """LUMO − HOMO, Hartree."""
+        return self.lumo - self.homo
+
+    @property
+    def fermi_level(self) -> float:
+        """Hartree: the chemical potential of the smearing (of the spin where it is higher); without, the
+        middle of the gap, or a level itself if the other side does not exist."""
+        if self.smearing and (finite := [mu for _, mu in self._filled if abs(mu) != float("inf")]):
+            return max(finite)
+        finite = [e for e in (self.homo, self.lumo) if abs(e) != float("inf")]
+        return sum(finite) / len(finite)
+
+    @cached_property
+    def spin_densities(self) -> Tensor:
+        """Density matrix of each spin channel, shape (s, A, A); Tr(D S) is its number of electrons."""
+        x = self.orthogonaliser
+        if self.smearing:
+            pairs = zip(self.solutions, self.fillings, strict=True)
+            projectors = [solution.smeared_projector(f, self.smearing) for solution, f in pairs]
+        else:
+            filled = zip(self.solutions, self.occupied, strict=True)
+            projectors = [solution.projector(n) for solution, n in filled]
+        return self.capacity * (x @ torch.stack(projectors) @ x.T)
+
+    @property
+    def density_matrix(self) -> Tensor:
+        """Total density matrix, shape (A, A)."""
+        return self.spin_densities.sum(0)
+
+    @property
+    def spin_density(self) -> Tensor:
+        """Density matrix of α less that of β, zero in a closed shell, shape (A, A)."""
+        densities = self.spin_densities
+        return densities[0] - densities[1] if self.n_spins == 2 else torch.zeros_like(self.overlap)
+
+
+def canonical_orthogonaliser(overlap: Tensor, threshold: float = OVERLAP_THRESHOLD) -> Tensor:
+    """X = U λ^(−1/2) over the eigenvalues of S above ``threshold``, shape (A, M).
+
+    Raises
+    ------
+    BasisError
+        If S has a clearly negative eigenvalue, i.e. is no overlap matrix.
+    """
+    eigenvalues, vectors = torch.linalg.eigh(overlap)
+    if float(eigenvalues[0]) < -1e-8:
+        raise BasisError(f"the overlap has the eigenvalue {float(eigenvalues[0]):.3e}; it must be positive")
+    keep = eigenvalues > threshold
+    return vectors[:, keep] * eigenvalues[keep].rsqrt()
+
+
+def spin_channels(n_electrons: int, multiplicity: int, n_matrices: int) -> tuple[int, ...]:
+    """Electrons in each channel for one matrix (closed shell) or two (α, β).
+
+    Raises
+    ------
+    ChargeError
+        If the number of electrons and the multiplicity have the wrong parity, or one matrix is given for
+        an open shell.
+    """
+    unpaired = multiplicity - 1
+    if n_electrons < 0 or unpaired < 0 or unpaired > n_electrons or (n_electrons - unpaired) % 2:
+        raise ChargeError(
+            f"{n_electrons} electrons cannot have multiplicity {multiplicity}; "
+            f"{'odd' if n_electrons % 2 else 'even'} electron counts need "
+            f"{'even' if n_electrons % 2 else 'odd'} multiplicities"
+        )
+    if n_matrices == 2:
+        return (n_electrons + unpaired) // 2, (n_electrons - unpaired) // 2
+    if unpaired:
+        raise ChargeError(f"multiplicity {multiplicity} needs two Hamiltonians (α, β); one was given")
+    return (n_electrons,)

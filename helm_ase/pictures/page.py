@@ -1,0 +1,201 @@
+"""One molecule on one HTML page that needs no network: numbers, pictures, and orbitals to turn."""
+
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from helm_ase.calculator import HELMCalculator
+from helm_ase.pictures.levels import level_figure
+from helm_ase.pictures.scene import check_plotly, scene
+from helm_ase.pictures.states import density_of_states_figure
+from helm_ase.units import DEBYE_IN_E_ANGSTROM, HARTREE_IN_EV
+from helm_ase.writing import whole_file
+
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; worker-src blob:; font-src data:"
+)
+"""The browser itself refuses whatever would be fetched."""
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem;
+  margin: 2rem auto; padding: 0 1rem; color: #222 }
+h1 { font-size: 1.7rem; margin-bottom: 0 } h2 { font-size: 1.15rem; margin-top: 2rem }
+table { border-collapse: collapse } td, th { padding: .15rem .9rem .15rem 0; text-align: left }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+.columns { display: flex; flex-wrap: wrap; gap: 0 3rem; align-items: flex-start }
+.columns > div { flex: 1 1 22rem; min-width: 0 } .note { color: #666 }
+.columns svg { max-width: 100%; max-height: 24rem; height: auto; width: auto }
+"""
+
+
+def write_page(
+    path: str | Path,
+    calculator: HELMCalculator,
+    orbitals: Sequence[str] = ("homo", "lumo"),
+    check: bool = True,
+    spacing: float = 0.25,
+) -> None:
+    """Write the page; it appears only when it is complete.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    calculator
+        Attached to its atoms.
+    orbitals
+        To show: ``homo``, ``lumo+1``, …; of both spins where there are two.
+    check
+        Also build the Fock matrix of the predicted density, for the error bar.
+    spacing
+        Of the grid of the orbitals, Å.
+
+    Raises
+    ------
+    SettingError
+        If there is no such orbital, or plotly or scikit-image is missing.
+    """
+    check_plotly()
+    import plotly.io
+
+    structure = calculator.get_electronic_structure()
+    atoms = calculator.atoms
+    shown = [(name, spin) for name in orbitals for spin in range(structure.n_spins)]
+    view = plotly.io.to_html(
+        scene(structure, atoms, shown, spacing), include_plotlyjs=True, full_html=False,
+        config={"displaylogo": False, "displayModeBar": False},
+    )  # fmt: skip
+    formula = atoms.get_chemical_formula()
+    parts = [
+        f"<h1>{_formula(formula)}</h1>",
+        _origin(calculator),
+        _columns(_table(("", ""), energies(calculator)), reliability(calculator) if check else ""),
+        f"<h2>Orbitals</h2>{view}",
+        _columns(
+            _svg(level_figure(structure, "levels")), _svg(density_of_states_figure(structure, "states"))
+        ),
+        _columns(
+            "<h2>Atoms</h2>" + _table(("atom", "Mulliken", "Löwdin", "|F| / eV/Å"), of_atoms(calculator)),
+            "<h2>Bonds</h2>" + _table(("bond", "Å", "Mayer", "Wiberg"), bonds(calculator)),
+        ),
+    ]
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{formula} · helm-ase</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><style>{STYLE}</style></head>'
+        f"<body>{''.join(parts)}</body></html>\n"
+    )
+    with whole_file(path) as partial:
+        partial.write_text(page, encoding="utf8")
+
+
+def energies(calculator: HELMCalculator) -> list[tuple[str, str]]:
+    """Names and values of what concerns the molecule as a whole."""
+    structure, rows = calculator.get_electronic_structure(), []
+    if "energy" in calculator.checkpoint.predicts:
+        rows.append(("energy", f"{calculator.get_property('energy'):.4f} eV"))
+    dipole = np.linalg.norm(calculator.get_property("dipole")) / DEBYE_IN_E_ANGSTROM
+    ev = HARTREE_IN_EV
+    return [
+        *rows,
+        ("HOMO", f"{structure.homo * ev:.3f} eV"),
+        ("LUMO", f"{structure.lumo * ev:.3f} eV"),
+        ("gap", f"{structure.gap * ev:.3f} eV"),
+        ("ionisation energy (Koopmans)", f"{structure.ionisation_potential * ev:.2f} eV"),
+        ("electron affinity (Koopmans)", f"{structure.electron_affinity * ev:.2f} eV"),
+        ("dipole", f"{dipole:.3f} D"),
+    ]
+
+
+def reliability(calculator: HELMCalculator) -> str:
+    """Section on how far the prediction is from reproducing itself."""
+    found, refined = calculator.get_reliability(), calculator.refine()
+    homo, lumo = calculator.get_homo_lumo()
+    rows = [
+        ("|F[D(H)] − H|, mean", f"{found.fock_residual * 1e6:.0f} µEh"),
+        ("‖FDS − SDF‖ per AO", f"{found.commutator_norm * 1e6:.0f} µEh"),
+        ("energy still to be gained", f"{-1000 * found.energy_change:.2f} meV/atom"),
+        ("electrons still to be moved", f"{1e6 * found.density_change:.1f} ppm"),
+        ("gap after one SCF step", f"{refined.gap:.3f} eV ({refined.gap - (lumo - homo):+.3f})"),
+        ("energy after one SCF step", f"{refined.energy:.4f} eV"),
+    ]
+    note = "One Fock matrix of the predicted density; all but the last two vanish at convergence."
+    return (
+        f"<h2 style='margin-top:0'>How far from self-consistency</h2>{_table(('', ''), rows)}"
+        f"<p class=note>{note}</p>"
+    )
+
+
+def of_atoms(calculator: HELMCalculator) -> list[tuple[str, ...]]:
+    """Charges of every atom and, where the model has them, the length of the force on it."""
+    structure = calculator.get_electronic_structure()
+    mulliken, lowdin = structure.charges().tolist(), structure.charges("lowdin").tolist()
+    forces = ["–"] * len(mulliken)
+    if "forces" in calculator.checkpoint.predicts:
+        forces = [f"{f:.3f}" for f in np.linalg.norm(calculator.get_property("forces"), axis=1)]
+    symbols = [f"{s}{k}" for k, s in enumerate(calculator.atoms.symbols)]
+    return [
+        (symbol, f"{m:+.3f}", f"{l:+.3f}", f)
+        for symbol, m, l, f in zip(symbols, mulliken, lowdin, forces, strict=True)
+    ]
+
+
+def bonds(calculator: HELMCalculator, least: float = 0.2) -> list[tuple[str, ...]]:
+    """Pairs of atoms with a Mayer bond order above ``least``, with length and both orders."""
+    structure, atoms = calculator.get_electronic_structure(), calculator.atoms
+    mayer, wiberg = structure.bond_orders().numpy(), structure.bond_orders("wiberg").numpy()
+    names = [f"{s}{k}" for k, s in enumerate(atoms.symbols)]
+    return [
+        (
+            f"{names[i]}–{names[j]}",
+            f"{atoms.get_distance(i, j):.3f}",
+            f"{mayer[i, j]:.2f}",
+            f"{wiberg[i, j]:.2f}",
+        )
+        for i, j in zip(*np.triu_indices(len(atoms), 1), strict=True)
+        if mayer[i, j] > least
+    ]
+
+
+def _origin(calculator: HELMCalculator) -> str:
+    checkpoint, state = calculator.checkpoint, calculator.todict()
+    level = checkpoint.level
+    text = (
+        f"predicted by {checkpoint.name} ({checkpoint.sha256[:12]}) at {level.functional.upper()}/"
+        f"{level.basis}; charge {state['charge']}, multiplicity {state['multiplicity']}"
+    )
+    return f"<p class=note>{html.escape(text)}</p>"
+
+
+def _formula(formula: str) -> str:
+    return "".join(f"<sub>{c}</sub>" if c.isdigit() else html.escape(c) for c in formula)
+
+
+def _columns(*parts: str) -> str:
+    return f"<div class=columns>{''.join(f'<div>{part}</div>' for part in parts)}</div>"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    def line(cells: tuple[str, ...], tag: str) -> str:
+        kinds = ["", *[" class=number"] * (len(cells) - 1)]
+        return (
+            "<tr>"
+            + "".join(f"<{tag}{k}>{html.escape(c)}</{tag}>" for c, k in zip(cells, kinds, strict=True))
+            + "</tr>"
+        )
+
+    header = line(head, "th") if any(head) else ""
+    return f"<table>{header}{''.join(line(row, 'td') for row in rows)}</table>"
+
+
+def _svg(figure: Figure) -> str:
+    FigureCanvasAgg(figure)
+    buffer: Any = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,116 @@
+"""A molecule and its orbitals as a view that turns under the mouse, by plotly."""
+
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from helm_ase.electronic import ElectronicStructure
+from helm_ase.errors import SettingError
+from helm_ase.fields import Grid, sample_field
+from helm_ase.pictures.meshes import Mesh, flat_view, molecule_mesh, orbital_meshes
+
+LIGHTING = {"ambient": 0.55, "diffuse": 0.7, "specular": 0.15, "roughness": 0.6}
+
+
+def check_plotly() -> None:
+    """Refuse early where plotly or scikit-image is missing.
+
+    Raises
+    ------
+    SettingError
+        With the way to get them.
+    """
+    for name, package in (("plotly", "plotly"), ("skimage", "scikit-image")):
+        if find_spec(name) is None:
+            raise SettingError(f"the report needs {package}: pip install 'helm-ase[report]'")
+
+
+def scene(
+    structure: ElectronicStructure, atoms: Atoms, orbitals: list[tuple[str, int]], spacing: float
+) -> Any:
+    """Plotly figure of balls and sticks, with a button for each orbital and one for none.
+
+    Parameters
+    ----------
+    structure
+        With the integrals of its geometry.
+    atoms
+        The geometry.
+    orbitals
+        Name (``homo``, ``lumo+1`` …) and spin of each.
+    spacing
+        Of the grid on which they are computed, Å.
+
+    Raises
+    ------
+    SettingError
+        If there is no such orbital, or plotly or scikit-image is missing.
+    """
+    check_plotly()
+    import plotly.graph_objects as go
+
+    grid = Grid.around(atoms.positions, spacing)
+    traces, owners = [_trace(molecule_mesh(atoms), 1.0), _labels(atoms)], [-1, -1]
+    for k, (name, spin) in enumerate(orbitals):
+        for mesh in orbital_meshes(sample_field(structure, name, grid, spin), grid):
+            traces.append(_trace(mesh, 0.55))
+            owners.append(k)
+    titles = [_title(structure, name, spin) for name, spin in orbitals]
+    for trace, owner in zip(traces, owners, strict=True):
+        trace.visible = owner in (-1, 0)
+    figure = go.Figure(traces)
+    axis = {"visible": False}
+    _, up, viewer = (dict(zip("xyz", (1.2 * row).tolist(), strict=True)) for row in flat_view(atoms))
+    camera = {"eye": viewer, "up": up, "projection": {"type": "orthographic"}}
+    figure.update_layout(
+        scene={"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "data", "camera": camera},
+        margin={"l": 0, "r": 0, "t": 40, "b": 0}, height=520, showlegend=False, uirevision="kept",
+        updatemenus=[_buttons(titles, owners)],
+    )  # fmt: skip
+    return figure
+
+
+def _trace(mesh: Mesh, opacity: float) -> Any:
+    import plotly.graph_objects as go
+
+    (x, y, z), (i, j, k) = np.round(mesh.vertices, 4).T, mesh.faces.T
+    levels = np.round(255 * mesh.colours).astype(int)
+    colours = [f"rgb({r},{g},{b})" for r, g, b in levels]
+    same = len(set(colours)) == 1
+    return go.Mesh3d(
+        x=x, y=y, z=z, i=i, j=j, k=k, opacity=opacity, lighting=LIGHTING, hoverinfo="skip", flatshading=False,
+        **({"color": colours[0]} if same else {"facecolor": colours}),
+    )  # fmt: skip
+
+
+def _labels(atoms: Atoms) -> Any:
+    import plotly.graph_objects as go
+
+    x, y, z = np.round(atoms.positions, 4).T
+    names = [f"{symbol}{k}" for k, symbol in enumerate(atoms.symbols)]
+    return go.Scatter3d(
+        x=x, y=y, z=z, mode="markers", marker={"size": 12, "opacity": 0.01}, text=names,
+        hovertemplate="%{text}<br>%{x:.3f}, %{y:.3f}, %{z:.3f} Å<extra></extra>",
+    )  # fmt: skip
+
+
+def _buttons(titles: list[str], owners: list[int]) -> dict[str, Any]:
+    buttons = [
+        {"label": title, "method": "restyle", "args": ["visible", [owner in (-1, k) for owner in owners]]}
+        for k, title in enumerate(titles)
+    ]
+    none = {
+        "label": "atoms only",
+        "method": "restyle",
+        "args": ["visible", [owner == -1 for owner in owners]],
+    }
+    return {
+        "type": "buttons", "direction": "right", "buttons": [*buttons, none], "x": 0.0, "xanchor": "left",
+        "y": 1.08, "yanchor": "bottom", "showactive": True,
+    }  # fmt: skip
+
+
+def _title(structure: ElectronicStructure, name: str, spin: int) -> str:
+    return name.upper() if structure.n_spins == 1 else f"{name.upper()} {'αβ'[spin]}"

@@ -1,0 +1,211 @@
+"""What a prediction saves in a real SCF, what one step makes of it, and whether its error bar is honest.
+
+    python tests/benchmarks/back_to_dft.py LABELS.h5 [LABELS.h5 …] --splits val test -o FOLDER
+                                           [--model NAME_OR_PATH] [--limit N] [--report-only]
+
+For every molecule of the splits, on one thread: the SCF from PySCF's ``minao`` guess, which is the reference
+for all errors; the SCF from the predicted density, with the time of the prediction (baseline, network,
+orbitals) beside it; energy and gap after one step; and the error bar from that step against the true errors.
+FOLDER gets one line for each molecule, with which an interrupted run goes on, a table and a picture.
+"""
+
+from common import header, machine, one_thread, table
+
+one_thread()
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import time  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import numpy as np  # noqa: E402
+from ase import Atoms  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from scipy.stats import spearmanr  # noqa: E402
+
+from helm_ase import HELMCalculator  # noqa: E402
+from helm_ase.data.formats import open_labels  # noqa: E402
+from helm_ase.qc.level import kohn_sham  # noqa: E402
+from helm_ase.qc.molecule import build_mole  # noqa: E402
+from helm_ase.representation import LabelledMolecule  # noqa: E402
+from helm_ase.units import HARTREE_IN_EV  # noqa: E402
+
+SIZES = {"1–4": (1, 4), "5": (5, 5), "6 and more": (6, 99)}
+"""Classes of heavy atoms."""
+
+
+class Stopwatch:
+    """Processor and wall time of a block."""
+
+    def __enter__(self) -> "Stopwatch":
+        self._start = time.process_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.cpu = time.process_time() - self._start[0]
+        self.wall = time.perf_counter() - self._start[1]
+
+
+def run_scf(label: LabelledMolecule, calc: HELMCalculator, guess: Any) -> tuple[Any, Stopwatch]:
+    """SCF with all that it takes, integrals and set-up included."""
+    with Stopwatch() as watch:
+        mole = build_mole(label.numbers, label.positions, calc.checkpoint.level.basis)
+        mf = kohn_sham(mole, calc.checkpoint.level)
+        mf.kernel(dm0=guess)
+    return mf, watch
+
+
+def measure(label: LabelledMolecule, calc: HELMCalculator) -> dict[str, Any]:
+    atoms = Atoms(label.numbers, label.positions)
+    reference, minao = run_scf(label, calc, None)
+    with Stopwatch() as prediction:
+        guess = calc.initial_guess(atoms=atoms)
+    ours, scf = run_scf(label, calc, guess)
+    structure = calc.get_electronic_structure(atoms)
+    with Stopwatch() as step:
+        one = calc.refine(1, atoms=atoms)
+    bar = calc.get_reliability(atoms)
+    levels, filled = reference.mo_energy, reference.mo_occ > 0
+    gap = float(levels[~filled].min() - levels[filled].max()) * HARTREE_IN_EV
+    error = structure.hamiltonian.numpy()[0] - reference.get_fock()
+    exact = reference.e_tot * HARTREE_IN_EV
+    return {
+        "name": label.name, "smiles": label.smiles, "atoms": len(atoms),
+        "heavy": int((label.numbers > 1).sum()),
+        "converged": bool(reference.converged and ours.converged),
+        "cycles_minao": int(reference.cycles), "cycles": int(ours.cycles),
+        "difference": float(ours.e_tot - reference.e_tot),
+        "cpu_minao": minao.cpu, "cpu_scf": scf.cpu, "cpu_prediction": prediction.cpu, "cpu_step": step.cpu,
+        "wall_minao": minao.wall, "wall_scf": scf.wall, "wall_prediction": prediction.wall,
+        "hamiltonian": float(np.abs(error).mean()) * 1e6, "gap": structure.gap * HARTREE_IN_EV - gap,
+        "step_energy": one.energy - exact, "step_functional": one.functional_energy - exact,
+        "step_gap": one.gap - gap, "head_energy": calc.get_property("energy", atoms) - exact,
+        **{k: float(v) for k, v in vars(bar).items()},
+    }  # fmt: skip
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """Tables of what was measured."""
+    good = [r for r in rows if r["converged"] and abs(r["difference"]) < 1e-8]
+    columns = {k: np.array([r[k] for r in good]) for k in good[0] if k not in ("name", "smiles")}
+    first = f"{len(rows)} molecules; {len(good)} end at one energy (1e-8 Eh) from both starts and count below"
+    return "\n\n".join([first, scf_table(columns), step_table(columns), correlation_table(columns)])
+
+
+def scf_table(columns: dict[str, np.ndarray]) -> str:
+    """What the guess saves."""
+    whole = columns["cpu_scf"] + columns["cpu_prediction"]
+    wall = columns["wall_scf"] + columns["wall_prediction"]
+    rows = [
+        (title, spread(theirs), spread(ours), spread(ours / theirs, 3))
+        for title, theirs, ours in (
+            ("cycles", columns["cycles_minao"], columns["cycles"]),
+            ("CPU s, SCF alone", columns["cpu_minao"], columns["cpu_scf"]),
+            ("CPU s, prediction included", columns["cpu_minao"], whole),
+            (
+                "wall s, prediction included",
+                columns["wall_minao"],
+                columns["wall_scf"] + columns["wall_prediction"],
+            ),
+        )
+    ]
+    return table(("SCF", "from minao", "from the prediction", "ratio"), rows)
+
+
+def step_table(columns: dict[str, np.ndarray]) -> str:
+    """What one step makes of a prediction."""
+    cost = (columns["cpu_step"] / columns["cpu_minao"]).mean()
+    gaps = [f"{1e3 * np.abs(columns[k]).mean():.1f}" for k in ("gap", "step_gap")]
+    rows = [
+        ("energy head, meV/atom", per_atom(columns, "head_energy"), ""),
+        ("E[D], meV/atom", per_atom(columns, "step_functional"), ""),
+        ("Harris' energy, meV/atom", "", per_atom(columns, "step_energy")),
+        ("gap, meV", *gaps),
+        (
+            "CPU s",
+            spread(columns["cpu_prediction"]),
+            f"+ {spread(columns['cpu_step'])}, {cost:.2f} of the SCF",
+        ),
+    ]
+    return table(("mean absolute error against the SCF", "prediction", "after one step"), rows)
+
+
+def correlation_table(columns: dict[str, np.ndarray]) -> str:
+    """Spearman's ρ of the error bar with true errors, of all molecules and within classes of size."""
+    rows = []
+    for title, (low, high) in {"all": (0, 999), **SIZES}.items():
+        chosen = (columns["heavy"] >= low) & (columns["heavy"] <= high)
+        if chosen.sum() < 4:
+            continue
+        residual, gain = columns["fock_residual"][chosen], -columns["energy_change"][chosen]
+        true = columns["hamiltonian"], np.abs(columns["gap"]), columns["step_functional"] / columns["atoms"]
+        pairs = zip((residual, residual, gain), (x[chosen] for x in true), strict=True)
+        rows.append((title, chosen.sum(), *(f"{spearmanr(*pair).statistic:.2f}" for pair in pairs)))
+    return table(("heavy atoms", "n", "residual – H", "residual – gap", "energy_change – E[D]"), rows)
+
+
+def spread(values: np.ndarray, digits: int = 2) -> str:
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+
+
+def per_atom(columns: dict[str, np.ndarray], name: str) -> str:
+    return f"{1e3 * np.abs(columns[name] / columns['atoms']).mean():.3g}"
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """The error bar against both errors."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = (("hamiltonian", "true H error / µEh", 1.0), ("gap", "true gap error / meV", 1e3))
+    for axes, (name, unit, factor) in zip(figure.subplots(1, 2), panels, strict=True):
+        for title, (low, high) in SIZES.items():
+            chosen = [r for r in rows if low <= r["heavy"] <= high]
+            x = [1e6 * r["fock_residual"] for r in chosen]
+            axes.plot(
+                x, [factor * abs(r[name]) for r in chosen], "o", ms=4, alpha=0.7, label=f"{title} heavy atoms"
+            )
+        axes.set(xscale="log", yscale="log", xlabel="mean |F[D(H)] − H| / µEh", ylabel=unit)
+    axes.legend(frameon=False, title="heavy atoms")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("labels", nargs="+")
+    parser.add_argument("--splits", nargs="+", default=["val", "test"])
+    parser.add_argument("-o", "--output", required=True)
+    parser.add_argument("--model")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--report-only", action="store_true")
+    options = parser.parse_args()
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = folder / "molecules.jsonl"
+    rows = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+    calc = HELMCalculator(options.model)
+    if not options.report_only:
+        known = {r["name"] for r in rows}
+        for path in options.labels:
+            with open_labels(path) as source:
+                chosen = [k for k in range(len(source)) if source.split_of(k) in options.splits][
+                    : options.limit
+                ]
+                for k in chosen:
+                    label, name = source[k], f"{Path(path).name}:{source[k].name}"
+                    if name not in known:
+                        rows.append(measure(label, calc) | {"name": name})
+                        with lines.open("a") as file:
+                            file.write(json.dumps(rows[-1]) + "\n")
+    facts = {**machine(), "model": calc.checkpoint.name, "model_sha256": calc.checkpoint.sha256[:16]}
+    text = header("Back to DFT", **facts, splits=", ".join(options.splits)) + "\n\n" + report(rows)
+    (folder / "back_to_dft.md").write_text(text + "\n")
+    draw(rows, folder / "back_to_dft.png")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

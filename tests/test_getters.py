@@ -1,0 +1,123 @@
+"""What a calculator gives beyond ASE's properties: guesses, refinement, error bar, files."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.io.cube import read_cube_data
+
+from helm_ase import HELMCalculator
+from helm_ase.errors import ChargeError, SettingError, StructureError
+from helm_ase.qc.level import kohn_sham
+from helm_ase.qc.molecule import build_mole
+from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
+
+pytestmark = pytest.mark.scf
+
+
+@pytest.fixture(scope="module")
+def acetaldehyde():
+    atoms = molecule("CH3CHO")
+    atoms.calc = HELMCalculator()
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def converged(acetaldehyde):
+    mole = build_mole(acetaldehyde.numbers, acetaldehyde.positions, "def2-svp")
+    return kohn_sham(mole, acetaldehyde.calc.checkpoint.level).run()
+
+
+def gap_of(mf):
+    return (mf.mo_energy[mf.mo_occ == 0].min() - mf.mo_energy[mf.mo_occ > 0].max()) * HARTREE_IN_EV
+
+
+def test_one_step_brings_energy_and_gap_to_dft_quality(acetaldehyde, converged):
+    calc = acetaldehyde.calc
+    exact = converged.e_tot * HARTREE_IN_EV
+    one = calc.refine(1)
+    assert one.iterations == 1
+    assert abs(one.energy - exact) < 2e-3
+    assert 0 < one.functional_energy - exact < 2e-2
+    assert one.functional_energy == calc.get_functional_energy()
+    homo, lumo = calc.get_homo_lumo()
+    assert abs(one.gap - gap_of(converged)) < max(0.02, abs(lumo - homo - gap_of(converged)))
+    assert one.homo_lumo[1] - one.homo_lumo[0] == pytest.approx(one.gap)
+    assert one.forces is None
+
+
+def test_more_steps_bring_everything_closer(acetaldehyde, converged):
+    found = [acetaldehyde.calc.refine(n, forces=True) for n in (1, 4)]
+    exact = converged.e_tot * HARTREE_IN_EV
+    forces = -converged.nuc_grad_method().kernel() * HARTREE_IN_EV / BOHR_IN_ANGSTROM
+    errors = [(abs(f.functional_energy - exact), np.abs(f.forces - forces).max()) for f in found]
+    assert errors[1][0] < 0.1 * errors[0][0]
+    assert errors[0][1] < 0.1
+    assert errors[1][1] < 0.5 * errors[0][1] + 1e-3
+    assert abs(found[1].gap - gap_of(converged)) < 5e-3
+    with pytest.raises(SettingError, match="n_iterations is 0"):
+        acetaldehyde.calc.refine(0)
+
+
+def test_the_error_bar_tells_what_the_model_knows_from_what_it_does_not(acetaldehyde):
+    known = acetaldehyde.calc.get_reliability()
+    stretched = acetaldehyde.copy()
+    stretched.set_distance(0, 1, 2.6, fix=0)
+    unknown = HELMCalculator().get_reliability(stretched)
+    assert 0 < known.fock_residual < 1e-3
+    assert known.energy_change < 0
+    assert 0 < known.density_change < 1e-3
+    for name in ("fock_residual", "commutator_norm", "density_change"):
+        assert getattr(unknown, name) > 3 * getattr(known, name), name
+    assert unknown.energy_change < 3 * known.energy_change
+
+
+def test_scf_from_the_guess_is_shorter_and_ends_at_the_same_energy(acetaldehyde, converged):
+    ours = kohn_sham(converged.mol, acetaldehyde.calc.checkpoint.level)
+    ours.kernel(dm0=acetaldehyde.calc.initial_guess())
+    assert abs(ours.e_tot - converged.e_tot) < 1e-8
+    assert ours.cycles < converged.cycles
+    larger = build_mole(acetaldehyde.numbers, acetaldehyde.positions, "def2-tzvp")
+    guess = acetaldehyde.calc.initial_guess(larger)
+    assert guess.shape == (larger.nao, larger.nao)
+    assert abs(np.trace(guess @ larger.intor("int1e_ovlp")) - 24) < 1e-9
+
+
+def test_the_guess_belongs_to_one_molecule(acetaldehyde):
+    other = build_mole(acetaldehyde.numbers, acetaldehyde.positions + 1.0, "def2-svp")
+    with pytest.raises(StructureError, match="another geometry"):
+        acetaldehyde.calc.initial_guess(other)
+    ion = build_mole(acetaldehyde.numbers, acetaldehyde.positions, "def2-svp", charge=1, multiplicity=2)
+    with pytest.raises(ChargeError):
+        acetaldehyde.calc.initial_guess(ion)
+
+
+def test_files_are_written_by_suffix(acetaldehyde, tmp_path):
+    calc = acetaldehyde.calc
+    calc.write(tmp_path / "homo.cube", "homo", spacing=0.5)
+    data, atoms = read_cube_data(str(tmp_path / "homo.cube"))
+    assert np.abs(data).max() > 0.05
+    np.testing.assert_allclose(atoms.positions, acetaldehyde.positions, atol=1e-5)
+    calc.write(tmp_path / "all.molden")
+    calc.write(tmp_path / "start.chk")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["all.molden", "homo.cube", "start.chk"]
+    with pytest.raises(SettingError, match=r"there are \.cube \(field\), \.molden"):
+        calc.write(tmp_path / "homo.xyz")
+    with pytest.raises(SettingError, match="no field"):
+        calc.write(tmp_path / "x.cube", "sigma")
+    assert not (tmp_path / "x.cube").exists()
+
+
+def test_a_single_atom_and_a_moved_molecule_are_computed_anew():
+    helium = Atoms("O")
+    calc = HELMCalculator()
+    first = calc.get_reliability(helium)
+    assert np.isfinite(first.fock_residual)
+    water = molecule("H2O")
+    water.calc = HELMCalculator()
+    before = water.calc.get_functional_energy()
+    water.positions[0] += 0.05
+    after = water.calc.get_functional_energy()
+    assert abs(after - before) > 1e-3
+    water.positions[0] -= 0.05
+    assert abs(water.calc.get_functional_energy() - before) < 1e-8
