@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from helm_ase.calculator import HELMCalculator
     from helm_ase.checkpoint import list_models, load_model
+    from helm_ase.committee import HELMCommittee
     from helm_ase.domain import ExtrapolationWarning
     from helm_ase.electronic import ElectronicStructure
     from helm_ase.errors import HelmError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "HELMCalculator": "helm_ase.calculator",
+    "HELMCommittee": "helm_ase.committee",
     "ExtrapolationWarning": "helm_ase.domain",
     "load_model": "helm_ase.checkpoint",
     "list_models": "helm_ase.checkpoint",
@@ -40,6 +42,7 @@ __all__ = [
     "ElectronicStructure",
     "ExtrapolationWarning",
     "HELMCalculator",
+    "HELMCommittee",
     "HelmError",
     "list_models",
     "load_model",

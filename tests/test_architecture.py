@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "fields": LEAVES | {"electronic"},
     "getters": LEAVES | COLUMNS | {"prediction", "refinement", "fields"},
     "calculator": LEAVES | COLUMNS | {"checkpoint", "domain", "prediction", "keywords", "getters"},
+    "committee": {"errors", "calculator", "representation.level"},
     "pictures": LEAVES | {"electronic", "fields", "calculator"},
     "labelling": LEAVES | {"representation", "qc", "data", "checkpoint", "prediction"},
     "session": LEAVES | {"calculator", "pictures"},

@@ -5,9 +5,10 @@ and all that follows from them have exact gradients with respect to H; orbitals 
 degenerate set they are arbitrary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -102,6 +103,40 @@ class Orbitals:
         if max(n if len(h) == 2 else n // 2 for n in electrons) > x.shape[1]:
             raise ChargeError(f"{n_electrons} electrons do not fit into {x.shape[1]} orbitals")
         return cls(h, s, x, electrons, smearing, integrals)
+
+    @classmethod
+    def solve_batch(
+        cls, hamiltonians: Tensor, overlaps: Tensor, n_electrons: Sequence[int], **options: Any
+    ) -> list[Self]:
+        """Solve problems of one size together: frames of one molecule, isomers.
+
+        Parameters
+        ----------
+        hamiltonians
+            Hartree, (B, A, A) or (B, s, A, A).
+        overlaps
+            (B, A, A).
+        n_electrons
+            Of each.
+        options
+            As :meth:`solve`, the same for all.
+
+        Raises
+        ------
+        HelmError
+            As :meth:`solve`.
+        """
+        problems = zip(hamiltonians, overlaps, n_electrons, strict=True)
+        found = [cls.solve(h, s, n, **options) for h, s, n in problems]
+        if len({tuple(f.orthogonaliser.shape) for f in found}) != 1:  # directions were dropped in some
+            return found
+        x = torch.stack([f.orthogonaliser for f in found])[:, None]  # (B, 1, A, M)
+        focks = x.transpose(2, 3) @ torch.stack([f.hamiltonian for f in found]) @ x  # (B, s, M, M)
+        with torch.no_grad():
+            energies, vectors = torch.linalg.eigh(focks)
+        for f, matrices, e, v in zip(found, focks, energies, vectors, strict=True):
+            f.__dict__["solutions"] = tuple(map(Eigensystem, matrices, e, v))  # as if it had been asked for
+        return found
 
     @cached_property
     def solutions(self) -> tuple[Eigensystem, ...]:

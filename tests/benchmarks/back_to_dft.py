@@ -89,7 +89,7 @@ def measure(label: LabelledMolecule, calc: HELMCalculator) -> dict[str, Any]:
 def report(rows: list[dict[str, Any]]) -> str:
     """Tables of what was measured."""
     good = [r for r in rows if r["converged"] and abs(r["difference"]) < 1e-8]
-    columns = {k: np.array([r[k] for r in good]) for k in good[0] if k not in ("name", "smiles")}
+    columns = {k: np.array([r[k] for r in good]) for k in good[0] if not isinstance(good[0][k], str)}
     first = f"{len(rows)} molecules; {len(good)} end at one energy (1e-8 Eh) from both starts and count below"
     return "\n\n".join([first, scf_table(columns), step_table(columns), correlation_table(columns)])
 
@@ -104,11 +104,7 @@ def scf_table(columns: dict[str, np.ndarray]) -> str:
             ("cycles", columns["cycles_minao"], columns["cycles"]),
             ("CPU s, SCF alone", columns["cpu_minao"], columns["cpu_scf"]),
             ("CPU s, prediction included", columns["cpu_minao"], whole),
-            (
-                "wall s, prediction included",
-                columns["wall_minao"],
-                columns["wall_scf"] + columns["wall_prediction"],
-            ),
+            ("wall s, prediction included", columns["wall_minao"], wall),
         )
     ]
     return table(("SCF", "from minao", "from the prediction", "ratio"), rows)
@@ -187,6 +183,8 @@ def main() -> None:
     lines = folder / "molecules.jsonl"
     rows = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     calc = HELMCalculator(options.model)
+    if any(r["model"] != calc.checkpoint.sha256 for r in rows):
+        raise SystemExit(f"{lines} is of another model: choose another folder")
     if not options.report_only:
         known = {r["name"] for r in rows}
         for path in options.labels:
@@ -197,7 +195,7 @@ def main() -> None:
                 for k in chosen:
                     label, name = source[k], f"{Path(path).name}:{source[k].name}"
                     if name not in known:
-                        rows.append(measure(label, calc) | {"name": name})
+                        rows.append(measure(label, calc) | {"name": name, "model": calc.checkpoint.sha256})
                         with lines.open("a") as file:
                             file.write(json.dumps(rows[-1]) + "\n")
     facts = {**machine(), "model": calc.checkpoint.name, "model_sha256": calc.checkpoint.sha256[:16]}

@@ -179,6 +179,22 @@ def test_an_open_shell_treatment_of_a_closed_shell_changes_nothing(solved):
     close(two.density_of_states(grid, 0.1).sum(0), water.ours.density_of_states(grid, 0.1)[0].numpy(), 1e-10)
 
 
+def test_problems_of_one_size_are_solved_together(solved, rng):
+    water = solved("water")
+    shifts = 0.01 * torch.from_numpy(rng.normal(size=(3, 1, 1, 1)))
+    h = (1 + shifts) * water.ours.hamiltonian
+    s = water.ours.overlap.expand(3, -1, -1)
+    together = ElectronicStructure.solve_batch(h, s, [10, 8, 10], integrals=water.ours.integrals)
+    for matrix, n, found in zip(h, (10, 8, 10), together, strict=True):
+        alone = ElectronicStructure.solve(matrix, s[0], n, integrals=water.ours.integrals)
+        close(found.orbital_energies, alone.orbital_energies.numpy(), 1e-10)
+        close(found.charges(), alone.charges().numpy(), 1e-10)
+    h = h.clone().requires_grad_()
+    found = ElectronicStructure.solve_batch(h, s, [10, 10, 10])
+    (gradient,) = torch.autograd.grad(sum(f.density_matrix.square().sum() for f in found), h)
+    assert (gradient.abs().amax((1, 2, 3)) > 0).all()
+
+
 # --- numbers ------------------------------------------------------------------------------------------
 
 

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.scf
 
 FLAGS = (
     "headless=new", "no-sandbox", "use-gl=angle", "use-angle=swiftshader", "enable-unsafe-swiftshader",
-    "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update", "disable-sync",
-    "window-size=1100,1600",
+    "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update",
+    "disable-sync", "window-size=1100,1600",
 )  # fmt: skip
 """Software rendering, and none of the browser's own errands."""
 
