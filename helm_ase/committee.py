@@ -24,7 +24,7 @@ class Spread:
     """Length of the vector of deviations of each atom, eV/Å, (N,)."""
 
 
-class HELMCommittee(AverageCalculator):  # type: ignore[misc]
+class HELMCommittee(AverageCalculator):
     """Mean energy and forces of several models; :meth:`get_spread` tells how far they disagree.
 
     Models that learnt the same labels agree too well: the spread ranks geometries by how uncertain they are
