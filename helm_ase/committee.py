@@ -40,7 +40,7 @@ class HELMCommittee(AverageCalculator):
     Raises
     ------
     SettingError
-        If there are fewer than two models, or they have learnt different levels of theory.
+        If there are fewer than two models, one twice, or they have learnt different levels of theory.
     CheckpointError
         If one of them cannot be loaded.
     """
@@ -48,10 +48,14 @@ class HELMCommittee(AverageCalculator):
     name = "helm-committee"
 
     def __init__(self, models: Sequence[str], **keywords: Any) -> None:
+        if "atoms" in keywords:
+            raise SettingError("atoms= is no keyword of a committee: write atoms.calc = committee")
         if isinstance(models, str) or len(models) < 2:
             raise SettingError(f"a committee needs a list of two models or more, not {models!r}")
         self.members = [HELMCalculator(model=model, **keywords) for model in models]
         first, *others = (member.checkpoint for member in self.members)
+        if len({member.checkpoint.sha256 for member in self.members}) < len(self.members):
+            raise SettingError(f"{', '.join(models)} hold one checkpoint twice: it would agree with itself")
         for other in others:
             if other.level != first.level:
                 raise SettingError(
@@ -61,6 +65,11 @@ class HELMCommittee(AverageCalculator):
         self.extra_results: dict[str, NDArray[np.float64]] = {}
         super().__init__(self.members)
 
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What changed since the last calculation, charge and spin in ``atoms.info`` included."""
+        changes: list[str] = super().check_state(atoms, tol=tol)
+        return changes or self.members[0].check_state(atoms, tol)
+
     def calculate(self, atoms: Atoms, properties: Sequence[str], system_changes: Sequence[str]) -> None:
         """Ask every member; what each said is kept in ``extra_results``, apart from ASE's own names."""
         super().calculate(atoms, properties, system_changes)
@@ -69,7 +78,7 @@ class HELMCommittee(AverageCalculator):
 
     def get_spread(self, atoms: Atoms) -> Spread:
         """How far the members disagree about a geometry."""
-        self.calculate(atoms, ["energy", "forces"], [])
+        self.calculate(atoms, ["forces", "energy"], [])  # forces bring the energy along
         energies = self.extra_results["energy_contributions"]  # (members,)
         forces = self.extra_results["forces_contributions"]  # (members, N, 3)
         deviation = np.sqrt(forces.var(axis=0, ddof=1).sum(axis=1))

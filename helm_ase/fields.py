@@ -73,7 +73,7 @@ def sample_field(
     grid
         Where.
     spin
-        Of the orbital: 0 or 1.
+        Of the orbital: 0 (α), in which ``homo`` and ``lumo`` are then counted, or 1 (β).
 
     Raises
     ------
@@ -151,18 +151,27 @@ def write_cube(
     grid = Grid.around(atoms.positions, spacing, margin)
     values = sample_field(structure, what, grid, spin)
     box = Atoms(atoms.numbers, atoms.positions, cell=grid.spacing * np.array(grid.counts))
-    unit = "Eh/e" if what == "potential" else "a0^-3" if "density" in str(what) else "a0^-3/2"
+    unit = (
+        "Eh/e"
+        if str(what).lower() == "potential"
+        else "a0^-3"
+        if "density" in str(what).lower()
+        else "a0^-3/2"
+    )
     with whole_file(path) as partial, partial.open("w", encoding="utf8") as file:
         write_ase_cube(file, box, values, origin=grid.origin, comment=f"{what}, {unit}, helm-ase")
     return grid
 
 
 def _function(structure: ElectronicStructure, what: str | int, spin: int) -> Callable[[Tensor], Tensor]:
-    if what == "density":
-        return structure.density_at
-    if what == "spin density":
-        return structure.spin_density_at
-    if what == "potential":
-        return structure.potential_at
+    whole = {
+        "density": structure.density_at,
+        "spin density": structure.spin_density_at,
+        "potential": structure.potential_at,
+    }
+    if (name := str(what).lower()) in whole:
+        if spin:
+            raise SettingError(f"{name} belongs to no spin, but spin={spin} was given")
+        return whole[name]
     index = orbital_index(structure, what, spin)
     return lambda points: structure.orbital_at(points, index, spin)

@@ -58,9 +58,17 @@ class ElectronicPrediction:
 
     @cached_property
     def scf(self) -> "SelfConsistency":
-        """The SCF problem that the prediction is a guess of."""
+        """The SCF problem that the prediction is a guess of.
+
+        Raises
+        ------
+        SettingError
+            If the installed PySCF means another functional by the name that the model's labels had.
+        """
+        from helm_ase.qc.level import check_variant
         from helm_ase.qc.refinement import SelfConsistency
 
+        check_variant(self.level)
         return SelfConsistency(self.mole, self.level, self.structure.n_spins)
 
     @cached_property

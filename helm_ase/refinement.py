@@ -8,17 +8,16 @@ from numpy.typing import NDArray
 
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.prediction import ElectronicPrediction
-from helm_ase.qc.refinement import forces_of
 from helm_ase.qc.reliability import Reliability, reliability
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """Energy, levels and, if asked for, forces at DFT quality."""
+    """Energy, levels and, if asked for, forces after real SCF steps."""
 
     energy: float
-    """Estimate of the converged DFT energy, eV: Harris and Foulkes' of the last step."""
+    """Estimate of the converged DFT energy, eV: Harris and Foulkes' of the last density."""
     functional_energy: float
     """E[D] of the density that entered the last step, eV: an upper bound up to numerical integration."""
     structure: ElectronicStructure
@@ -26,7 +25,8 @@ class Refinement:
     iterations: int
     """Fock matrices that were built."""
     forces: NDArray[np.float64] | None = None
-    """eV/Å, (N, 3)."""
+    """Analytic gradient at the last orbitals as if they had converged, eV/Å, (N, 3): its error is of first
+    order in what a further step would change, and it is not the slope of ``energy``."""
 
     @property
     def homo_lumo(self) -> tuple[float, float]:
@@ -62,7 +62,7 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
         torch.from_numpy(found.fock), old.overlap, sum(old.electrons), prediction.multiplicity,
         integrals=old.integrals,
     )  # fmt: skip
-    gradient = forces_of(found) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM if forces else None
+    gradient = prediction.scf.forces(found) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM if forces else None
     return Refinement(
         found.harris_energy * HARTREE_IN_EV,
         found.step.energy * HARTREE_IN_EV,
@@ -77,5 +77,9 @@ def assess(prediction: ElectronicPrediction) -> Reliability:
     found = prediction.scf.iterate(prediction.first_step, 1)
     structure = prediction.structure
     return reliability(
-        structure.hamiltonian.numpy(), structure.overlap.numpy(), found, prediction.mole.natm, HARTREE_IN_EV
+        structure.hamiltonian.numpy(),
+        structure.overlap.numpy(),
+        found,
+        structure.molecule.atom.numpy(),
+        HARTREE_IN_EV,
     )

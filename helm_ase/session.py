@@ -17,7 +17,7 @@ from tqdm import tqdm
 from helm_ase.calculator import HELMCalculator
 from helm_ase.errors import StructureError
 from helm_ase.pictures.levels import draw_levels, level_table
-from helm_ase.units import DEBYE_IN_E_ANGSTROM
+from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 
 def run_file(options: argparse.Namespace) -> None:
@@ -148,4 +148,6 @@ def print_orbitals(atoms: Atoms) -> None:
     structure = atoms.calc.get_electronic_structure()
     homo, lumo = atoms.calc.get_homo_lumo()
     print(f"\n{level_table(structure)}\n\nHOMO-LUMO gap  {lumo - homo:.3f} eV")
-    print(f"dipole  {np.linalg.norm(atoms.get_dipole_moment()) / DEBYE_IN_E_ANGSTROM:.3f} D")
+    dipole = float(structure.dipole().norm()) * ATOMIC_DIPOLE_IN_E_ANGSTROM / DEBYE_IN_E_ANGSTROM
+    origin = " about the centre of nuclear charge" if atoms.calc.todict().get("charge") else ""
+    print(f"dipole  {dipole:.3f} D{origin}")

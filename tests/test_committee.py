@@ -1,13 +1,16 @@
 """Several models as one calculator."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import molecule
 from ase.io import read, write
 from ase.optimize import BFGS
 
-from helm_ase import HELMCalculator, HELMCommittee, list_models
-from helm_ase.errors import CheckpointError, SettingError
+from helm_ase import HELMCalculator, HELMCommittee, calculator, list_models
+from helm_ase.errors import ChargeError, CheckpointError, SettingError
 
 MODELS = sorted(list_models())
 
@@ -53,9 +56,27 @@ def test_members_agree_less_where_they_have_seen_nothing(methanol):
     assert far > 3 * near
 
 
+def test_another_charge_is_another_question(methanol):
+    methanol.get_potential_energy()
+    methanol.info["charge"] = 1
+    with pytest.raises(ChargeError):
+        methanol.get_potential_energy()
+
+
 def test_what_makes_no_committee_is_refused(monkeypatch):
     for models in ([], MODELS[:1], "helm-hcnof-1"):
         with pytest.raises(SettingError, match="two models or more"):
             HELMCommittee(models)
+    with pytest.raises(SettingError, match="agree with itself"):
+        HELMCommittee([MODELS[0], MODELS[0]])
+    with pytest.raises(SettingError, match=r"atoms\.calc = committee"):
+        HELMCommittee(MODELS, atoms=molecule("H2O"))
+    other = copy.copy(HELMCalculator(model=MODELS[0]).checkpoint)
+    object.__setattr__(other, "level", replace(other.level, functional="pbe"))
+    object.__setattr__(other, "sha256", "0")
+    load = calculator.load_shared
+    monkeypatch.setattr(calculator, "load_shared", lambda name: other if name == "other" else load(name))
+    with pytest.raises(SettingError, match="different levels of theory"):
+        HELMCommittee([MODELS[0], "other"])
     with pytest.raises(CheckpointError, match="helm-hcnof"):
         HELMCommittee([MODELS[0], "helm-hcno"])

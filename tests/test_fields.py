@@ -76,6 +76,8 @@ def test_the_potential_far_away_is_that_of_the_dipole(water):
 @pytest.mark.scf
 def test_names_of_orbitals(water, hydroxyl):
     assert orbital_index(water[1], "HOMO") == 4
+    grid = Grid.around(WATER.positions, 1.0)
+    np.testing.assert_array_equal(*(sample_field(water[1], x, grid) for x in ("density", "Density")))
     assert orbital_index(water[1], "homo-2") == 2
     assert orbital_index(water[1], "lumo + 1") == 6
     assert orbital_index(water[1], 0) == orbital_index(water[1], "0") == 0
@@ -121,7 +123,12 @@ def test_an_atom_on_a_grid_point_has_no_infinite_potential(water):
 
 @pytest.mark.scf
 def test_impossible_grids_and_fields_are_refused_and_leave_no_file(water, tmp_path):
-    for options in ({"what": "x"}, {"what": "homo", "spacing": 0.0}, {"what": "homo", "margin": -1.0}):
+    for options in (
+        {"what": "x"},
+        {"what": "density", "spin": 1},
+        {"what": "homo", "spacing": 0.0},
+        {"what": "homo", "margin": -1.0},
+    ):
         with pytest.raises(SettingError):
             write_cube(tmp_path / "x.cube", WATER, water[1], **options)
     assert list(tmp_path.iterdir()) == []

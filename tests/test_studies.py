@@ -210,14 +210,14 @@ def test_indirect_study_from_start_to_end(tmp_path):
         ("CH4", "train"),
         ("CO", "val"),
         ("HCN", "test"),
-        ("C2H2", "large"),
+        ("C2H4", "large"),
     ):
         frames.append(molecule(name))
         frames[-1].info = {"smiles": name, "split": split, "temperature_K": 0.0}
     ase.io.write(tmp_path / "structures.xyz", frames)
     start("indirect/make_labels.py", ".", "sto-3g", *CHEAP, folder=tmp_path)
     small = ["natural_channels: 16", "unnatural_channels: 0", "lmax: 4", "node_layers: 1", "edge_layers: 1"]
-    rows = ["H0", "H", "ε+α", "surrogate on H0"]
+    rows = ["H0", "H", "H → ε+α", "ε+μ+α", "surrogate on H0"]
     command = [".", "runs", "--minutes", 0.02, "--labels", "sto-3g", "--only", *rows]
     command += ["--set", f"model.backbone={{{', '.join(small)}}}"]
     printed = start("indirect/indirect.py", *command, folder=tmp_path)

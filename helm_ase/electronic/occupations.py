@@ -1,14 +1,14 @@
 """Fractional occupations: the Fermi–Dirac distribution at a given number of electrons."""
 
-import numpy as np
 import torch
 from scipy.optimize import brentq
+from scipy.special import expit, log_expit, logsumexp
 from torch import Tensor
 
 from helm_ase.errors import ChargeError
 
 
-def fermi_occupations(levels: Tensor, electrons: float, temperature: float) -> tuple[Tensor, float]:
+def fermi_occupations(levels: Tensor, electrons: int, temperature: float) -> tuple[Tensor, float]:
     """Occupations between 0 and 1 of the levels of one spin, and the chemical potential.
 
     Parameters
@@ -32,15 +32,20 @@ def fermi_occupations(levels: Tensor, electrons: float, temperature: float) -> t
     """
     e = levels.detach().double().cpu().numpy()
     if not 0 <= electrons <= len(e):
-        raise ChargeError(f"{electrons:g} electrons of one spin do not fit into {len(e)} orbitals")
+        raise ChargeError(f"{electrons} electrons of one spin do not fit into {len(e)} orbitals")
     if electrons in (0, len(e)):
         full = torch.full_like(levels.detach(), float(electrons > 0))
         return full, float("-inf") if electrons == 0 else float("inf")
     low, high = e[0] - 50 * temperature, e[-1] + 50 * temperature
-    centre = brentq(
-        lambda mu: _fermi(e, mu, temperature).sum() - electrons, low, high, xtol=1e-15, rtol=1e-15
-    )
-    return torch.from_numpy(_fermi(e, centre, temperature)).to(levels.device), float(centre)
+    n = electrons
+
+    def excess(mu: float) -> float:
+        """ln of the electrons above the n-th level less ln of the holes below: exact however cold it is."""
+        above = logsumexp(log_expit((mu - e[n:]) / temperature))
+        return float(above - logsumexp(log_expit((e[:n] - mu) / temperature)))
+
+    centre = brentq(excess, low, high, xtol=1e-15, rtol=1e-15)
+    return torch.from_numpy(expit((centre - e) / temperature)).to(levels.device), float(centre)
 
 
 def entropy(occupations: Tensor, weight: float) -> Tensor:
@@ -54,7 +59,3 @@ def entropy(occupations: Tensor, weight: float) -> Tensor:
         Electrons that a full orbital holds: 2 in a closed shell, 1 for each spin of an open one.
     """
     return weight * (torch.special.entr(occupations) + torch.special.entr(1 - occupations)).sum()
-
-
-def _fermi(levels: np.ndarray, centre: float, temperature: float) -> np.ndarray:
-    return 0.5 * (1 - np.tanh(0.5 * (levels - centre) / temperature))

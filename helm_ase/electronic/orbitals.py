@@ -25,6 +25,10 @@ With def2-TZVPD acetylene has an eigenvalue of 1.5e-6: an error of 30 µEh in H 
 level 8 Eh below the carbon 1s orbitals.  Dropping it changes no level below 20 Eh by 1e-8 Eh."""
 
 
+LARGEST_SKEW = 0.01
+"""Hartree; heads that are not Hermitian by construction leave less, and their symmetric part is solved."""
+
+
 @dataclass(frozen=True)
 class Orbitals:
     """Orbitals of one molecule with their occupations and densities; atomic units.
@@ -78,7 +82,7 @@ class Orbitals:
         Raises
         ------
         BasisError
-            If the shapes do not fit.
+            If the shapes do not fit, or the Hamiltonian is not symmetric.
         ChargeError
             If electrons and multiplicity contradict each other or exceed the orbitals.
         PredictionError
@@ -88,6 +92,7 @@ class Orbitals:
         """
         h = hamiltonian.to(torch.float64)
         h = h[None] if h.ndim == 2 else h
+        _check_symmetric(h)
         s = overlap.to(torch.float64)
         if s.ndim != 2 or s.shape[0] != s.shape[1] or len(h) not in (1, 2) or h.shape[1:] != s.shape:
             raise BasisError(
@@ -106,8 +111,9 @@ class Orbitals:
 
     @classmethod
     def solve_batch(
-        cls, hamiltonians: Tensor, overlaps: Tensor, n_electrons: Sequence[int], **options: Any
-    ) -> list[Self]:
+        cls, hamiltonians: Tensor, overlaps: Tensor, n_electrons: Sequence[int],
+        integrals: Sequence[Integrals | None] | None = None, **options: Any,
+    ) -> list[Self]:  # fmt: skip
         """Solve problems of one size together: frames of one molecule, isomers.
 
         Parameters
@@ -118,20 +124,24 @@ class Orbitals:
             (B, A, A).
         n_electrons
             Of each.
+        integrals
+            Of each geometry.
         options
-            As :meth:`solve`, the same for all.
+            Others of :meth:`solve`, the same for all.
 
         Raises
         ------
         HelmError
             As :meth:`solve`.
         """
-        problems = zip(hamiltonians, overlaps, n_electrons, strict=True)
-        found = [cls.solve(h, s, n, **options) for h, s, n in problems]
+        geometries = integrals or [None] * len(n_electrons)
+        problems = zip(hamiltonians, overlaps, n_electrons, geometries, strict=True)
+        found = [cls.solve(h, s, n, integrals=g, **options) for h, s, n, g in problems]
         if len({tuple(f.orthogonaliser.shape) for f in found}) != 1:  # directions were dropped in some
             return found
         x = torch.stack([f.orthogonaliser for f in found])[:, None]  # (B, 1, A, M)
-        focks = x.transpose(2, 3) @ torch.stack([f.hamiltonian for f in found]) @ x  # (B, s, M, M)
+        symmetric = torch.stack([0.5 * (f.hamiltonian + f.hamiltonian.mT) for f in found])
+        focks = x.mT @ symmetric @ x  # (B, s, M, M)
         with torch.no_grad():
             energies, vectors = torch.linalg.eigh(focks)
         for f, matrices, e, v in zip(found, focks, energies, vectors, strict=True):
@@ -142,7 +152,7 @@ class Orbitals:
     def solutions(self) -> tuple[Eigensystem, ...]:
         """The problem of each spin in the orthonormal basis."""
         x = self.orthogonaliser
-        return tuple(Eigensystem.of(x.T @ h @ x) for h in self.hamiltonian)
+        return tuple(Eigensystem.of(x.T @ (0.5 * (h + h.T)) @ x) for h in self.hamiltonian)
 
     @cached_property
     def orbital_energies(self) -> Tensor:
@@ -245,6 +255,15 @@ class Orbitals:
         """Density matrix of α less that of β, zero in a closed shell, shape (A, A)."""
         densities = self.spin_densities
         return densities[0] - densities[1] if self.n_spins == 2 else torch.zeros_like(self.overlap)
+
+
+def _check_symmetric(hamiltonian: Tensor) -> None:
+    if not bool(torch.isfinite(hamiltonian).all()) or hamiltonian.shape[-1] != hamiltonian.shape[-2]:
+        return  # refused with a better reason
+    if (skew := float((hamiltonian - hamiltonian.mT).detach().abs().max())) > LARGEST_SKEW:
+        raise BasisError(
+            f"the Hamiltonian is not symmetric: elements differ from their mirror by {skew:.2g} Eh"
+        )
 
 
 def canonical_orthogonaliser(overlap: Tensor, threshold: float = OVERLAP_THRESHOLD) -> Tensor:

@@ -1,6 +1,8 @@
 """What is asked of an electronic structure: charges, bonds, moments, response, fields.
 
-Each method names one quantity and passes it on; the formulas stand in the modules of their names.
+Each method names one quantity and passes it on; the formulas stand in the modules of their names.  All but
+the levels need the integrals of the geometry: without them they raise :class:`~helm_ase.errors.BasisError`;
+points that are none raise :class:`~helm_ase.errors.SettingError`.
 """
 
 from dataclasses import dataclass
@@ -159,7 +161,8 @@ class ElectronicStructure(Orbitals):
         Returns
         -------
         Tensor
-            For each spin (s, G); divided (s, N, G) or (s, lmax + 1, G), which sums to the whole.
+            For each spin (s, G); divided (s, N, G) or (s, lmax + 1, G), which sums to the whole and has no
+            gradient, because the shares are those of single orbitals.
 
         Raises
         ------
@@ -175,6 +178,7 @@ class ElectronicStructure(Orbitals):
                 group = self.molecule.atom if by == "atom" else self.molecule.degree
                 count = int(group.max()) + 1
                 weights = density_of_states.mulliken_weights(c, self.overlap, group, count)
+                levels = levels.detach()
             points = torch.as_tensor(grid, dtype=torch.float64)
             curves.append(density_of_states.density_of_states(levels, self.capacity * weights, points, width))
         return torch.stack(curves)
@@ -214,8 +218,9 @@ class ElectronicStructure(Orbitals):
         """
         m = self.molecule
         points = torch.as_tensor(points, dtype=torch.float64)
+        electrons = m.attraction(points, self.density_matrix)
         distance = torch.cdist(points, m.nuclear_positions, compute_mode="donot_use_mm_for_euclid_dist")
-        return (m.nuclear_charges / distance).sum(1) - m.attraction(points, self.density_matrix)
+        return (m.nuclear_charges / distance).sum(1) - electrons
 
 
 def _chosen(name: str, allowed: Any, what: str) -> str:

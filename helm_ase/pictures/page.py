@@ -14,7 +14,7 @@ from helm_ase.calculator import HELMCalculator
 from helm_ase.pictures.levels import level_figure
 from helm_ase.pictures.scene import check_plotly, scene
 from helm_ase.pictures.states import density_of_states_figure
-from helm_ase.units import DEBYE_IN_E_ANGSTROM, HARTREE_IN_EV
+from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM, HARTREE_IN_EV
 from helm_ase.writing import whole_file
 
 POLICY = (
@@ -99,7 +99,8 @@ def energies(calculator: HELMCalculator) -> list[tuple[str, str]]:
     structure, rows = calculator.get_electronic_structure(), []
     if "energy" in calculator.checkpoint.predicts:
         rows.append(("energy", f"{calculator.get_property('energy'):.4f} eV"))
-    dipole = np.linalg.norm(calculator.get_property("dipole")) / DEBYE_IN_E_ANGSTROM
+    dipole = float(structure.dipole().norm()) * ATOMIC_DIPOLE_IN_E_ANGSTROM / DEBYE_IN_E_ANGSTROM
+    charged = calculator.todict()["charge"]
     ev = HARTREE_IN_EV
     return [
         *rows,
@@ -108,7 +109,7 @@ def energies(calculator: HELMCalculator) -> list[tuple[str, str]]:
         ("gap", f"{structure.gap * ev:.3f} eV"),
         ("ionisation energy (Koopmans)", f"{structure.ionisation_potential * ev:.2f} eV"),
         ("electron affinity (Koopmans)", f"{structure.electron_affinity * ev:.2f} eV"),
-        ("dipole", f"{dipole:.3f} D"),
+        ("dipole about the centre of nuclear charge" if charged else "dipole", f"{dipole:.3f} D"),
     ]
 
 

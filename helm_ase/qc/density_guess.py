@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 from pyscf import gto
 from pyscf.lo import orth
@@ -13,6 +12,8 @@ from helm_ase.qc.molecule import atomic_numbers
 
 SAME_PLACE = 1e-5
 """bohr."""
+SMALLEST_OVERLAP = 1e-7
+"""Directions of the target's functions with a smaller overlap eigenvalue take no part."""
 
 
 def density_for(
@@ -50,10 +51,13 @@ def density_for(
     """
     _check_same(mole, target)
     overlap = target.intor_symmetric("int1e_ovlp")
+    values, vectors = np.linalg.eigh(overlap)
+    keep = values > SMALLEST_OVERLAP
+    x = vectors[:, keep] / np.sqrt(values[keep])  # (A', M')
     mixed = gto.intor_cross("int1e_ovlp", target, mole)
     densities = []
     for c, n in zip(orbitals, occupied, strict=True):
-        found = scipy.linalg.solve(overlap, mixed @ c[:, :n], assume_a="pos")
+        found = x @ (x.T @ mixed @ c[:, :n])
         found = found @ orth.lowdin(found.T @ overlap @ found)
         densities.append(2 / len(orbitals) * found @ found.T)
     return densities[0] if len(densities) == 1 else np.stack(densities)

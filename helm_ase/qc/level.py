@@ -111,6 +111,22 @@ def functional_variant(functional: str) -> str:
     return "libxc " + " + ".join(parts + [f"{factor:g} x {number}" for number, factor in terms])
 
 
+def check_variant(level: LevelOfTheory) -> None:
+    """Refuse a level whose functional the installed PySCF does not compute.
+
+    Raises
+    ------
+    SettingError
+        If the name means something else here, or the labels' program did not say what it meant.
+    """
+    here = functional_variant(level.functional)
+    if level.variant != here:
+        raise SettingError(
+            f"the labels have {level.functional!r} as {level.variant!r} ({level.code}); the PySCF installed "
+            f"here means {here!r}: its SCF steps would lead to another energy"
+        )
+
+
 def use_one_thread() -> None:
     """Keep PySCF in this process to one thread; for worker processes of our own."""
     from pyscf import lib

@@ -33,10 +33,10 @@ class Refined:
     densities: NDArray[np.float64]
     """After the last diagonalisation, (s, A, A)."""
     harris_energy: float
-    """E[D] + Tr F[D] (D' − D), D' the density after: Harris and Foulkes' estimate of the converged energy,
-    also of second order and of the other sign, Hartree."""
-    mean_field: Any
-    """PySCF object with these orbitals."""
+    """E[D] + Tr F[D] (D' − D), D' the density of F[D]'s own orbitals: Harris and Foulkes' estimate of the
+    converged energy, also of second order, Hartree."""
+    orbitals: tuple[Any, Any, Any]
+    """Energies, coefficients and occupations as PySCF shapes them."""
 
 
 class SelfConsistency:
@@ -70,13 +70,28 @@ class SelfConsistency:
 
     def solve(self, step: SCFStep, fock: NDArray[np.float64] | None = None) -> Refined:
         """Orbitals of a step's Fock matrix, or of one extrapolated from several."""
-        mf = self.mean_field
-        fock = step.fock if fock is None else fock
-        mf.mo_energy, mf.mo_coeff = mf.eig(fock[0] if self.spins == 1 else fock, self.overlap)
-        mf.mo_occ = mf.get_occ(mf.mo_energy, mf.mo_coeff)
-        after = np.asarray(mf.make_rdm1()).reshape(step.densities.shape)
+        orbitals, after = self._diagonalise(step.fock)
         change = float(np.einsum("sab,sba->", step.fock, after - step.densities))
-        return Refined(step, fock, after, step.energy + change, mf)
+        if fock is not None:
+            orbitals, after = self._diagonalise(fock)
+        return Refined(step, step.fock if fock is None else fock, after, step.energy + change, orbitals)
+
+    def _diagonalise(self, fock: NDArray[np.float64]) -> tuple[tuple[Any, Any, Any], NDArray[np.float64]]:
+        mf = self.mean_field
+        energies, orbitals = mf.eig(fock[0] if self.spins == 1 else fock, self.overlap)
+        occupations = mf.get_occ(energies, orbitals)
+        densities = np.asarray(mf.make_rdm1(orbitals, occupations)).reshape(fock.shape)
+        return (energies, orbitals, occupations), densities
+
+    def forces(self, found: Refined) -> NDArray[np.float64]:
+        """Analytic forces at the orbitals of a refinement, Hartree/bohr, (N, 3).
+
+        They take the orbitals as converged; what is missing is of first order in what a further step changes.
+        """
+        mf = self.mean_field
+        mf.mo_energy, mf.mo_coeff, mf.mo_occ = found.orbitals
+        mf.e_tot, mf.converged = found.step.energy, True
+        return -np.asarray(mf.nuc_grad_method().kernel())
 
     def iterate(self, first: SCFStep, steps: int) -> Refined:
         """So many Fock matrices, ``first`` among them, extrapolated as an SCF does (DIIS) from the second on.
@@ -88,22 +103,14 @@ class SelfConsistency:
         """
         if steps < 1:
             raise SettingError(f"n_iterations is {steps}; at least 1 is needed")
+        found = self.solve(first)
+        if steps == 1:
+            return found
         extrapolation = self.mean_field.DIIS(self.mean_field)
-        step, found = first, self.solve(first)
-        for count in range(steps):
-            if count:
-                step = self.build(found.densities)
-            shape = (0, ...) if self.spins == 1 else ...
+        shape = (0, ...) if self.spins == 1 else ...
+        extrapolation.update(self.overlap, first.densities[shape], first.fock[shape])
+        for _ in range(steps - 1):
+            step = self.build(found.densities)
             mixed = extrapolation.update(self.overlap, step.densities[shape], step.fock[shape])
             found = self.solve(step, np.asarray(mixed).reshape(step.fock.shape))
         return found
-
-
-def forces_of(found: Refined) -> NDArray[np.float64]:
-    """Analytic forces at the orbitals of a refinement, Hartree/bohr, (N, 3).
-
-    They take the orbitals as converged; what is missing is of first order in what a further step changes.
-    """
-    mf = found.mean_field
-    mf.e_tot, mf.converged = found.step.energy, True
-    return -np.asarray(mf.nuc_grad_method().kernel())

@@ -10,21 +10,26 @@ from helm_ase.qc.refinement import Refined
 
 @dataclass(frozen=True)
 class Reliability:
-    """Signs of an error, all zero for a converged Hamiltonian and all independent of the molecule's size."""
+    """Signs of an error, all zero for a converged Hamiltonian; none grows with the molecule."""
 
     fock_residual: float
-    """Mean |F[D(H)] − H| over matrix elements, Hartree."""
+    """Mean |F[D(H)] − H| over matrix elements, Hartree.  As the mean error of H itself it falls where blocks
+    of distant atoms, which are all nearly zero, become many: compare molecules of similar size."""
     commutator_norm: float
-    """Frobenius norm of F D S − S D F, the error that DIIS minimises, over the number of AOs, Hartree."""
+    """Frobenius norm of F D S − S D F, the error that DIIS minimises, over the root of the number of AOs,
+    with D of both spins together, Hartree."""
     energy_change: float
     """What one SCF step is expected to take from the energy, per atom, eV; negative."""
     density_change: float
     """Electrons that one SCF step moves to other orbitals, over all electrons."""
+    atom_residuals: NDArray[np.float64]
+    """Mean |F[D(H)] − H| over the block of each atom with itself, Hartree, (N,): where the error sits."""
 
 
 def reliability(
-    hamiltonian: NDArray[np.float64], overlap: NDArray[np.float64], found: Refined, atoms: int, hartree: float
-) -> Reliability:
+    hamiltonian: NDArray[np.float64], overlap: NDArray[np.float64], found: Refined, atom: NDArray[np.int64],
+    hartree: float,
+) -> Reliability:  # fmt: skip
     """Compare a Hamiltonian with the Fock matrix of its own density.
 
     Parameters
@@ -35,8 +40,8 @@ def reliability(
         S, (A, A).
     found
         One step from D(H).
-    atoms
-        Their number.
+    atom
+        Atom of each function, (A,).
     hartree
         In eV.
     """
@@ -46,9 +51,13 @@ def reliability(
     commutator = products - products.swapaxes(1, 2)
     electrons = float(np.einsum("sab,ba->", before, overlap))
     shared = float(np.einsum("sab,sba->", before @ overlap, after @ overlap)) * spins / 2
+    residual = np.abs(fock - hamiltonian)
     return Reliability(
-        fock_residual=float(np.abs(fock - hamiltonian).mean()),
-        commutator_norm=float(np.linalg.norm(commutator)) / len(overlap),
-        energy_change=(found.harris_energy - found.step.energy) * hartree / atoms,
+        fock_residual=float(residual.mean()),
+        commutator_norm=float(np.linalg.norm(commutator)) * float(np.sqrt(spins / len(overlap))),
+        energy_change=(found.harris_energy - found.step.energy) * hartree / (int(atom[-1]) + 1),
         density_change=max(electrons - shared, 0.0) / electrons if electrons else 0.0,
+        atom_residuals=np.array(
+            [residual[:, atom == k][:, :, atom == k].mean() for k in range(atom[-1] + 1)]
+        ),
     )

@@ -5,9 +5,10 @@
 
 FOLDER is that of ``make_labels.py``.  Every row has the same processor time and the same backbone.  With the
 labels ``sto-3g`` the matrix itself can be learnt; with ``def2-tzvp`` only through levels ε, dipole μ and
-uncoupled polarizability α.  ``surrogate`` predicts μ and α without a Hamiltonian, ``surrogate on H0`` what is
-missing from those of H0.  Errors are those of unseen molecules as large as in training (``test``), and of
-polyenes and acenes (``large``).  Runs that are there already are not repeated.
+uncoupled polarizability α.  ``H → ε`` learns the matrix for half of its time.  ``surrogate`` predicts μ and α
+without a Hamiltonian, ``surrogate on H0`` what is missing from those of H0.  Errors are those of unseen
+molecules as large as in training (``test``), and of polyenes and acenes with more heavy atoms than any in
+training (``large``).  Runs that are there already are not repeated.
 """
 
 import argparse
@@ -33,17 +34,19 @@ from helm_ase.units import HARTREE_IN_EV
 
 HERE = Path(__file__).parent
 TARGETS = {
-    "H": LossWeights(hamiltonian=1.0, spectrum=0.1),
     "ε": LossWeights(levels=1.0),
+    "μ+α": LossWeights(dipole=1.0, polarizability=1.0),
     "ε+μ": LossWeights(levels=1.0, dipole=1.0),
     "ε+α": LossWeights(levels=1.0, polarizability=1.0),
     "ε+μ+α": LossWeights(levels=1.0, dipole=1.0, polarizability=1.0),
 }
+FIRST = "H → "
+"""Of rows whose first half learns the matrix itself."""
 SURROGATES = ("surrogate", "surrogate on H0")
 SPLITS = ("test", "large")
 COLUMNS = {
     "hamiltonian": ("H / µEh", 1e6), "levels": ("ε / eV", HARTREE_IN_EV), "gap": ("gap / eV", HARTREE_IN_EV),
-    "dipole": ("μ / a.u.", 1.0), "polarizability": ("α / a.u.", 1.0),
+    "dipole": ("μ / a.u.", 1.0), "polarizability": ("α / a.u.", 1.0), "relative": ("α / %", 100.0),
 }  # fmt: skip
 
 
@@ -58,19 +61,19 @@ def recipe_of(options: argparse.Namespace, labels: str, seed: int) -> Recipe:
     return made if labels == "sto-3g" else replace(made, data=replace(made.data, model_basis="sto-3g"))
 
 
-def learn(options: argparse.Namespace, labels: str, target: str, seed: int) -> Recipe:
+def learn(options: argparse.Namespace, labels: str, name: str, seed: int) -> Recipe:
     """Train one row; its checkpoint is that of the recipe that comes back."""
     root, made = Path(options.runs).resolve(), recipe_of(options, labels, seed)
-    second = replace(made.stages[1], weights=TARGETS[target])
-    folder = root / f"{labels}-{target}-{seed}"
-    if labels != "sto-3g":
-        second = replace(second, minutes=options.minutes, optimiser=made.stages[0].optimiser)
-        recipe = replace(made, stages=(second,), folder=str(folder))
+    folder, target = str(root / f"{labels}-{name}-{seed}"), TARGETS.get(name.removeprefix(FIRST))
+    if not name.startswith(("H", FIRST)):  # from the first step through functions of H
+        stage = replace(made.stages[0], minutes=options.minutes, weights=target, rate=made.stages[1].rate)
+        recipe = replace(made, stages=(stage,), folder=folder)
     else:
         shared = root / f"{labels}-first-{seed}"
         train(replace(made, stages=made.stages[:1], folder=str(shared)))
+        stage = replace(made.stages[1], weights=target or made.stages[0].weights)
         start = str(shared / f"{made.name}.safetensors")
-        recipe = replace(made, stages=(second,), folder=str(folder), model=None, start=start)
+        recipe = replace(made, stages=(stage,), folder=folder, model=None, start=start)
     train(recipe)
     return recipe
 
@@ -78,7 +81,15 @@ def learn(options: argparse.Namespace, labels: str, target: str, seed: int) -> R
 def samples_of(recipe: Recipe, split: str) -> Sequence[Sample]:
     data = replace(recipe.data, validation=recipe.data.train, validation_split=split)
     basis = {"observables": True, "model_basis": recipe.data.model_basis}
-    return open_samples(data, True, 12.0, recipe.folder, **basis)[0]
+    found = open_samples(data, True, 12.0, recipe.folder, **basis)[0]
+    if split != "large":
+        return found
+    largest = max(heavy(s) for s in open_samples(recipe.data, False, 12.0, recipe.folder, **basis)[0])
+    return [s for s in found if heavy(s) > largest]
+
+
+def heavy(sample: Sample) -> int:
+    return int((sample.graph.z > 1).sum())
 
 
 def errors_of(sample: Sample, correction: torch.Tensor) -> dict[str, float]:
@@ -88,6 +99,10 @@ def errors_of(sample: Sample, correction: torch.Tensor) -> dict[str, float]:
     for name in COLUMNS:
         if name == "hamiltonian":
             found[name] = float((correction - sample.correction).abs().mean())  # NaN in a larger basis
+        elif name == "relative":
+            found[name] = (
+                found["polarizability"] * 3 / float(torch.linalg.norm(sample.targets.polarizability))
+            )
         else:
             total, count = OBSERVABLES[name][0](molecule)
             found[name] = float(total / count)
@@ -121,12 +136,21 @@ def of_baseline(recipe: Recipe) -> dict[str, dict[str, float]]:
 def of_small_basis(options: argparse.Namespace, recipe: Recipe, seed: int) -> dict[str, dict[str, float]]:
     """The converged matrix of the small basis itself, judged by the labels of the large one."""
     small = recipe_of(options, "sto-3g", seed)
-    found = {}
-    for split in SPLITS:
-        matrices = {tuple(s.graph.pos.flatten().tolist()): s.correction for s in samples_of(small, split)}
-        pairs = ((s, matrices[tuple(s.graph.pos.flatten().tolist())]) for s in samples_of(recipe, split))
-        found[split] = mean_of([errors_of(s, correction) for s, correction in pairs])
-    return found
+    matrices = {place(s): s.baseline + s.correction for split in SPLITS for s in every(small, split)}
+    return {
+        split: mean_of([errors_of(s, matrices[place(s)] - s.baseline) for s in samples_of(recipe, split)])
+        for split in SPLITS
+    }
+
+
+def every(recipe: Recipe, split: str) -> Sequence[Sample]:
+    data = replace(recipe.data, validation=recipe.data.train, validation_split=split)
+    return open_samples(data, True, 12.0, recipe.folder)[0]
+
+
+def place(sample: Sample) -> tuple[float, ...]:
+    """What tells one geometry from another."""
+    return tuple(sample.graph.pos.flatten().tolist())
 
 
 def of_surrogate(options: argparse.Namespace, recipe: Recipe, name: str) -> dict[str, dict[str, float]]:
@@ -157,8 +181,8 @@ def row(options: argparse.Namespace, labels: str, name: str, seed: int) -> dict[
 
 def names_of(labels: str) -> tuple[str, ...]:
     if labels == "sto-3g":
-        return ("H0", *TARGETS, *SURROGATES)
-    return ("H0", "SCF in STO-3G", *(t for t in TARGETS if t != "H"), *SURROGATES)
+        return ("H0", "H", *(FIRST + t for t in TARGETS), "ε+μ+α", *SURROGATES)
+    return ("H0", "SCF in STO-3G", *TARGETS, *SURROGATES)
 
 
 def table(folder: Path) -> str:
@@ -168,7 +192,10 @@ def table(folder: Path) -> str:
     for labels in ("sto-3g", "def2-tzvp"):
         for split in SPLITS:
             lines += ["", f"Labels {labels}, {split} molecules", ""]
-            lines += ["| learnt | " + " | ".join(c for c, _ in COLUMNS.values()) + " |", "| --- " * 6 + "|"]
+            lines += [
+                "| learnt | " + " | ".join(c for c, _ in COLUMNS.values()) + " |",
+                "| --- " * (len(COLUMNS) + 1) + "|",
+            ]
             for name in names_of(labels):
                 found = [r["errors"][split] for r in results if (r["labels"], r["name"]) == (labels, name)]
                 if found:
@@ -203,9 +230,12 @@ def main() -> None:
         for labels in options.labels:
             for name in names_of(labels):
                 path = folder / f"{labels}-{name}-{seed}.result.json"
+                settings = [options.minutes, *options.set]
+                if path.exists() and json.loads(path.read_text())["settings"] != settings:
+                    raise SystemExit(f"{path} has other settings: choose another folder")
                 if path.exists() or (options.only and name not in options.only):
                     continue
-                found = {"labels": labels, "name": name, "seed": seed}
+                found = {"labels": labels, "name": name, "seed": seed, "settings": settings}
                 found["errors"] = row(options, labels, name, seed)
                 path.write_text(json.dumps(found))
                 print(labels, name, seed, found["errors"], flush=True)

@@ -140,6 +140,8 @@ def fit(
     start, step = time.process_time(), 0
     while progress(start, minutes) < 1:
         for batch in batches:
+            if progress(start, minutes) >= 1:
+                break
             for group in optimiser.param_groups:
                 group["lr"] = group["initial_lr"] * schedule.fraction(step, progress(start, minutes))
             optimiser.zero_grad()
@@ -184,4 +186,5 @@ def errors(surrogate: PropertySurrogate, sample: Sample, on_baseline: bool) -> d
     return {
         "dipole": float(torch.linalg.vector_norm(dipole - aim[0])),
         "polarizability": float(torch.linalg.vector_norm(alpha - aim[1]) / 3),
+        "relative": float(torch.linalg.vector_norm(alpha - aim[1]) / torch.linalg.norm(reference(sample)[1])),
     }
