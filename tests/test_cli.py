@@ -99,23 +99,26 @@ def test_levels_are_drawn_as_a_png(water, tmp_path, capsys):
 
 def test_models_lists_the_default_with_a_mark(capsys):
     assert run("models") == 0
-    line = next(x for x in capsys.readouterr().out.splitlines() if "helm-hcnof-1" in x)
+    line = next(x for x in capsys.readouterr().out.splitlines() if "helm-hcnof-2" in x)
     assert line.startswith("*")
     assert "embedded" in line
 
 
-@pytest.mark.parametrize("names", [[], ["helm-hcnof-1"], ["--all"]])
-def test_download_prints_where_each_model_lies(names, capsys):
-    assert run("download", *names) == 0
-    printed = capsys.readouterr().out
-    assert printed.startswith("helm-hcnof-1: ")
-    assert printed.strip().endswith("helm-hcnof-1.safetensors")
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [([], [2]), (["helm-hcnof-1"], [1]), (["helm-hcnof-2", "helm-hcnof-1"], [2, 1]), (["--all"], [1, 2])],
+)
+def test_download_prints_where_each_model_lies(arguments, names, capsys):
+    assert run("download", *arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0] for line in lines] == [f"helm-hcnof-{k}" for k in names]
+    assert all(line.endswith(f"helm-hcnof-{k}.safetensors") for line, k in zip(lines, names, strict=True))
 
 
 def test_info_names_level_basis_and_elements(capsys):
     assert run("info") == 0
     printed = capsys.readouterr().out
-    for word in ("helm-hcnof-1", "b3lyp", "VWN", "def2-svp", "minao", "H, C, N, O, F", "hamiltonian"):
+    for word in ("helm-hcnof-2", "b3lyp", "VWN", "def2-svp", "minao", "H, C, N, O, F", "hamiltonian"):
         assert word in printed
 
 
@@ -164,7 +167,7 @@ def test_an_impossible_charge_is_refused(water, capsys):
 
 def test_an_unknown_model_is_refused_everywhere(water, capsys):
     for command in (["run", water, "--model"], ["info"], ["download"]):
-        assert "did you mean" in refused(capsys, *command, "helm-hcnof-2")
+        assert "did you mean" in refused(capsys, *command, "helm-hcnof-3")
 
 
 def test_an_output_format_that_does_not_exist_is_refused_in_words(water, tmp_path, capsys):

@@ -92,7 +92,6 @@ class Orbitals:
         """
         h = hamiltonian.to(torch.float64)
         h = h[None] if h.ndim == 2 else h
-        _check_symmetric(h)
         s = overlap.to(torch.float64)
         if s.ndim != 2 or s.shape[0] != s.shape[1] or len(h) not in (1, 2) or h.shape[1:] != s.shape:
             raise BasisError(
@@ -101,6 +100,7 @@ class Orbitals:
             )
         if not (torch.isfinite(h).all() and torch.isfinite(s).all()):
             raise PredictionError("the Hamiltonian or overlap holds numbers that are not finite")
+        _check_symmetric(h)
         if not 0 <= smearing < float("inf"):
             raise SettingError(f"smearing is {smearing}; kT in Hartree, 0 or more, is needed")
         x = canonical_orthogonaliser(s, threshold)  # (A, M)
@@ -258,8 +258,6 @@ class Orbitals:
 
 
 def _check_symmetric(hamiltonian: Tensor) -> None:
-    if not bool(torch.isfinite(hamiltonian).all()) or hamiltonian.shape[-1] != hamiltonian.shape[-2]:
-        return  # refused with a better reason
     if (skew := float((hamiltonian - hamiltonian.mT).detach().abs().max())) > LARGEST_SKEW:
         raise BasisError(
             f"the Hamiltonian is not symmetric: elements differ from their mirror by {skew:.2g} Eh"

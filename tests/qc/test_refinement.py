@@ -136,7 +136,7 @@ def test_signs_of_an_error_do_not_grow_with_the_molecule():
     assert abs(double.density_change / single.density_change - 1) < 1e-3
     assert abs(double.commutator_norm / single.commutator_norm - 1) < 1e-3
     assert abs(2 * double.fock_residual / single.fock_residual - 1) < 1e-2  # blocks between them are zero
-    np.testing.assert_allclose(double.atom_residuals, np.tile(single.atom_residuals, 2), rtol=1e-3)
+    np.testing.assert_allclose(double.atom_residuals, np.tile(single.atom_residuals, 2), rtol=1e-2)
 
 
 @pytest.mark.parametrize("name", MOLES)
