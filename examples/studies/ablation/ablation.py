@@ -40,6 +40,8 @@ VARIATIONS: dict[str, list[str]] = {
     "loss RMSE + MSE (the paper's)": ["stages.0.weights={hamiltonian_square: 1, spectrum: 0.1}"],
     "node track with m up to 4": ["model.backbone.mmax_nodes=4"],
     "node track with m = 0 and 1": ["model.backbone.mmax_nodes=1"],
+    "three layers of nodes": ["model.backbone.node_layers=3"],
+    "three layers of nodes and of edges": ["model.backbone.node_layers=3", "model.backbone.edge_layers=3"],
 }
 """Names with the numbers of the switches; 7, charge and multiplicity as inputs, has no weights where all
 labels are neutral singlets, so there is nothing to take away."""
