@@ -169,10 +169,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         for title, (low, high) in SIZES.items():
             chosen = [r for r in rows if low <= r["heavy"] <= high]
             x = [1e6 * r["fock_residual"] for r in chosen]
-            axes.plot(
-                x, [factor * abs(r[name]) for r in chosen], "o", ms=4, alpha=0.7, label=f"{title} heavy atoms"
-            )
+            axes.plot(x, [factor * abs(r[name]) for r in chosen], "o", ms=4, alpha=0.7, label=title)
         axes.set(xscale="log", yscale="log", xlabel="mean |F[D(H)] − H| / µEh", ylabel=unit)
+        axes.set_ylim(bottom=np.percentile([factor * abs(r[name]) for r in rows], 2) / 2)  # luck aside
     axes.legend(frameon=False, title="heavy atoms")
     figure.savefig(path, dpi=150)
 
