@@ -62,7 +62,11 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
         torch.from_numpy(found.fock), old.overlap, sum(old.electrons), prediction.multiplicity,
         integrals=old.integrals,
     )  # fmt: skip
-    gradient = prediction.scf.forces(found) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM if forces else None
+    gradient = None
+    if forces:
+        gradient = (
+            prediction.scf.forces(found.orbitals, found.step.energy) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+        )
     return Refinement(
         found.harris_energy * HARTREE_IN_EV,
         found.step.energy * HARTREE_IN_EV,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from helm_ase.qc.response import uncoupled_polarizability
 
-SMALLEST_OVERLAP = 1e-6
+SMALLEST_OVERLAP = 1e-5
 """Directions of the AO space with a smaller overlap eigenvalue are dropped, as where a model is used."""
 
 
@@ -79,7 +79,7 @@ class Orbitals:
 
 
 def orthonormaliser(overlap: NDArray[np.float64]) -> NDArray[np.float64]:
-    """X = U λ^(−½) over the eigenvalues of S above 1e-6, (A, M); its columns are orthogonal to each other."""
+    """X = U λ^(−½) over the eigenvalues of S above 1e-5, (A, M); its columns are orthogonal to each other."""
     values, vectors = scipy.linalg.eigh(overlap)
     keep = values > SMALLEST_OVERLAP
     return np.asarray(vectors[:, keep] / np.sqrt(values[keep]))

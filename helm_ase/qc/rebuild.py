@@ -1,15 +1,14 @@
 """The Fock matrix of a label's own density: what PySCF says about a matrix that a file holds."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from helm_ase.errors import BasisError
-from helm_ase.qc.level import LevelOfTheory, kohn_sham
+from helm_ase.qc.level import LevelOfTheory
 from helm_ase.qc.molecule import build_mole
+from helm_ase.qc.refinement import SelfConsistency
 from helm_ase.representation import LabelledMolecule
 
 
@@ -68,26 +67,8 @@ def rebuild(label: LabelledMolecule, level: LevelOfTheory, forces: bool = False)
             f"{label.name}: a matrix of {label.hamiltonian.shape[-1]} functions does not fit {level.basis}, "
             f"which has {mole.nao}"
         )
-    mf = kohn_sham(mole, level)
-    if label.spin_channels == 2 and mole.spin == 0:
-        mf = mf.to_uks()
-    _occupy(mf, label.hamiltonian)
-    density = mf.make_rdm1()
-    core = mf.get_hcore()
-    potential = mf.get_veff(mole, density)
-    fock = np.asarray(core + potential)
-    mf.e_tot = float(mf.energy_tot(density, core, potential))
-    return Rebuilt(fock, mf.e_tot, -np.asarray(mf.nuc_grad_method().kernel()) if forces else None)
-
-
-def _occupy(mf: Any, hamiltonian: NDArray[np.float64]) -> None:
-    """Give a mean-field object the aufbau orbitals of a Hamiltonian, as if it had converged to them."""
-    overlap = mf.get_ovlp()
-    solved = [scipy.linalg.eigh(h, overlap) for h in hamiltonian.reshape(-1, *overlap.shape)]
-    energies, orbitals = (np.stack(x) for x in zip(*solved, strict=True))
-    occupations = np.zeros_like(energies)
-    for row, electrons in zip(occupations, mf.mol.nelec, strict=False):
-        row[:electrons] = 2.0 if len(energies) == 1 else 1.0
-    if len(energies) == 1:
-        energies, orbitals, occupations = energies[0], orbitals[0], occupations[0]
-    mf.mo_energy, mf.mo_coeff, mf.mo_occ, mf.converged = energies, orbitals, occupations, True
+    problem = SelfConsistency(mole, level, label.spin_channels)
+    orbitals, densities = problem.diagonalise(label.hamiltonian.reshape(-1, mole.nao, mole.nao))
+    step = problem.build(densities)
+    gradient = problem.forces(orbitals, step.energy) if forces else None
+    return Rebuilt(step.fock.reshape(label.hamiltonian.shape), step.energy, gradient)

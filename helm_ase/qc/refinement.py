@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from helm_ase.errors import SettingError
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 
+PySCFOrbitals = tuple[Any, Any, Any]
+"""Energies, coefficients and occupations as PySCF shapes them."""
+
 
 @dataclass(frozen=True)
 class SCFStep:
@@ -35,8 +38,7 @@ class Refined:
     harris_energy: float
     """E[D] + Tr F[D] (D' − D), D' the density of F[D]'s own orbitals: Harris and Foulkes' estimate of the
     converged energy, also of second order, Hartree."""
-    orbitals: tuple[Any, Any, Any]
-    """Energies, coefficients and occupations as PySCF shapes them."""
+    orbitals: PySCFOrbitals
 
 
 class SelfConsistency:
@@ -70,27 +72,28 @@ class SelfConsistency:
 
     def solve(self, step: SCFStep, fock: NDArray[np.float64] | None = None) -> Refined:
         """Orbitals of a step's Fock matrix, or of one extrapolated from several."""
-        orbitals, after = self._diagonalise(step.fock)
+        orbitals, after = self.diagonalise(step.fock)
         change = float(np.einsum("sab,sba->", step.fock, after - step.densities))
         if fock is not None:
-            orbitals, after = self._diagonalise(fock)
+            orbitals, after = self.diagonalise(fock)
         return Refined(step, step.fock if fock is None else fock, after, step.energy + change, orbitals)
 
-    def _diagonalise(self, fock: NDArray[np.float64]) -> tuple[tuple[Any, Any, Any], NDArray[np.float64]]:
+    def diagonalise(self, fock: NDArray[np.float64]) -> tuple[PySCFOrbitals, NDArray[np.float64]]:
+        """Orbitals of a matrix, (s, A, A), and their aufbau densities, (s, A, A)."""
         mf = self.mean_field
         energies, orbitals = mf.eig(fock[0] if self.spins == 1 else fock, self.overlap)
         occupations = mf.get_occ(energies, orbitals)
         densities = np.asarray(mf.make_rdm1(orbitals, occupations)).reshape(fock.shape)
         return (energies, orbitals, occupations), densities
 
-    def forces(self, found: Refined) -> NDArray[np.float64]:
-        """Analytic forces at the orbitals of a refinement, Hartree/bohr, (N, 3).
+    def forces(self, orbitals: PySCFOrbitals, energy: float) -> NDArray[np.float64]:
+        """Analytic forces at orbitals of an energy in Hartree, Hartree/bohr, (N, 3).
 
         They take the orbitals as converged; what is missing is of first order in what a further step changes.
         """
         mf = self.mean_field
-        mf.mo_energy, mf.mo_coeff, mf.mo_occ = found.orbitals
-        mf.e_tot, mf.converged = found.step.energy, True
+        mf.mo_energy, mf.mo_coeff, mf.mo_occ = orbitals
+        mf.e_tot, mf.converged = energy, True
         return -np.asarray(mf.nuc_grad_method().kernel())
 
     def iterate(self, first: SCFStep, steps: int) -> Refined:

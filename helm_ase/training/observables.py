@@ -15,6 +15,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from helm_ase.data.targets import Targets
+from helm_ase.electronic.bond_orders import mayer_bond_orders
+from helm_ase.electronic.charges import mulliken_populations, of_atoms
 from helm_ase.electronic.differentiable import Eigensystem
 
 Sum = tuple[Tensor, Tensor]
@@ -137,8 +139,8 @@ def polarizability_error(molecule: PredictedMolecule) -> Sum:
 def charge_error(molecule: PredictedMolecule) -> Sum:
     """|Δq| of Mulliken charges over atoms."""
     t = molecule.targets
-    each = molecule.electrons * (molecule.densities * t.overlap).sum((0, 2))  # (A,)
-    populations = torch.zeros_like(t.populations).index_add(0, t.atom, each)
+    each = mulliken_populations(molecule.electrons * molecule.densities.sum(0), t.overlap)  # (A,)
+    populations = of_atoms(each, t.atom, len(t.populations))
     error, known = _difference(populations, t.populations)
     return error.abs().sum(), known
 
@@ -146,10 +148,9 @@ def charge_error(molecule: PredictedMolecule) -> Sum:
 def bond_order_error(molecule: PredictedMolecule) -> Sum:
     """|ΔB| of Mayer bond orders, summed over pairs of atoms; the items are atoms."""
     t = molecule.targets
-    shares = molecule.densities @ t.overlap
-    products = 2 * molecule.electrons * (shares * shares.transpose(1, 2)).sum(0)  # (A, A)
-    member = torch.nn.functional.one_hot(t.atom, len(t.populations)).to(products)  # (A, N)
-    error, known = _difference(member.T @ products @ member, t.bond_orders)
+    densities = molecule.electrons * molecule.densities
+    orders = mayer_bond_orders(densities, t.overlap, t.atom, len(t.populations))
+    error, known = _difference(orders, t.bond_orders)
     return torch.triu(error, diagonal=1).abs().sum(), known / len(error)
 
 

@@ -180,22 +180,6 @@ def test_an_open_shell_treatment_of_a_closed_shell_changes_nothing(solved):
     close(two.density_of_states(grid, 0.1).sum(0), water.ours.density_of_states(grid, 0.1)[0].numpy(), 1e-10)
 
 
-def test_problems_of_one_size_are_solved_together(solved, rng):
-    water = solved("water")
-    shifts = 0.01 * torch.from_numpy(rng.normal(size=(3, 1, 1, 1)))
-    h = (1 + shifts) * water.ours.hamiltonian
-    s = water.ours.overlap.expand(3, -1, -1)
-    together = ElectronicStructure.solve_batch(h, s, [10, 8, 10], integrals=[water.ours.integrals] * 3)
-    for matrix, n, found in zip(h, (10, 8, 10), together, strict=True):
-        alone = ElectronicStructure.solve(matrix, s[0], n, integrals=water.ours.integrals)
-        close(found.orbital_energies, alone.orbital_energies.numpy(), 1e-10)
-        close(found.charges(), alone.charges().numpy(), 1e-10)
-    h = h.clone().requires_grad_()
-    found = ElectronicStructure.solve_batch(h, s, [10, 10, 10])
-    (gradient,) = torch.autograd.grad(sum(f.density_matrix.square().sum() for f in found), h)
-    assert (gradient.abs().amax((1, 2, 3)) > 0).all()
-
-
 # --- numbers ------------------------------------------------------------------------------------------
 
 
@@ -346,6 +330,8 @@ def test_an_error_along_a_nearly_dependent_direction_makes_no_ghost_state(acetyl
     plain = ElectronicStructure.solve(torch.tensor(fock), torch.tensor(s), 14)
     assert float(ghost.orbital_energies[0, 0]) < float(plain.orbital_energies[0, 0]) - 5
     close(safe.orbital_energies, plain.orbital_energies.numpy(), 1e-4)
+    whole = ElectronicStructure.solve(torch.tensor(fock), torch.tensor(s), 14, threshold=1e-6)
+    close(plain.orbital_energies[0, :7], whole.orbital_energies[0, :7].numpy(), 2e-5)  # the price
 
 
 # --- what cannot be -----------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def learn(options: argparse.Namespace, labels: str, name: str, seed: int) -> Rec
     """Train one row; its checkpoint is that of the recipe that comes back."""
     root, made = Path(options.runs).resolve(), recipe_of(options, labels, seed)
     folder, target = str(root / f"{labels}-{name}-{seed}"), TARGETS.get(name.removeprefix(FIRST))
-    if not name.startswith(("H", FIRST)):  # from the first step through functions of H
+    if not name.startswith("H"):  # from the first step through functions of H
         stage = replace(made.stages[0], minutes=options.minutes, weights=target, rate=made.stages[1].rate)
         recipe = replace(made, stages=(stage,), folder=folder)
     else:
