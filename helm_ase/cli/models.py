@@ -62,10 +62,12 @@ def _info(options: argparse.Namespace) -> None:
         print(json.dumps(header, indent=2))
         return
     print(f"{header['name']}  (format {header['format_version']}, {path})")
+    symbols = import_module("ase.data").chemical_symbols
+    if operators := header["baseline"].get("operators"):
+        header["baseline"]["operators"] = "of " + ", ".join(symbols[o["number"]] for o in operators)
     for title in ("level", "baseline", "metrics", "training"):
         print(f"{title}:")
         _print_fields(header[title])
-    symbols = import_module("ase.data").chemical_symbols
     print("elements:", ", ".join(symbols[z] for z in header["elements"]))
     print("charges:", header["charges"], " multiplicities:", header["multiplicities"])
 

@@ -8,6 +8,7 @@ from pyscf import gto
 from pyscf.scf import hf
 
 from helm_ase.errors import BasisError
+from helm_ase.qc.atomic_operators import operator_hamiltonian
 from helm_ase.qc.level import Baseline, LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import atomic_numbers
 from helm_ase.representation import AOBasis, AOMatrix
@@ -29,6 +30,11 @@ def baseline_hamiltonian(mole: Any, basis: AOBasis, level: LevelOfTheory, baseli
         Level of theory; ``minao`` uses its functional and density fitting.
     baseline
         Which H0.
+
+    Raises
+    ------
+    BasisError
+        If it does not know an element of the molecule.
     """
     match baseline.name:
         case "none":
@@ -37,6 +43,8 @@ def baseline_hamiltonian(mole: Any, basis: AOBasis, level: LevelOfTheory, baseli
             values = sap_hamiltonian(mole)
         case "minao":
             values = minao_hamiltonian(mole, level, baseline.grid)
+        case "fitted":
+            values = operator_hamiltonian(mole, baseline.operators)
     values = 0.5 * (values + values.T)
     return AOMatrix(values, atomic_numbers(mole), basis, "pyscf").reorder("e3nn")
 

@@ -1,13 +1,16 @@
 """PySCF calculations at a level of theory, and the choice of a baseline H0."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 from helm_ase.errors import SettingError
 from helm_ase.qc.molecule import check_basis_name
+from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.level import LevelOfTheory
 
-BaselineName = Literal["none", "sap", "minao"]
+BaselineName = Literal["none", "sap", "minao", "fitted"]
 
 
 @dataclass(frozen=True)
@@ -16,16 +19,31 @@ class Baseline:
 
     name: BaselineName = "minao"
     """``none``: zero; ``sap``: kinetic energy + superposition of atomic potentials; ``minao``: Fock matrix
-    of PySCF's superposition of minimal-basis atomic densities."""
+    of PySCF's superposition of minimal-basis atomic densities; ``fitted``: kinetic energy + operators of the
+    atoms, which were fitted to the Hamiltonians of training."""
     grid: tuple[int, int] = (50, 434)
     """Radial and angular points on each atom for the exchange–correlation part of ``minao``.  What matters
     is the angular number: 302 points (PySCF's level 3) leave 30 µEh of orientation in a virtual level of
     ethanol, 434 leave 4 µEh at the same cost."""
+    operators: tuple[AtomicOperator, ...] = field(default=(), repr=False)
+    """Of ``fitted``, one for each element; empty in a recipe: to be fitted to its training labels."""
 
     def __post_init__(self) -> None:
-        if self.name not in ("none", "sap", "minao"):
-            raise SettingError(f"unknown baseline {self.name!r}; allowed: none, sap, minao")
+        if self.name not in (allowed := get_args(BaselineName)):
+            raise SettingError(f"unknown baseline {self.name!r}; allowed: {', '.join(allowed)}")
+        if self.operators and self.name != "fitted":
+            raise SettingError(f"baseline {self.name!r} has no operators of atoms; 'fitted' has")
         object.__setattr__(self, "grid", tuple(self.grid))  # JSON knows only lists
+        made = [AtomicOperator(**x) if isinstance(x, Mapping) else x for x in self.operators]
+        object.__setattr__(self, "operators", tuple(made))
+
+    @property
+    def imprint(self) -> list[Any]:
+        """What tells its matrices from those of another baseline; JSON."""
+        if not self.operators:
+            return [self.name, list(self.grid)]
+        numbers = repr([asdict(operator) for operator in self.operators])
+        return [self.name, hashlib.sha256(numbers.encode()).hexdigest()]
 
 
 def kohn_sham(mole: Any, level: LevelOfTheory) -> Any:

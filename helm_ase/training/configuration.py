@@ -178,7 +178,7 @@ def _commented(record: type, indent: str) -> Iterator[str]:
     for entry in fields(record):
         yield from (f"{indent}# {line}" for line in textwrap.wrap(notes.get(entry.name, ""), 96))
         inner, value = record_inside(types[entry.name]), _default(entry)
-        if inner is None:
+        if inner is None or value == ():
             text = yaml.safe_dump(plain(value), default_flow_style=True).splitlines()[0]
             yield f"{indent}{entry.name}: {text}"
         elif value is None:

@@ -120,10 +120,10 @@ def _check_start(recipe: Recipe, start: Checkpoint, level: LevelOfTheory) -> Non
             f"checkpoint {start.name!r} is of another level of theory than the labels: "
             f"{differences(start.level, level)}"
         )
-    if start.baseline != recipe.data.baseline:
+    if start.baseline != recipe.data.baseline and "hamiltonian" not in recipe.renew:
         raise SettingError(
             f"checkpoint {start.name!r} adds to the baseline {start.baseline}, "
-            f"the recipe to {recipe.data.baseline}"
+            f"the recipe to {recipe.data.baseline}: name the same, or renew 'hamiltonian'"
         )
 
 

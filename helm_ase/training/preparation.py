@@ -18,6 +18,7 @@ from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.training.configuration import plain, to_yaml, without_places
 from helm_ase.training.initial import initial_model, network_settings, open_start
+from helm_ase.training.operators import with_operators
 from helm_ase.training.recipe import Compute, Recipe, Stage
 from helm_ase.training.samples import JoinedSamples, open_samples
 from helm_ase.training.schemes import LEARNT
@@ -52,6 +53,7 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozens
     files = [{"name": Path(p).name, "sha256": file_sha256(p)} for p in label_files(recipe)]
     if is_first_process():
         claim(recipe, files, start)
+    written, recipe = without_places(recipe), with_operators(recipe, start)
     train, validation, level = _open(recipe, start, stages)
     model = initial_model(recipe, start, train, level)
     check_labels(model, stages, train, validation)
@@ -59,7 +61,7 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozens
     if start is not None:
         learnt = start.predicts - {x for part in recipe.renew for x in LEARNT[part]}
     facts = {
-        "recipe": without_places(recipe),
+        "recipe": written,
         "data": files,
         "start": None if start is None else {"name": start.name, "sha256": start.sha256},
         "train_structures": len(train),

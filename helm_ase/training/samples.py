@@ -82,6 +82,27 @@ def open_samples(
     DatasetError
         If a file cannot be read, files differ in level, or there is no molecule.
     """
+    sources, chosen, level = open_entries(data, validation)
+    parts = [
+        MoleculeDataset(
+            source, indices, data.baseline, cutoff, data.cache or folder, in_memory=data.in_memory, **options
+        ).prepare(processes)
+        for source, indices in zip(sources, chosen, strict=True)
+        if indices
+    ]
+    return JoinedSamples(parts), level
+
+
+def open_entries(
+    data: DataSettings, validation: bool
+) -> tuple[list[LabelSource], list[list[int]], LevelOfTheory]:
+    """Files of one of the two sets, which entries of each belong to it, and their level of theory.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`open_samples`.
+    """
     paths, split, limit = data.train, data.train_split, data.train_limit
     if validation:
         paths, split, limit = data.validation or data.train, data.validation_split, data.validation_limit
@@ -92,15 +113,7 @@ def open_samples(
         raise DatasetError(
             f"{', '.join(paths)}: no molecules of split {split!r}; 'helm-ase data split' makes splits"
         )
-    chosen = draw(entries, limit, data.draw_seed)
-    parts = [
-        MoleculeDataset(
-            source, indices, data.baseline, cutoff, data.cache or folder, in_memory=data.in_memory, **options
-        ).prepare(processes)
-        for source, indices in zip(sources, chosen, strict=True)
-        if indices
-    ]
-    return JoinedSamples(parts), level
+    return sources, draw(entries, limit, data.draw_seed), level
 
 
 def common_level(sources: Sequence[LabelSource], wanted: LevelOfTheory | None = None) -> LevelOfTheory:

@@ -62,6 +62,12 @@ def test_labelling_runs(tmp_path):
     assert found["reading"]["molecules/s/core"] > 0
 
 
+def test_baselines_are_compared(labels, tmp_path):
+    found = run("baselines.py", labels, "--sizes", 2, tmp_path / "out.json")
+    assert set(found) == {"sap", "minao", "fitted to 2"}
+    assert np.isfinite(list(found.values())).all()
+
+
 def test_training_steps_run(tmp_path):
     found = run("training.py", "--steps", 1, tmp_path / "out.json")
     assert {r["case"] for r in found["ethanol"]} >= {"shipped:H", "paper:H", "muon:"}

@@ -14,12 +14,18 @@ from helm_ase.qc.baseline import SAP_POTENTIALS, baseline_hamiltonian
 from helm_ase.qc.level import Baseline, LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import ao_basis, build_mole, overlap
 from helm_ase.representation import AOMatrix
+from helm_ase.representation.atomic_operator import AtomicOperator
 
 LEVEL = LevelOfTheory()
 MICROHARTREE = 1e-6
 QUICK = (20, 110)
 """Radial and angular points: enough wherever both sides of a comparison see the same grid."""
-BASELINES = [Baseline("sap"), Baseline("minao", QUICK)]
+OXYGEN = AtomicOperator(8, (0.2, 2.0, 30.0), (3.0, 3.5, 1.5), (
+    ((-0.9, -0.1, 0.0), (-0.1, -0.2, 0.0), (0.0, 0.0, 0.05)), ((-0.15, -0.02), (-0.02, 0.01)), ((-0.04,),),
+))  # fmt: skip
+HYDROGEN = AtomicOperator(1, (0.3, 3.0), (1.4, -0.4), (((-0.15, 0.02), (0.02, -0.03)), ((-0.05,),)))
+FITTED = Baseline("fitted", operators=(HYDROGEN, OXYGEN))
+BASELINES = [Baseline("sap"), Baseline("minao", QUICK), FITTED]
 
 
 def h0(numbers, positions, baseline, charge=0, multiplicity=1, level=LEVEL):
@@ -62,13 +68,25 @@ def test_the_baseline_is_that_of_neutral_atoms_whatever_the_charge(baseline, cha
     np.testing.assert_allclose(charged.values, neutral.values, rtol=0, atol=1e-12)
 
 
-def test_a_distant_neutral_atom_is_invisible_to_the_sap_baseline():
-    alone = h0(*WATER, Baseline("sap"))
-    numbers, positions = [*WATER[0], 6], [*WATER[1], [0.0, 30.0, 40.0]]
-    joint = h0(numbers, positions, Baseline("sap"))
+@pytest.mark.parametrize("baseline", [Baseline("sap"), FITTED], ids=lambda b: b.name)
+def test_a_distant_neutral_atom_is_invisible(baseline):
+    alone = h0(*WATER, baseline)
+    numbers, positions = [*WATER[0], 8], [*WATER[1], [0.0, 30.0, 40.0]]
+    joint = h0(numbers, positions, baseline)
     size = len(alone.values)
     np.testing.assert_allclose(joint.values[:size, :size], alone.values, rtol=0, atol=1e-6)
     assert abs(joint.values[:size, size:]).max() < 1e-12
+
+
+@pytest.mark.parametrize("baseline", [Baseline("sap"), FITTED], ids=lambda b: b.name)
+@pytest.mark.parametrize("operation", [rotation(1), rotation(2), improper(3)])
+def test_what_needs_no_grid_turns_with_the_molecule_to_a_billionth_of_a_hartree(baseline, operation):
+    positions = np.array(WATER[1])
+    before, after = (h0(WATER[0], x, baseline) for x in (positions, positions @ operation.T))
+    d = ao_rotation(before.basis, WATER[0], operation)
+    np.testing.assert_allclose(after.values, d @ before.values @ d.T, rtol=0, atol=1e-9)
+    energies = [orbital_energies(WATER[0], x, baseline) for x in (positions, positions @ operation.T)]
+    np.testing.assert_allclose(*energies, rtol=0, atol=1e-9)
 
 
 # --- sap ----------------------------------------------------------------------------------------------
@@ -92,19 +110,6 @@ def _sap_of(mf):
 def test_sap_binds_the_core_of_oxygen_about_as_an_all_electron_atom():
     lowest = orbital_energies(*WATER, Baseline("sap"))[0]
     assert -20.5 < lowest < -17.5
-
-
-@pytest.mark.parametrize("operation", [rotation(1), rotation(2), improper(3)])
-def test_sap_turns_with_the_molecule_to_a_billionth_of_a_hartree(operation):
-    positions = np.array(WATER[1])
-    before, after = (
-        h0(WATER[0], positions, Baseline("sap")),
-        h0(WATER[0], positions @ operation.T, Baseline("sap")),
-    )
-    d = ao_rotation(before.basis, WATER[0], operation)
-    np.testing.assert_allclose(after.values, d @ before.values @ d.T, rtol=0, atol=1e-9)
-    energies = [orbital_energies(WATER[0], x, Baseline("sap")) for x in (positions, positions @ operation.T)]
-    np.testing.assert_allclose(*energies, rtol=0, atol=1e-9)
 
 
 def test_sap_refuses_elements_with_a_core_potential():

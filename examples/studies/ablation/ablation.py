@@ -28,6 +28,7 @@ VARIATIONS: dict[str, list[str]] = {
     "2 not Hermitian by construction": ["model.hermitian=false"],
     "3a no baseline": ["data.baseline.name=none"],
     "3b baseline sap": ["data.baseline.name=sap"],
+    "3c baseline fitted": ["data.baseline.name=fitted"],
     "4 no spectrum loss": ["stages.0.weights.spectrum=0"],
     "5 no trust filter": ["model.trust_delta=0"],
     "6 no envelope": ["model.backbone.envelope=false"],

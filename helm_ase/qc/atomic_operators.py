@@ -1,0 +1,119 @@
+"""Operators of atoms in a molecule: a baseline without a grid, a density or a Fock build.
+
+Both integrals, of s Gaussians with pairs of functions and of functions with each other, are exact, so that
+H0 turns with the molecule to rounding.  Being an operator and not a table of matrix elements, it leaves no
+ghost states where functions are almost linearly dependent.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from pyscf import df, gto, lib
+from pyscf.scf import hf
+
+from helm_ase.errors import BasisError
+from helm_ase.qc.molecule import atomic_numbers
+from helm_ase.representation.atomic_operator import AtomicOperator
+
+CHUNK = 2**24
+"""Three-centre integrals held at a time: 128 MiB."""
+
+
+def operator_hamiltonian(mole: Any, operators: Sequence[AtomicOperator]) -> NDArray[np.float64]:
+    """T + V_nuclei + Σ_atoms V, Hartree, PySCF AO order, (A, A).
+
+    Parameters
+    ----------
+    mole
+        PySCF ``Mole``; its charge and multiplicity do not matter.
+    operators
+        One for each element that occurs, in any order.
+
+    Raises
+    ------
+    BasisError
+        If an element has no operator, or its projectors are for other functions.
+    """
+    found = bare_hamiltonian(mole)
+    s = mole.intor_symmetric("int1e_ovlp")
+    known = {operator.number: operator for operator in operators}
+    numbers = atomic_numbers(mole)
+    for z in np.unique(numbers).tolist():
+        if z not in known:
+            raise BasisError(
+                f"the baseline holds operators of {', '.join(chemical_symbols[k] for k in sorted(known))}, "
+                f"not of {chemical_symbols[z]}"
+            )
+        atoms = np.flatnonzero(numbers == z)
+        found = found + screening(mole, atoms, known[z].exponents, known[z].electrons)
+        found += projection(mole, s, atoms, known[z])
+    return np.asarray(found)
+
+
+def bare_hamiltonian(mole: Any) -> NDArray[np.float64]:
+    """Kinetic energy and attraction of the nuclei (and core potentials), Hartree, (A, A)."""
+    return np.asarray(hf.get_hcore(mole))
+
+
+def screening(
+    mole: Any, atoms: NDArray[np.int64], exponents: Sequence[float], electrons: Sequence[float]
+) -> NDArray[np.float64]:
+    """Potential energy of an electron in the field of s Gaussians on some atoms, Hartree, (A, A)."""
+    pairs = mole.nao * (mole.nao + 1) // 2
+    step, total = max(1, CHUNK // pairs), np.zeros(pairs)
+    for k in range(0, len(atoms), step):
+        clouds = _clouds(mole.atom_coords()[atoms[k : k + step]], exponents, electrons)
+        total += df.incore.aux_e2(mole, clouds, "int3c2e", aosym="s2ij").sum(1)
+    return np.asarray(lib.unpack_tril(total))
+
+
+def _clouds(places: NDArray[np.float64], exponents: Sequence[float], electrons: Sequence[float]) -> Any:
+    """``Mole`` with one shell on every place, whose Coulomb potential is that of the electrons."""
+    clouds = gto.fakemol_for_cgtf_charge(places[:1], np.array(exponents), np.array(electrons))
+    end, count = len(clouds._env), len(places)
+    clouds._env = np.concatenate([clouds._env, places.ravel()])
+    clouds._atm, clouds._bas = np.repeat(clouds._atm, count, 0), np.repeat(clouds._bas, count, 0)
+    clouds._atm[:, gto.PTR_COORD] = end + 3 * np.arange(count)
+    clouds._bas[:, gto.ATOM_OF] = np.arange(count)
+    return clouds
+
+
+def projection(
+    mole: Any, s: NDArray[np.float64], atoms: NDArray[np.int64], operator: AtomicOperator
+) -> NDArray[np.float64]:
+    """Σ |χ⟩ P ⟨χ| of some atoms, Hartree, (A, A).
+
+    Raises
+    ------
+    BasisError
+        If the atoms carry other shells than the projectors are for.
+    """
+    functions = functions_by_degree(mole, atoms)
+    sizes = [f.shape[1] for f in functions]
+    if sizes != [len(p) for p in operator.projectors]:
+        raise BasisError(
+            f"the projectors of {chemical_symbols[operator.number]} are for "
+            f"{[len(p) for p in operator.projectors]} shells of l = 0, 1, …; the basis has {sizes}"
+        )
+    found = np.zeros_like(s)
+    for index, matrix in zip(functions, operator.projectors, strict=True):
+        chi = s[:, index]  # (A, atoms, n, 2l + 1)
+        weighted = np.einsum("akim,ij->akjm", chi, np.array(matrix))
+        found += weighted.reshape(len(s), -1) @ chi.reshape(len(s), -1).T
+    return found
+
+
+def functions_by_degree(mole: Any, atoms: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Where the functions of equal atoms stand, for each degree l, (atoms, n, 2l + 1)."""
+    first = mole.ao_loc_nr()
+    found: dict[int, list[list[NDArray[np.int64]]]] = {}
+    for place, atom in enumerate(atoms):
+        for shell in mole.atom_shell_ids(atom):
+            l, n = int(mole.bas_angular(shell)), int(mole.bas_nctr(shell))
+            rows = first[shell] + np.arange(n * (2 * l + 1)).reshape(n, -1)
+            found.setdefault(l, [[] for _ in atoms])[place].extend(rows)
+    return [np.array(found[l]) if l in found else np.zeros((len(atoms), 0, 2 * l + 1), np.int64)
+            for l in range(max(found) + 1)]  # fmt: skip

@@ -1,0 +1,149 @@
+"""Operators of atoms: the integrals they stand for, and their fit to Hamiltonians."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.linalg
+from ase.build import molecule
+from laws import WATER
+from pyscf import dft, gto
+
+from helm_ase.errors import BasisError, DatasetError
+from helm_ase.qc.atomic_operators import operator_hamiltonian, projection, screening
+from helm_ase.qc.baseline import minao_hamiltonian
+from helm_ase.qc.molecule import build_mole
+from helm_ase.qc.operator_fit import OperatorFit, exponents_of
+from helm_ase.representation.atomic_operator import AtomicOperator
+from helm_ase.representation.level import LevelOfTheory
+
+
+def mole_of(name, basis="def2-svp", rattle=0.0, seed=0):
+    atoms = molecule(name)
+    atoms.rattle(rattle, seed=seed)
+    return build_mole(atoms.numbers, atoms.positions, basis)
+
+
+def operator(mole, number, seed):
+    """An operator with random numbers in the shapes that the basis asks for."""
+    draw = np.random.default_rng(seed)
+    exponents = exponents_of(number)
+    electrons = draw.normal(size=len(exponents))
+    electrons[0] += number - electrons.sum()
+    shells = {1: (2, 1), 6: (3, 2, 1), 7: (3, 2, 1), 8: (3, 2, 1)}[number]
+    projectors = [0.1 * (m + m.T) for m in (draw.normal(size=(n, n)) for n in shells)]
+    return AtomicOperator(number, exponents, electrons.tolist(), [p.tolist() for p in projectors])
+
+
+def test_a_cloud_as_sharp_as_a_nucleus_cancels_its_attraction():
+    mole = build_mole(*WATER, "def2-svp")
+    repulsion = sum(
+        screening(mole, np.flatnonzero(np.array(WATER[0]) == z), [1e16], [float(z)]) for z in (1, 8)
+    )
+    np.testing.assert_allclose(repulsion, -mole.intor("int1e_nuc"), rtol=0, atol=1e-9)
+
+
+def test_screening_is_the_potential_of_the_clouds_integrated_on_a_grid():
+    from scipy.special import erf
+
+    mole = build_mole(*WATER, "def2-svp")
+    grid = dft.gen_grid.Grids(mole)
+    grid.level = 5
+    grid.build()
+    values = mole.eval_gto("GTOval_sph", grid.coords)
+    exponents, electrons = np.array([0.4, 3.0]), np.array([2.0, -0.7])
+    potential = np.zeros(len(grid.coords))
+    for place in mole.atom_coords()[1:]:
+        r = np.linalg.norm(grid.coords - place, axis=1)[:, None]
+        potential += (electrons * erf(np.sqrt(exponents) * r) / r).sum(1)
+    wanted = np.einsum("pa,p,pb->ab", values, grid.weights * potential, values)
+    hydrogens = np.flatnonzero(np.array(WATER[0]) == 1)
+    np.testing.assert_allclose(screening(mole, hydrogens, exponents, electrons), wanted, rtol=0, atol=2e-5)
+
+
+def test_many_atoms_are_taken_in_parts(monkeypatch):
+    mole = mole_of("C6H6")
+    hydrogens = np.flatnonzero(mole.atom_charges() == 1)
+    whole = screening(mole, hydrogens, [0.5, 2.0], [1.0, -0.3])
+    monkeypatch.setattr("helm_ase.qc.atomic_operators.CHUNK", 2 * mole.nao * (mole.nao + 1) // 2)
+    np.testing.assert_allclose(screening(mole, hydrogens, [0.5, 2.0], [1.0, -0.3]), whole, rtol=0, atol=1e-13)
+
+
+def test_a_projector_on_one_function_is_a_product_of_overlaps():
+    mole = build_mole(*WATER, "def2-svp")
+    s = mole.intor("int1e_ovlp")
+    only_d = AtomicOperator(8, (1.0,), (0.0,), (np.zeros((3, 3)), np.zeros((2, 2)), ((0.3,),)))
+    found = projection(mole, s, np.array([0]), only_d)
+    d = [k for k, label in enumerate(mole.ao_labels()) if " 3d" in label]
+    np.testing.assert_allclose(found, 0.3 * s[:, d] @ s[d], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("basis", ["def2-svp", "cc-pvdz"])  # cc-pVDZ: several functions in one shell
+def test_functions_of_a_general_contraction_are_found(basis):
+    mole = build_mole(*WATER, basis)
+    unit = AtomicOperator(8, (1.0,), (0.0,), tuple(np.eye(n) for n in (3, 2, 1)))
+    s = mole.intor("int1e_ovlp")
+    first, last = mole.aoslice_by_atom()[0, 2:]
+    found = projection(mole, s, np.array([0]), unit)
+    np.testing.assert_allclose(found, s[:, first:last] @ s[first:last], rtol=0, atol=1e-13)
+
+
+def test_other_elements_and_other_shells_are_refused():
+    water = build_mole(*WATER, "def2-svp")
+    hydrogen, oxygen = operator(water, 1, 0), operator(water, 8, 1)
+    with pytest.raises(BasisError, match="operators of H, not of O"):
+        operator_hamiltonian(water, [hydrogen])
+    with pytest.raises(BasisError, match=r"the basis has \[1\]"):
+        operator_hamiltonian(build_mole(*WATER, "sto-3g"), [hydrogen, oxygen])
+
+
+def test_a_fit_finds_the_operators_that_made_the_matrices():
+    fit, made = OperatorFit(), None
+    for name in ("H2O", "CH4", "CH3OH", "CO2", "H2CO", "CH3CHO"):
+        mole = mole_of(name, rattle=0.1)
+        made = [operator(mole, z, z) for z in (1, 6, 8)]
+        fit.add(mole, operator_hamiltonian(mole, made))
+    unseen = mole_of("HCOOH", rattle=0.1, seed=1)
+    found = fit.solve()
+    assert [o.number for o in found] == [1, 6, 8]
+    assert sum(found[2].electrons) == pytest.approx(8.0)
+    error = operator_hamiltonian(unseen, found) - operator_hamiltonian(unseen, made)
+    assert abs(error).max() < 2e-4  # of parameters of order one; what the ridge leaves
+
+
+def test_nothing_to_fit_to_is_an_error():
+    with pytest.raises(DatasetError, match="no Hamiltonian"):
+        OperatorFit().solve()
+
+
+@pytest.mark.scf
+def test_fitted_operators_are_nearer_to_an_unseen_molecule_than_the_free_atoms():
+    level = LevelOfTheory(basis="sto-3g", grid_level=1)
+
+    def converged(mole):
+        mf = dft.RKS(mole, xc="b3lyp").density_fit()
+        mf.grids.level = 1
+        mf.kernel()
+        return mf.get_fock()
+
+    fit = OperatorFit()
+    for name in ("H2O", "CH4", "CH3OH", "CO2", "H2CO"):
+        mole = mole_of(name, "sto-3g", 0.03)
+        fit.add(mole, converged(mole))
+    unseen = mole_of("CH3CHO", "sto-3g", 0.03, seed=1)
+    wanted, s = converged(unseen), unseen.intor("int1e_ovlp")
+    fitted = operator_hamiltonian(unseen, fit.solve())
+    atoms = minao_hamiltonian(unseen, replace(level, density_fitting=True), (20, 110))
+    assert abs(fitted - wanted).mean() < 0.7 * abs(atoms - wanted).mean()
+    levels = [scipy.linalg.eigh(h, s, eigvals_only=True)[:12] for h in (fitted, atoms, wanted)]
+    assert abs(levels[0] - levels[2]).mean() < 0.7 * abs(levels[1] - levels[2]).mean()
+
+
+def test_an_element_with_a_core_potential_screens_its_core_charge():
+    mole = build_mole([53, 1], np.array([[0.0, 0, 0], [0, 0, 1.6]]), "def2-svp")
+    fit = OperatorFit()
+    fit.add(mole, mole.intor("int1e_kin"))
+    iodine = fit.solve()[1]
+    assert iodine.number == 53
+    assert sum(iodine.electrons) == pytest.approx(mole.atom_charge(0)) == pytest.approx(25.0)
+    assert gto.charge("I") == 53

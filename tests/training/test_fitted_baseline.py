@@ -1,0 +1,113 @@
+"""Training on a baseline that is fitted to the training labels."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from labels import write_labels
+from recipes import recipe, stage
+
+from helm_ase.calculator import HELMCalculator
+from helm_ase.checkpoint import read_checkpoint, read_header
+from helm_ase.cli import main
+from helm_ase.data.formats import open_labels
+from helm_ase.errors import SettingError
+from helm_ase.qc.level import Baseline
+from helm_ase.training.operators import FILE, fit_operators, with_operators
+from helm_ase.training.run import train
+from helm_ase.training.samples import open_samples
+
+pytestmark = [pytest.mark.scf, pytest.mark.filterwarnings("ignore:.*GPU available.*")]
+FITTED = Baseline("fitted")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("labels") / "labels.h5"
+    write_labels(path)
+    return path
+
+
+def fitted_recipe(data, folder, *stages, baseline=FITTED, **more):
+    made = recipe(data, folder, *(stages or (stage("hamiltonian", 3),)), **more)
+    return replace(made, data=replace(made.data, baseline=baseline))
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    made = fitted_recipe(data, tmp_path_factory.mktemp("run"), name="tiny")
+    return made, train(made)
+
+
+def mean_correction(settings):
+    samples, _ = open_samples(settings, True, 8.0, "unused")
+    return np.mean([float(s.correction.abs().mean()) for s in samples])
+
+
+def test_what_is_left_to_learn_is_less_than_with_a_table_of_atomic_potentials(data, tmp_path):
+    made = with_operators(fitted_recipe(data, tmp_path), None)
+    cached = replace(made.data, cache=str(tmp_path))
+    assert mean_correction(cached) < 0.5 * mean_correction(replace(cached, baseline=Baseline("sap")))
+
+
+def test_the_checkpoint_holds_the_operators_and_the_calculator_adds_them(trained):
+    made, path = trained
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.baseline.operators == fit_operators(made.data)
+    atoms = molecule("H2O")
+    atoms.calc = HELMCalculator(path)
+    levels = atoms.calc.get_electronic_structure(atoms).orbital_energies
+    assert -25 < levels[0, 0] < -15  # the core of oxygen
+
+
+def test_the_recipe_in_the_header_asks_for_a_fit_and_does_not_repeat_its_result(trained):
+    header = read_header(trained[1])
+    assert header["training"]["recipe"]["data"]["baseline"]["operators"] == []
+
+
+def test_a_summary_of_the_model_names_elements_instead_of_numbers(trained, capsys):
+    assert main(["info", str(trained[1])]) == 0
+    assert "  operators              of H, C, O, F\n" in capsys.readouterr().out
+
+
+def test_a_run_that_goes_on_keeps_its_operators(trained, monkeypatch):
+    made, _ = trained
+    monkeypatch.setattr("helm_ase.training.operators.fit_operators", None)
+    again = with_operators(made, None)
+    kept = json.loads((trained[1].parent / FILE).read_text())
+    assert [list(o.exponents) for o in again.data.baseline.operators] == [k["exponents"] for k in kept]
+
+
+def test_a_start_brings_its_operators_along(trained, data, tmp_path):
+    path = train(fitted_recipe(data, tmp_path, start=str(trained[1]), model=None, name="next"))
+    assert read_checkpoint(path).baseline == read_checkpoint(trained[1]).baseline
+    assert not (tmp_path / FILE).exists()
+
+
+def test_a_network_moves_to_another_baseline_with_a_new_hamiltonian_head(trained, data, tmp_path):
+    sap = {"baseline": Baseline("sap"), "start": str(trained[1]), "model": None}
+    with pytest.raises(SettingError, match="renew 'hamiltonian'"):
+        train(fitted_recipe(data, tmp_path / "a", **sap))
+    path = train(fitted_recipe(data, tmp_path / "b", renew=("hamiltonian",), **sap))
+    assert read_checkpoint(path).baseline.name == "sap"
+
+
+def test_rare_elements_are_in_the_fit_although_the_draw_leaves_them_out(data, tmp_path):
+    source = open_labels(data)
+    everything = {z for k in range(len(source)) for z in source[k].numbers.tolist()
+                  if source.split_of(k) == "train"}  # fmt: skip
+    assert {o.number for o in fit_operators(fitted_recipe(data, tmp_path).data, 1)} == everything
+
+
+def test_matrices_of_another_basis_are_no_ground_for_a_fit(data, tmp_path):
+    made = fitted_recipe(data, tmp_path)
+    with pytest.raises(SettingError, match="needs Hamiltonians in the model's basis"):
+        with_operators(replace(made, data=replace(made.data, model_basis="sto-3g")), None)
+
+
+def test_operators_belong_to_the_fitted_baseline_alone(trained):
+    operators = read_checkpoint(trained[1]).baseline.operators
+    with pytest.raises(SettingError, match="has no operators"):
+        Baseline("minao", operators=operators)
