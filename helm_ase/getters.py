@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import SettingError
 from helm_ase.prediction import ElectronicPrediction
-from helm_ase.units import HARTREE_IN_EV
+from helm_ase.units import ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV, HARTREE_IN_EV
 
 if TYPE_CHECKING:
     from helm_ase.qc.reliability import Reliability
@@ -62,6 +62,29 @@ class ElectronicGetters:
         structure = self._solve().structure
         levels, n = structure.orbital_energies[spin] * HARTREE_IN_EV, structure.occupied[spin]
         return float(levels[n - 1]) if n else -np.inf, float(levels[n]) if n < len(levels) else np.inf
+
+    def get_uncoupled_polarizability(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
+        """Static polarizability that the Hamiltonian implies by itself, e²·Å²/eV, (3, 3).
+
+        Its orbitals do not respond to each other, which makes it 10 to 40 % larger than the physical one.
+        """
+        found = self._solve(atoms).structure.uncoupled_polarizability().numpy()
+        return np.asarray(found * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
+
+    def get_coupled_polarizability(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
+        """Physical static polarizability: PySCF's coupled-perturbed equations on the predicted orbitals.
+
+        About as dear as an SCF.  e²·Å²/eV, (3, 3), the unit of ASE's Raman module.
+
+        Raises
+        ------
+        SCFError
+            If the equations do not converge.
+        SettingError
+            If the installed PySCF means another functional by the name of the level of theory.
+        """
+        found = self._solve(atoms).coupled_polarizability
+        return np.asarray(found * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
 
     # -- back to DFT ---------------------------------------------------------------------------------
 

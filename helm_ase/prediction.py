@@ -77,6 +77,13 @@ class ElectronicPrediction:
         return self.scf.build(self.structure.spin_densities.numpy())
 
     @cached_property
+    def coupled_polarizability(self) -> NDArray[np.float64]:
+        """Full response of the predicted orbitals, taken as converged, a0³, (3, 3): as dear as an SCF."""
+        s = self.structure
+        found = (s.orbital_energies.numpy(), s.orbitals.numpy(), s.occupations.numpy())
+        return self.scf.coupled_polarizability(tuple(x[0] for x in found) if s.n_spins == 1 else found)
+
+    @cached_property
     def dipole(self) -> NDArray[np.float64]:
         """About the origin of the coordinates, e·Å, shape (3,)."""
         return self.structure.dipole(torch.zeros(3)).numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM

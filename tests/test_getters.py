@@ -13,6 +13,7 @@ from helm_ase import HELMCalculator
 from helm_ase.errors import ChargeError, SettingError, StructureError
 from helm_ase.qc.level import kohn_sham
 from helm_ase.qc.molecule import build_mole
+from helm_ase.qc.response import coupled_polarizability, uncoupled_polarizability
 from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 pytestmark = pytest.mark.scf
@@ -46,6 +47,19 @@ def test_one_step_brings_energy_and_gap_to_dft_quality(acetaldehyde, converged):
     assert abs(one.gap - gap_of(converged)) < 0.02
     assert one.homo_lumo[1] - one.homo_lumo[0] == pytest.approx(one.gap)
     assert one.forces is None
+
+
+def test_both_polarizabilities_are_near_those_of_the_converged_orbitals(acetaldehyde, converged):
+    unit = BOHR_IN_ANGSTROM**2 / HARTREE_IN_EV
+    coupled = acetaldehyde.calc.get_coupled_polarizability()
+    np.testing.assert_allclose(coupled, unit * coupled_polarizability(converged), rtol=0.02, atol=0.02 * unit)
+    c, filled = converged.mo_coeff, int(converged.mo_occ.sum()) // 2
+    with converged.mol.with_common_orig((0.0, 0.0, 0.0)):
+        position = converged.mol.intor("int1e_r")
+    wanted = unit * uncoupled_polarizability(converged.mo_energy, c, filled, position)
+    found = acetaldehyde.calc.get_uncoupled_polarizability()
+    np.testing.assert_allclose(found, wanted, rtol=0.02, atol=0.05 * unit)
+    assert 1.05 < np.trace(found) / np.trace(coupled) < 1.5
 
 
 def test_more_steps_bring_everything_closer(acetaldehyde, converged):

@@ -128,7 +128,7 @@ class ElectronicStructure(Orbitals):
         """Static polarizability of orbitals that do not respond to each other, a0³, (3, 3).
 
         It is all that a Hamiltonian implies by itself, and a third larger than the physical one, for which
-        the response of the potential is needed: ``helm_ase.qc.response.coupled_polarizability``.
+        the response of the potential is needed: ``HELMCalculator.get_coupled_polarizability``.
 
         Raises
         ------

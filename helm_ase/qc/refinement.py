@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from helm_ase.errors import SettingError
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
+from helm_ase.qc.response import coupled_polarizability
 
 PySCFOrbitals = tuple[Any, Any, Any]
 """Energies, coefficients and occupations as PySCF shapes them."""
@@ -91,10 +92,23 @@ class SelfConsistency:
 
         They take the orbitals as converged; what is missing is of first order in what a further step changes.
         """
-        mf = self.mean_field
-        mf.mo_energy, mf.mo_coeff, mf.mo_occ = orbitals
+        mf = self._with(orbitals)
         mf.e_tot, mf.converged = energy, True
         return -np.asarray(mf.nuc_grad_method().kernel())
+
+    def coupled_polarizability(self, orbitals: PySCFOrbitals) -> NDArray[np.float64]:
+        """Static polarizability with the full response of orbitals that are taken as converged, a0³, (3, 3).
+
+        Raises
+        ------
+        SCFError
+            If the coupled-perturbed equations do not converge.
+        """
+        return coupled_polarizability(self._with(orbitals))
+
+    def _with(self, orbitals: PySCFOrbitals) -> Any:
+        self.mean_field.mo_energy, self.mean_field.mo_coeff, self.mean_field.mo_occ = orbitals
+        return self.mean_field
 
     def iterate(self, first: SCFStep, steps: int) -> Refined:
         """So many Fock matrices, ``first`` among them, extrapolated as an SCF does (DIIS) from the second on.
