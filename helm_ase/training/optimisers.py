@@ -33,7 +33,7 @@ def make_optimiser(
     for group in described:
         group["initial_lr"] = group["lr"]
     if settings.name == "muon":
-        return Muon(described, weight_decay=settings.weight_decay)
+        return Muon(described, settings.weight_decay, settings.muon_rows)
     for group in described:
         group.pop("muon")
     return torch.optim.AdamW(described, weight_decay=settings.weight_decay)
@@ -51,9 +51,20 @@ class Muon(torch.optim.Optimizer):
     steps), scaled so that its elements are as large as Adam's whatever the shape.  Matrices of one shape
     go through the iteration together, in the precision of the weights: PyTorch's own Muon takes single
     matrices only and works in bfloat16, which a CPU emulates.
+
+    Parameters
+    ----------
+    groups
+        Of parameters.
+    weight_decay
+        Decoupled.
+    rows
+        Matrices with more rows and columns than this are turned in parts of so many rows: the iteration
+        costs the cube of the shorter side.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], weight_decay: float) -> None:
+    def __init__(self, groups: list[dict[str, Any]], weight_decay: float, rows: int | None = None) -> None:
+        self.rows = rows
         super().__init__(groups, {"lr": 1e-3, "weight_decay": weight_decay, "muon": False})
         adam = [g["params"] for g in self.param_groups if not g["muon"]]
         self._adam = (
@@ -94,11 +105,24 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(p)
                 state["momentum"].lerp_(p.grad, 1 - MOMENTUM)
                 updates.append(torch.lerp(p.grad, state["momentum"], MOMENTUM))
-            turned = orthogonalised(torch.stack(updates))
-            scale = 0.2 * max(shape[-2:]) ** 0.5  # elements of the size of Adam's
-            for p, update in zip(parameters, turned, strict=True):
+            parts = in_parts(torch.stack(updates), self.rows)
+            scale = 0.2 * max(parts.shape[-2:]) ** 0.5  # elements of the size of Adam's
+            for p, update in zip(parameters, orthogonalised(parts).reshape(-1, *shape), strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(update, alpha=-group["lr"] * scale)
+
+
+def in_parts(matrices: Tensor, rows: int | None) -> Tensor:
+    """Large matrices as equal parts of at most ``rows`` rows, (..., n, m) → (..., k, n / k, m).
+
+    Others stay as they are, and so do those that have no equal parts of at least half so many rows.
+    """
+    n, m = matrices.shape[-2:]
+    if rows is None or min(n, m) <= rows:
+        return matrices
+    fewest = -(-n // rows)
+    k = next((k for k in range(fewest, 2 * fewest + 1) if n % k == 0), 1)
+    return matrices if k == 1 else matrices.unflatten(-2, (k, n // k))
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:

@@ -79,6 +79,8 @@ class OptimiserSettings:
     """Largest one, of AdamW's parameters."""
     muon_rate: float = 1e-2
     """Largest one, of Muon's."""
+    muon_rows: int | None = None
+    """Muon turns matrices that are larger in both directions in parts of so many rows; absent: whole."""
     weight_decay: float = 1e-4
     """Decoupled."""
     clip: float = 10.0
@@ -88,6 +90,7 @@ class OptimiserSettings:
 
     def __post_init__(self) -> None:
         check_range(self, ("learning_rate", "muon_rate", "weight_decay"), 0)
+        check_range(self, ("muon_rows",), 16)
         check_range(self, ("averaging",), 0, 1)
         if not self.clip > 0:
             raise SettingError(f"clip is {self.clip}; it must be positive")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from helm_ase.training.optimisers import make_optimiser, orthogonalised
+from helm_ase.training.optimisers import in_parts, make_optimiser, orthogonalised
 from helm_ase.training.rates import RateSchedule
 from helm_ase.training.recipe import OptimiserSettings, RateSettings
 
@@ -64,6 +64,35 @@ def test_muon_takes_the_matrices_and_adamw_the_rest():
     muon = {id(p) for g in optimiser.param_groups if g["muon"] for p in g["params"]}
     assert muon == {id(model[0].weight), id(model[2].weight)}
     assert {g["initial_lr"] for g in optimiser.param_groups} == {0.5e-2, 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "wanted"),
+    [
+        ((3, 40, 44), 16, (3, 4, 10, 44)),  # the fewest equal parts
+        ((40, 44), 40, (40, 44)),
+        ((40, 44), None, (40, 44)),
+        ((400, 16), 16, (400, 16)),  # cheap already
+        ((37, 40), 20, (37, 40)),  # a prime number of rows
+    ],
+)
+def test_large_matrices_are_taken_in_equal_parts_of_rows(shape, rows, wanted):
+    matrices = torch.arange(math.prod(shape)).reshape(shape)
+    found = in_parts(matrices, rows)
+    assert found.shape == wanted
+    assert torch.equal(found.reshape(shape), matrices)
+
+
+def test_muon_in_parts_moves_elements_as_far_as_in_one():
+    moved = {}
+    for rows in (None, 16):
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.zeros(64, 48))
+        optimiser = make_optimiser([([weight], 1.0)], OptimiserSettings("muon", muon_rows=rows))
+        weight.grad = torch.randn(64, 48)
+        optimiser.step()
+        moved[rows] = weight.detach().square().mean().sqrt()
+    assert 0.8 < moved[16] / moved[None] < 1.25
 
 
 def test_parameters_without_gradient_stay():

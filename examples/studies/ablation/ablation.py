@@ -38,6 +38,7 @@ VARIATIONS: dict[str, list[str]] = {
     "batches half as large": ["stages.0.batch_load=400"],
     "half of Muon's rate": ["stages.0.optimiser.muon_rate=0.005"],
     "twice Muon's rate": ["stages.0.optimiser.muon_rate=0.02"],
+    "Muon on parts of 64 rows": ["stages.0.optimiser.muon_rows=64"],
     "loss RMSE + MSE (the paper's)": ["stages.0.weights={hamiltonian_square: 1, spectrum: 0.1}"],
     "node track with m up to 4": ["model.backbone.mmax_nodes=4"],
     "node track with m = 0 and 1": ["model.backbone.mmax_nodes=1"],
