@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from helm_ase.electronic.charges import matrix_root
+from helm_ase.representation.overlap import symmetric_root
 
 
 def mayer_bond_orders(densities: Tensor, overlap: Tensor, atom: Tensor, count: int) -> Tensor:
@@ -32,7 +32,7 @@ def wiberg_bond_orders(densities: Tensor, overlap: Tensor, atom: Tensor, count: 
 
     As Mayer's, with P = S^½ D S^½ in place of D S: W_AB = f Σ_spins Σ_μ∈A Σ_ν∈B P_μν².  Parameters as there.
     """
-    root = matrix_root(overlap)
+    root = symmetric_root(overlap)
     return _between_atoms((root @ densities @ root).square().sum(0) * len(densities), atom, count)
 
 

@@ -1,7 +1,8 @@
 """Electrons divided among atoms."""
 
-import torch
 from torch import Tensor
+
+from helm_ase.representation.overlap import symmetric_root
 
 
 def mulliken_populations(density: Tensor, overlap: Tensor) -> Tensor:
@@ -17,7 +18,7 @@ def mulliken_populations(density: Tensor, overlap: Tensor) -> Tensor:
 
 def lowdin_populations(density: Tensor, overlap: Tensor) -> Tensor:
     """Electrons of every symmetrically orthogonalised function, (A,); parameters as above."""
-    root = matrix_root(overlap)
+    root = symmetric_root(overlap)
     return ((root @ density) * root).sum(1)
 
 
@@ -60,9 +61,3 @@ def mulliken_charges(density: Tensor, overlap: Tensor, charges: Tensor, atom: Te
 def lowdin_charges(density: Tensor, overlap: Tensor, charges: Tensor, atom: Tensor) -> Tensor:
     """Löwdin charges in e, (N,); parameters as :func:`mulliken_charges`."""
     return charges - of_atoms(lowdin_populations(density, overlap), atom, len(charges))
-
-
-def matrix_root(overlap: Tensor) -> Tensor:
-    """S^½, (A, A); rounding may leave an eigenvalue of S just below zero, which counts as zero."""
-    values, vectors = torch.linalg.eigh(overlap)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T

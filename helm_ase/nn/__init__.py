@@ -1,6 +1,6 @@
 """The network: tensors in, tensors out.  Nothing here knows ASE, PySCF or files."""
 
-from helm_ase.nn.assembly import symmetric_root, trust_correction, trust_matrix
+from helm_ase.nn.assembly import trust_correction, trust_matrix
 from helm_ase.nn.backbone import BackboneSettings
 from helm_ase.nn.model import HELM, HELMSettings, Prediction
 
@@ -9,7 +9,6 @@ __all__ = [
     "BackboneSettings",
     "HELMSettings",
     "Prediction",
-    "symmetric_root",
     "trust_correction",
     "trust_matrix",
 ]

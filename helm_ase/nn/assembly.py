@@ -69,9 +69,3 @@ def trust_matrix(overlap: Tensor, delta: float) -> Tensor:
     shifted = overlap + delta * torch.eye(overlap.shape[-1], dtype=overlap.dtype, device=overlap.device)
     w = torch.linalg.solve(shifted, overlap)
     return 0.5 * (w + w.transpose(-1, -2))
-
-
-def symmetric_root(overlap: Tensor) -> Tensor:
-    """S^½, symmetric, same shape as the overlap (..., A, A)."""
-    eigenvalues, vectors = torch.linalg.eigh(overlap)
-    return vectors * eigenvalues.clamp(min=0).sqrt()[..., None, :] @ vectors.transpose(-1, -2)

@@ -12,7 +12,6 @@ from helm_ase.nn.assembly import (
     PlacedBlocks,
     assemble,
     onsite_halving,
-    symmetric_root,
     trust_matrix,
 )
 from helm_ase.nn.backbone import Backbone, BackboneSettings
@@ -22,6 +21,7 @@ from helm_ase.nn.hamiltonian_head import HamiltonianHead
 from helm_ase.nn.tensor_construction import BlockPlan
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.graph import count_molecules, molecule_index
+from helm_ase.representation.overlap import symmetric_root
 
 
 @dataclass(frozen=True)

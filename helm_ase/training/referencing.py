@@ -8,9 +8,10 @@ import torch
 
 from helm_ase.data.sample import Sample
 from helm_ase.data.statistics import element_statistics
-from helm_ase.nn import HELM, HELMSettings, symmetric_root
+from helm_ase.nn import HELM, HELMSettings
 from helm_ase.nn.hamiltonian_head import BlockReadout, HamiltonianHead, path_name
 from helm_ase.nn.tensor_construction import project
+from helm_ase.representation.overlap import symmetric_root
 
 
 def fit_energy_references(model: HELM, samples: Sequence[Sample]) -> None:

@@ -11,9 +11,10 @@ from laws import rotation
 
 from helm_ase.data.batch import collate
 from helm_ase.errors import SettingError
-from helm_ase.nn import Prediction, symmetric_root, trust_correction, trust_matrix
+from helm_ase.nn import Prediction, trust_correction, trust_matrix
 from helm_ase.qc.level import kohn_sham
 from helm_ase.qc.molecule import build_mole
+from helm_ase.representation.overlap import symmetric_root
 from helm_ase.training.losses import LossWeights, Term, loss_terms, term_value, total_loss
 from helm_ase.training.observables import OBSERVABLES
 

@@ -8,7 +8,8 @@ from labels import TINY, write_labels
 from recipes import SETTINGS, recipe, stage
 
 from helm_ase.checkpoint import read_checkpoint
-from helm_ase.nn import symmetric_root, trust_correction, trust_matrix
+from helm_ase.nn import trust_correction, trust_matrix
+from helm_ase.representation.overlap import symmetric_root
 from helm_ase.training.initial import initial_model
 from helm_ase.training.run import train
 from helm_ase.training.samples import open_samples

@@ -14,11 +14,12 @@ from helm_ase.data.dataset import MoleculeDataset
 from helm_ase.data.formats import open_labels
 from helm_ase.data.writer import LabelWriter
 from helm_ase.errors import BasisError, SettingError
-from helm_ase.nn import Prediction, symmetric_root
+from helm_ase.nn import Prediction
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.level import Baseline
 from helm_ase.qc.molecule import basis_of, build_mole, cross_overlap, dipole_integrals, overlap
 from helm_ase.representation import AOMatrix
+from helm_ase.representation.overlap import symmetric_root
 from helm_ase.representation.structure import Structure
 from helm_ase.training.losses import loss_terms
 
