@@ -122,13 +122,13 @@ def test_a_power_law_is_found_and_ratios_are_those_of_means(tmp_path, monkeypatc
     study = script(monkeypatch, "data_efficiency", "data_efficiency")
     for labels in (100, 400):
         for seed in (0, 1):
-            for scheme, energy in (("direct", 0.04), ("frozen", 0.03), ("finetune", 0.016)):
+            for scheme, energy in (("direct", 0.04), ("long", 0.05), ("frozen", 0.03), ("finetune", 0.016)):
                 metrics = {"energy": energy * (0.9 + 0.2 * seed)}
                 write_result(tmp_path, scheme, labels, seed, metrics)
             metrics = {"hamiltonian": 300 * (labels / 100) ** -0.5, "homo": 0.1, "gap": 10 / labels}
             write_result(tmp_path, "hamiltonian", labels, seed, metrics)
     text = study.report(tmp_path)
-    assert "| 400 | 40 ± 6 (2) | 30 ± 4 (2) | 16 ± 2 (2) | 2.50 |" in text
+    assert "| 400 | 40 ± 6 (2) | 50 ± 7 (2) | 30 ± 4 (2) | 16 ± 2 (2) | 2.50 |" in text
     assert "| 100 | 300 ± 0 (2) | 0.1 ± 0 (2) | 0.1 ± 0 (2) |" in text
     assert "| exponent | -0.50 | 0.00 | -1.00 |" in text or "| exponent | -0.50 | -0.00 | -1.00 |" in text
     assert (tmp_path / "data_efficiency.png").stat().st_size > 5000
