@@ -17,9 +17,7 @@ class Refinement:
     """Energy, levels and, if asked for, forces after real SCF steps."""
 
     energy: float
-    """Best estimate of the converged DFT energy, eV: between the two below, which mostly bracket it."""
-    harris_energy: float
-    """Harris and Foulkes' estimate from the last Fock matrix, eV: mostly too low."""
+    """Estimate of the converged DFT energy, eV: Harris and Foulkes' of the last density."""
     functional_energy: float
     """E[D] of the density that entered the last step, eV: an upper bound up to numerical integration."""
     structure: ElectronicStructure
@@ -70,7 +68,6 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
             prediction.scf.forces(found.orbitals, found.step.energy) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
         )
     return Refinement(
-        found.energy * HARTREE_IN_EV,
         found.harris_energy * HARTREE_IN_EV,
         found.step.energy * HARTREE_IN_EV,
         structure,

@@ -10,13 +10,6 @@ from helm_ase.errors import SettingError
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.response import coupled_polarizability
 
-HARRIS_WEIGHT = 0.8
-"""Of Harris' energy against E[D] in the best estimate from one Fock matrix.
-
-Along an error of the density whose orbital energies differ by Δ and which the potential answers with K,
-E[D] is too high by ½ (Δ + K) and Harris' energy too low by ½ (K + K²/Δ), times the error squared: they cancel
-with the weight Δ / (Δ + K), the ratio by which response lowers a polarizability.  0.8 has the smallest median
-error on training molecules (``tests/benchmarks/back_to_dft.py --splits train``)."""
 PySCFOrbitals = tuple[Any, Any, Any]
 """Energies, coefficients and occupations as PySCF shapes them."""
 
@@ -47,11 +40,6 @@ class Refined:
     """E[D] + Tr F[D] (D' − D), D' the density of F[D]'s own orbitals: Harris and Foulkes' estimate of the
     converged energy, also of second order, Hartree."""
     orbitals: PySCFOrbitals
-
-    @property
-    def energy(self) -> float:
-        """Best estimate of the converged energy, Hartree, between E[D] and Harris'."""
-        return self.step.energy + HARRIS_WEIGHT * (self.harris_energy - self.step.energy)
 
 
 class SelfConsistency:

@@ -70,4 +70,4 @@ def test_baselines_are_compared(labels, tmp_path):
 
 def test_training_steps_run(tmp_path):
     found = run("training.py", "--steps", 1, tmp_path / "out.json")
-    assert {r["case"] for r in found["ethanol"]} >= {"shipped:H", "paper:H", "muon:"}
+    assert {r["case"] for r in found["ethanol"]} >= {"shipped:H", "paper:H", "muon:H + E + F"}
