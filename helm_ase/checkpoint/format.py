@@ -108,7 +108,7 @@ def _header(checkpoint: Checkpoint) -> dict[str, Any]:
             "core_electrons": {str(z): n for z, n in basis.core_electrons.items()},
         },
         "level": asdict(checkpoint.level),
-        "baseline": asdict(checkpoint.baseline),
+        "baseline": {k: v for k, v in asdict(checkpoint.baseline).items() if v != ()},
         "elements": list(basis.elements),
         "charges": list(settings.charges),
         "multiplicities": list(settings.multiplicities),

@@ -76,7 +76,7 @@ class DerivationSettings:
         """What a cache of them says it holds."""
         level = asdict(self.level)
         facts = {k: level[k] for k in ("functional", "basis", "density_fitting", "auxiliary_basis")}
-        facts |= {"baseline": self.baseline.imprint, "virtuals": self.virtuals}
+        facts |= {"baseline": self.baseline.signature, "virtuals": self.virtuals}
         if self.model_basis:
             facts |= {"model basis": self.model_basis}
         return json.dumps({"derived from": facts}).encode()

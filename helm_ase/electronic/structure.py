@@ -127,7 +127,7 @@ class ElectronicStructure(Orbitals):
     def uncoupled_polarizability(self) -> Tensor:
         """Static polarizability of orbitals that do not respond to each other, a0³, (3, 3).
 
-        It is all that a Hamiltonian implies by itself, and a third larger than the physical one, for which
+        It is all that a Hamiltonian implies by itself, and 10 to 40 % larger than the physical one, for which
         the response of the potential is needed: ``HELMCalculator.get_coupled_polarizability``.
 
         Raises

@@ -62,7 +62,7 @@ def facts_of(checkpoint: Checkpoint, selection: Selection) -> Facts:
         data.resolve().name,
         data_sha256(data),
         asdict(selection.level),
-        asdict(checkpoint.baseline),
+        dict(zip(("name", "settings"), checkpoint.baseline.signature, strict=True)),
         selection.split or "all",
         len(selection.dataset),
         selection.skipped,

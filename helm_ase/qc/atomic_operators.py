@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyscf import df, gto, lib
 from pyscf.scf import hf
 
-from helm_ase.errors import BasisError
+from helm_ase.errors import BasisError, SettingError
 from helm_ase.qc.molecule import atomic_numbers
 from helm_ase.representation.atomic_operator import AtomicOperator
 
@@ -35,8 +35,14 @@ def operator_hamiltonian(mole: Any, operators: Sequence[AtomicOperator]) -> NDAr
     Raises
     ------
     BasisError
-        If an element has no operator, or its projectors are for other functions.
+        If an element has no operator, or its projectors are for another number of functions.
+    SettingError
+        If there are no operators at all.
     """
+    if not operators:
+        raise SettingError(
+            "baseline 'fitted' has no operators yet: training fits them, or helm_ase.training.operators"
+        )
     found = bare_hamiltonian(mole)
     s = mole.intor_symmetric("int1e_ovlp")
     known = {operator.number: operator for operator in operators}
@@ -101,7 +107,7 @@ def projection(
     found = np.zeros_like(s)
     for index, matrix in zip(functions, operator.projectors, strict=True):
         chi = s[:, index]  # (A, atoms, n, 2l + 1)
-        weighted = np.einsum("akim,ij->akjm", chi, np.array(matrix))
+        weighted = np.einsum("akim,ij->akjm", chi, np.reshape(matrix, (len(matrix), len(matrix))))
         found += weighted.reshape(len(s), -1) @ chi.reshape(len(s), -1).T
     return found
 

@@ -35,6 +35,8 @@ def baseline_hamiltonian(mole: Any, basis: AOBasis, level: LevelOfTheory, baseli
     ------
     BasisError
         If it does not know an element of the molecule.
+    SettingError
+        If it is to be fitted first.
     """
     match baseline.name:
         case "none":

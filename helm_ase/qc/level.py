@@ -1,7 +1,7 @@
 """PySCF calculations at a level of theory, and the choice of a baseline H0."""
 
 import hashlib
-from collections.abc import Mapping
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -34,15 +34,17 @@ class Baseline:
         if self.operators and self.name != "fitted":
             raise SettingError(f"baseline {self.name!r} has no operators of atoms; 'fitted' has")
         object.__setattr__(self, "grid", tuple(self.grid))  # JSON knows only lists
-        made = [AtomicOperator(**x) if isinstance(x, Mapping) else x for x in self.operators]
-        object.__setattr__(self, "operators", tuple(made))
+        made = tuple(x if isinstance(x, AtomicOperator) else AtomicOperator(**x) for x in self.operators)
+        object.__setattr__(self, "operators", made)
+        if len({operator.number for operator in made}) < len(made):
+            raise SettingError("the baseline holds two operators of one element")
 
     @property
-    def imprint(self) -> list[Any]:
+    def signature(self) -> list[Any]:
         """What tells its matrices from those of another baseline; JSON."""
-        if not self.operators:
+        if self.name != "fitted":
             return [self.name, list(self.grid)]
-        numbers = repr([asdict(operator) for operator in self.operators])
+        numbers = json.dumps([asdict(operator) for operator in self.operators])
         return [self.name, hashlib.sha256(numbers.encode()).hexdigest()]
 
 

@@ -1,6 +1,12 @@
 """What an atom adds to the one-electron Hamiltonian of a molecule."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from helm_ase.errors import SettingError
+
+Matrix = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -12,6 +18,11 @@ class AtomicOperator:
         V = Σ_k n_k ∫ g_k(r') / |r − r'| dr' + Σ_l Σ_ij Σ_m |χ_ilm⟩ P^l_ij ⟨χ_jlm|
 
     with normalised s Gaussians g_k, and χ the atom's functions in the basis of the level of theory.
+
+    Raises
+    ------
+    SettingError
+        If numbers are not finite, exponents not positive, or shapes do not fit.
     """
 
     number: int
@@ -19,15 +30,34 @@ class AtomicOperator:
     exponents: tuple[float, ...]
     """Of the Gaussians, a0⁻²."""
     electrons: tuple[float, ...]
-    """n_k; their sum is the charge of the nucleus (of the core where there is an ECP)."""
-    projectors: tuple[tuple[tuple[float, ...], ...], ...]
-    """P^l for l = 0, 1, …, Hartree: symmetric, as large as there are shells of degree l."""
+    """n_k; fitted ones sum to the charge of the nucleus (of the core where there is an ECP)."""
+    projectors: tuple[Matrix, ...]
+    """P^l for l = 0, 1, …, Hartree: symmetric, one row for each contracted shell of degree l."""
 
     def __post_init__(self) -> None:
-        """Lists, which is what JSON knows, become tuples."""
-        for name, depth in (("exponents", 1), ("electrons", 1), ("projectors", 3)):
-            object.__setattr__(self, name, _tuples(getattr(self, name), depth))
+        """Lists, which is what JSON knows, become tuples of plain numbers."""
+        object.__setattr__(self, "number", int(self.number))
+        for name in ("exponents", "electrons"):
+            object.__setattr__(self, name, _numbers(getattr(self, name)))
+        matrices = tuple(tuple(_numbers(row) for row in matrix) for matrix in self.projectors)
+        object.__setattr__(self, "projectors", matrices)
+        fits = len(self.exponents) == len(self.electrons) and all(map(_is_symmetric, matrices))
+        if not fits or min(self.exponents, default=1.0) <= 0 or not 1 <= self.number <= 118:
+            raise SettingError(
+                f"the operator of element {self.number} needs as many positive exponents "
+                f"({self.exponents}) as electrons ({self.electrons}), and symmetric projectors"
+            )
 
 
-def _tuples(values: object, depth: int) -> object:
-    return tuple(_tuples(v, depth - 1) for v in values) if depth else values  # type: ignore[attr-defined]
+def _numbers(values: Sequence[float]) -> tuple[float, ...]:
+    found = tuple(map(float, values))
+    if not all(map(math.isfinite, found)):
+        raise SettingError(f"an atomic operator holds numbers that are not finite: {found}")
+    return found
+
+
+def _is_symmetric(matrix: Matrix) -> bool:
+    n = len(matrix)
+    return all(len(row) == n for row in matrix) and all(
+        matrix[i][j] == matrix[j][i] for i in range(n) for j in range(i)
+    )

@@ -114,17 +114,31 @@ def _elements(recipe: Recipe, start: Checkpoint | None, samples: Sequence[Sample
     return tuple(sorted(elements))
 
 
+def check_baseline(recipe: Recipe, start: Checkpoint) -> None:
+    """Refuse to go on with a Hamiltonian head whose matrices were added to another H0.
+
+    Raises
+    ------
+    SettingError
+        Naming both.
+    """
+    theirs, ours = start.baseline, recipe.data.baseline
+    to_come = ours.name == "fitted" and not ours.operators
+    same = theirs.name == ours.name if to_come else theirs.signature == ours.signature
+    if not same and "hamiltonian" not in recipe.renew:
+        raise SettingError(
+            f"checkpoint {start.name!r} adds to the baseline {theirs} ({theirs.signature[1]}), the recipe to "
+            f"{ours} ({ours.signature[1]}): name the same, or renew 'hamiltonian'"
+        )
+
+
 def _check_start(recipe: Recipe, start: Checkpoint, level: LevelOfTheory) -> None:
     if start.level != level:
         raise SettingError(
             f"checkpoint {start.name!r} is of another level of theory than the labels: "
             f"{differences(start.level, level)}"
         )
-    if start.baseline != recipe.data.baseline and "hamiltonian" not in recipe.renew:
-        raise SettingError(
-            f"checkpoint {start.name!r} adds to the baseline {start.baseline}, "
-            f"the recipe to {recipe.data.baseline}: name the same, or renew 'hamiltonian'"
-        )
+    check_baseline(recipe, start)
 
 
 def _check_states(settings: HELMSettings, samples: Sequence[Sample]) -> None:

@@ -1,6 +1,7 @@
 """The operators of a fitted baseline: those of the checkpoint to start from, or new ones."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -9,80 +10,107 @@ from pathlib import Path
 import numpy as np
 
 from helm_ase.checkpoint import Checkpoint
-from helm_ase.errors import SettingError
+from helm_ase.errors import DatasetError, SettingError
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.operator_fit import OperatorFit
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.labelled import LabelledMolecule
+from helm_ase.training.ranks import is_first_process
 from helm_ase.training.recipe import DataSettings, Recipe
 from helm_ase.training.samples import open_entries
+from helm_ase.writing import whole_file
 
 MOLECULES = 200
 """Training labels, drawn at random, that operators are fitted to."""
 OF_EACH = 20
 """Labels with an element, if there are so many; further ones are drawn for those that are rare."""
 FILE = "operators.json"
-"""In the folder of the run: a run that goes on must add to the same H0."""
+"""In the folder of the run: a run that goes on must add to the same H0, and so must all its processes."""
+PATIENCE = 3600.0
+"""Seconds that the other processes wait for the first one's fit."""
 
 
-def with_operators(recipe: Recipe, start: Checkpoint | None) -> Recipe:
+def with_operators(recipe: Recipe, start: Checkpoint | None = None) -> Recipe:
     """The recipe, with operators where its baseline is ``fitted`` and has none yet.
+
+    Those of ``start`` are kept unless its Hamiltonian head is renewed; otherwise the first process fits new
+    ones, and leaves them in the run's folder.
 
     Raises
     ------
     SettingError
         If they would have to be fitted to matrices of another basis.
-    DatasetError
-        If the labels cannot be read.
+    DatasetError, BasisError
+        If labels cannot be read or do not fit their basis.
     """
     baseline = recipe.data.baseline
     if baseline.name != "fitted" or baseline.operators:
         return recipe
-    if start is not None and start.baseline.operators:
+    if start is not None and start.baseline.operators and "hamiltonian" not in recipe.renew:
         operators = start.baseline.operators
     else:
-        operators = _kept(Path(recipe.folder), recipe.data)
+        operators = _kept(Path(recipe.folder) / FILE, recipe.data)
     return replace(recipe, data=replace(recipe.data, baseline=replace(baseline, operators=operators)))
 
 
-def _kept(folder: Path, data: DataSettings) -> tuple[AtomicOperator, ...]:
-    path = folder / FILE
-    if path.exists():
-        return tuple(AtomicOperator(**x) for x in json.loads(path.read_text(encoding="utf8")))
-    operators = fit_operators(data)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps([asdict(operator) for operator in operators]), encoding="utf8")
-    partial.replace(path)
-    return operators
+def _kept(path: Path, data: DataSettings) -> tuple[AtomicOperator, ...]:
+    """Operators in the file, which the first process writes where it is not there yet."""
+    if not path.exists() and is_first_process():
+        operators = fit_operators(data)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps([asdict(o) for o in operators]), encoding="utf8")
+    last = time.monotonic() + PATIENCE
+    while not path.exists():
+        if time.monotonic() > last:
+            raise DatasetError(f"the first process has not written {path} within {PATIENCE:g} s")
+        time.sleep(0.2)
+    return tuple(AtomicOperator(**x) for x in json.loads(path.read_text(encoding="utf8")))
 
 
 def fit_operators(data: DataSettings, molecules: int = MOLECULES) -> tuple[AtomicOperator, ...]:
-    """Operators for which H0 is nearest to the Hamiltonians of some training labels, drawn at random.
+    """Operators for which H0 is nearest to the Hamiltonians of some training labels.
 
-    Charged molecules shift all levels and count only where there are no neutral ones; of an open shell
-    the mean of both spins counts.
+    Parameters
+    ----------
+    data
+        Labels to draw from, at random; of an open shell the mean of both spins counts.
+    molecules
+        How many to draw.  Further ones follow for elements that are rare.  A charge shifts all levels, so
+        charged molecules count only for elements that no neutral one holds.
 
     Raises
     ------
-    SettingError, DatasetError
+    SettingError, DatasetError, BasisError
         As :func:`with_operators`.
     """
-    if data.model_basis:
+    basis = open_entries(data, False)[2].basis
+    if data.model_basis not in (None, basis):
         raise SettingError(
             f"baseline 'fitted' needs Hamiltonians in the model's basis, {data.model_basis}; the labels are "
-            "in another one: use 'minao' or 'sap'"
+            f"in {basis}: use 'minao' or 'sap'"
         )
-    basis = open_entries(data, False)[2].basis
-    neutral = any(label.charge == 0 for label in _labels(data))
     fit, seen = OperatorFit(), Counter[int]()
-    for n, label in enumerate(_labels(data)):
-        elements = set(label.numbers.tolist())
-        if (neutral and label.charge) or (n >= molecules and min(seen[z] for z in elements) >= OF_EACH):
-            continue
-        mole = build_mole(label.numbers, label.positions, basis, label.charge, label.multiplicity)
-        fit.add(mole, label.hamiltonian.reshape(-1, mole.nao, mole.nao).mean(0))
-        seen.update(elements)
+    for charged in (False, True):
+        settled, fitted = set(seen), 0
+        for label in _labels(data):
+            elements = set(label.numbers.tolist())
+            enough = fitted >= molecules and min(seen[z] for z in elements) >= OF_EACH
+            if (label.charge != 0) is charged and not elements <= settled and not enough:
+                _add(fit, label, basis)
+                seen.update(elements)
+                fitted += 1
     return fit.solve()
+
+
+def _add(fit: OperatorFit, label: LabelledMolecule, basis: str) -> None:
+    mole = build_mole(label.numbers, label.positions, basis, label.charge, label.multiplicity)
+    h = label.hamiltonian
+    if h.shape[-1] != mole.nao:
+        raise DatasetError(
+            f"entry {label.name}: the Hamiltonian has {h.shape[-1]} functions, but {basis} has {mole.nao}"
+        )
+    fit.add(mole, h.mean(0) if h.ndim == 3 else h)
 
 
 def _labels(data: DataSettings) -> Iterator[LabelledMolecule]:

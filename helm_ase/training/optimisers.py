@@ -59,8 +59,8 @@ class Muon(torch.optim.Optimizer):
     weight_decay
         Decoupled.
     rows
-        Matrices with more rows and columns than this are turned in parts of so many rows: the iteration
-        costs the cube of the shorter side.
+        Matrices with more rows and columns than this are turned in parts of at most so many rows: the
+        iteration costs the cube of the shorter side.
     """
 
     def __init__(self, groups: list[dict[str, Any]], weight_decay: float, rows: int | None = None) -> None:
@@ -115,13 +115,12 @@ class Muon(torch.optim.Optimizer):
 def in_parts(matrices: Tensor, rows: int | None) -> Tensor:
     """Large matrices as equal parts of at most ``rows`` rows, (..., n, m) → (..., k, n / k, m).
 
-    Others stay as they are, and so do those that have no equal parts of at least half so many rows.
+    Others stay as they are, and so do those that have no equal parts of at least half of ``rows`` rows.
     """
     n, m = matrices.shape[-2:]
     if rows is None or min(n, m) <= rows:
         return matrices
-    fewest = -(-n // rows)
-    k = next((k for k in range(fewest, 2 * fewest + 1) if n % k == 0), 1)
+    k = next((k for k in range(-(-n // rows), 2 * n // rows + 1) if n % k == 0), 1)
     return matrices if k == 1 else matrices.unflatten(-2, (k, n // k))
 
 

@@ -1,13 +1,13 @@
 """What a run needs before its first step: its folder, its labels, its network, and proof that they fit."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.checkpoint.format import file_sha256
@@ -17,8 +17,9 @@ from helm_ase.nn import HELM
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.training.configuration import plain, to_yaml, without_places
-from helm_ase.training.initial import initial_model, network_settings, open_start
+from helm_ase.training.initial import check_baseline, initial_model, network_settings, open_start
 from helm_ase.training.operators import with_operators
+from helm_ase.training.ranks import check_processes, is_first_process
 from helm_ase.training.recipe import Compute, Recipe, Stage
 from helm_ase.training.samples import JoinedSamples, open_samples
 from helm_ase.training.schemes import LEARNT
@@ -50,6 +51,8 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozens
     """
     check_processes(recipe.compute)
     start = open_start(recipe)
+    if start is not None:
+        check_baseline(recipe, start)
     files = [{"name": Path(p).name, "sha256": file_sha256(p)} for p in label_files(recipe)]
     if is_first_process():
         claim(recipe, files, start)
@@ -57,6 +60,7 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozens
     train, validation, level = _open(recipe, start, stages)
     model = initial_model(recipe, start, train, level)
     check_labels(model, stages, train, validation)
+    check_operators(model, recipe)
     learnt: frozenset[str] = frozenset()
     if start is not None:
         learnt = start.predicts - {x for part in recipe.renew for x in LEARNT[part]}
@@ -121,6 +125,23 @@ def check_labels(
                 raise SettingError(f"no {which} label has {name}: set the weight of {name!r} to 0")
 
 
+def check_operators(model: HELM, recipe: Recipe) -> None:
+    """Refuse a network that would take elements of which its baseline has no operator.
+
+    Raises
+    ------
+    SettingError
+        Naming them.
+    """
+    known = {operator.number for operator in recipe.data.baseline.operators}
+    if known and (lacking := set(model.basis.elements) - known):
+        names = ", ".join(chemical_symbols[z] for z in sorted(lacking))
+        raise SettingError(
+            f"the network takes {names}, of which the fitted baseline has no operator: leave them out of "
+            "'elements', give labels with them, or renew 'hamiltonian' to fit anew"
+        )
+
+
 def label_files(recipe: Recipe) -> list[str]:
     """Paths of all label files, each once."""
     return list(dict.fromkeys(recipe.data.train + recipe.data.validation))
@@ -150,31 +171,3 @@ def claim(recipe: Recipe, files: Sequence[Mapping[str, str]], start: Checkpoint 
         partial = path.with_name(path.name + ".partial")
         partial.write_text(content, encoding="utf8")
         partial.replace(path)
-
-
-def processes_outside() -> int:
-    """Processes that torchrun or Slurm has started; 1 if neither has."""
-    if "LOCAL_RANK" in os.environ:
-        return int(os.environ.get("WORLD_SIZE", "1"))
-    return int(os.environ.get("SLURM_NTASKS", "1")) if "SLURM_PROCID" in os.environ else 1
-
-
-def is_first_process() -> bool:
-    """Whether this process writes what only one may write."""
-    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
-
-
-def check_processes(compute: Compute) -> None:
-    """Refuse to run many times what was meant to run once in many processes.
-
-    Raises
-    ------
-    SettingError
-        If torchrun or Slurm has started another number of processes than the recipe names.
-    """
-    outside, inside = processes_outside(), compute.devices * compute.nodes
-    if outside not in (1, inside):
-        raise SettingError(
-            f"{outside} processes were started, but the recipe names {compute.devices} devices on "
-            f"{compute.nodes} nodes: they must be as many"
-        )

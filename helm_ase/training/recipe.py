@@ -80,7 +80,8 @@ class OptimiserSettings:
     muon_rate: float = 1e-2
     """Largest one, of Muon's."""
     muon_rows: int | None = None
-    """Muon turns matrices that are larger in both directions in parts of so many rows; absent: whole."""
+    """Muon turns matrices larger than this in both directions in parts of at most so many rows; absent:
+    whole."""
     weight_decay: float = 1e-4
     """Decoupled."""
     clip: float = 10.0

@@ -18,7 +18,8 @@ from helm_ase.training.batches import Samples, SharedBatches, loader, loads_of, 
 from helm_ase.training.callbacks import EndOfStage, ExponentialAverage, Imprint, KeepBest
 from helm_ase.training.curves import write_report
 from helm_ase.training.module import TrainingModule
-from helm_ase.training.preparation import Run, is_first_process, prepare, processes_outside
+from helm_ase.training.preparation import Run, prepare
+from helm_ase.training.ranks import is_first_process, processes_outside
 from helm_ase.training.recipe import Compute, Recipe, Stage
 from helm_ase.training.schemes import check_order, learnt_after, settled
 

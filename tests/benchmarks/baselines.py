@@ -33,7 +33,7 @@ COLUMNS = ("H, mEh", "largest, mEh", "occupied, mEh", "gap, eV", "seconds")
 
 def errors(label: LabelledMolecule, level: LevelOfTheory, baseline: Baseline) -> list[float]:
     """In the order of the columns."""
-    mole = build_mole(label.numbers, label.positions, level.basis)
+    mole = build_mole(label.numbers, label.positions, level.basis, label.charge, label.multiplicity)
     start = time.process_time()
     h0 = baseline_hamiltonian(mole, basis_of(mole), level, baseline).reorder("pyscf").values
     seconds = time.process_time() - start
@@ -49,6 +49,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     source = open_labels(options.labels)
     chosen = [k for k in range(len(source)) if source.split_of(k) == options.split]
     labels = [source[k] for k in chosen[: options.molecules or None]]
+    labels = [label for label in labels if label.multiplicity == 1]  # one matrix, one gap
     baselines = {"sap": Baseline("sap"), "minao": Baseline("minao")}
     for size in options.sizes:
         data = DataSettings(train=(options.labels,), level=source.level)

@@ -1,21 +1,30 @@
 """Training on a baseline that is fitted to the training labels."""
 
 import json
-from dataclasses import replace
+import threading
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import torch
+from ase import Atoms
 from ase.build import molecule
-from labels import write_labels
+from labels import TINY, write_labels
 from recipes import recipe, stage
 
 from helm_ase.calculator import HELMCalculator
 from helm_ase.checkpoint import read_checkpoint, read_header
 from helm_ase.cli import main
 from helm_ase.data.formats import open_labels
-from helm_ase.errors import SettingError
+from helm_ase.data.writer import LabelWriter
+from helm_ase.errors import DatasetError, SettingError
+from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.level import Baseline
+from helm_ase.qc.operator_fit import OperatorFit
+from helm_ase.representation.atomic_operator import AtomicOperator
+from helm_ase.representation.structure import Structure
 from helm_ase.training.operators import FILE, fit_operators, with_operators
+from helm_ase.training.recipe import DataSettings
 from helm_ase.training.run import train
 from helm_ase.training.samples import open_samples
 
@@ -77,7 +86,32 @@ def test_a_run_that_goes_on_keeps_its_operators(trained, monkeypatch):
     monkeypatch.setattr("helm_ase.training.operators.fit_operators", None)
     again = with_operators(made, None)
     kept = json.loads((trained[1].parent / FILE).read_text())
-    assert [list(o.exponents) for o in again.data.baseline.operators] == [k["exponents"] for k in kept]
+    assert again.data.baseline.operators == tuple(AtomicOperator(**k) for k in kept)
+
+
+def test_other_processes_wait_for_the_operators_of_the_first(data, tmp_path, monkeypatch):
+    made = fitted_recipe(data, tmp_path)
+    operators = fit_operators(made.data)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("helm_ase.training.operators.fit_operators", None)
+    monkeypatch.setattr("helm_ase.training.operators.PATIENCE", 0.5)
+    with pytest.raises(DatasetError, match="the first process has not written"):
+        with_operators(made)
+    monkeypatch.setattr("helm_ase.training.operators.PATIENCE", 60.0)
+    text = json.dumps([asdict(o) for o in operators])
+    late = threading.Timer(1.0, lambda: (tmp_path / FILE).write_text(text))
+    late.start()
+    assert with_operators(made).data.baseline.operators == operators
+    late.join()
+
+
+def test_two_fits_in_one_cache_do_not_serve_each_other(data, tmp_path):
+    made = replace(with_operators(fitted_recipe(data, tmp_path)).data, cache=str(tmp_path))
+    first = open_samples(made, True, 8.0, "unused")[0][0].baseline
+    stretched = tuple(replace(o, exponents=[1.1 * e for e in o.exponents]) for o in made.baseline.operators)
+    other = replace(made, baseline=Baseline("fitted", operators=stretched))
+    assert abs(open_samples(other, True, 8.0, "unused")[0][0].baseline - first).max() > 1e-3
+    assert torch.equal(open_samples(made, True, 8.0, "unused")[0][0].baseline, first)
 
 
 def test_a_start_brings_its_operators_along(trained, data, tmp_path):
@@ -92,6 +126,13 @@ def test_a_network_moves_to_another_baseline_with_a_new_hamiltonian_head(trained
         train(fitted_recipe(data, tmp_path / "a", **sap))
     path = train(fitted_recipe(data, tmp_path / "b", renew=("hamiltonian",), **sap))
     assert read_checkpoint(path).baseline.name == "sap"
+    back = fitted_recipe(data, tmp_path / "c", start=str(path), renew=("hamiltonian",), model=None)
+    assert read_checkpoint(train(back)).baseline.operators == fit_operators(back.data)
+
+
+def test_a_network_does_not_take_elements_without_an_operator(data, tmp_path):
+    with pytest.raises(SettingError, match="takes N, of which the fitted baseline has no operator"):
+        train(fitted_recipe(data, tmp_path, elements=(1, 6, 7, 8, 9)))
 
 
 def test_rare_elements_are_in_the_fit_although_the_draw_leaves_them_out(data, tmp_path):
@@ -101,10 +142,41 @@ def test_rare_elements_are_in_the_fit_although_the_draw_leaves_them_out(data, tm
     assert {o.number for o in fit_operators(fitted_recipe(data, tmp_path).data, 1)} == everything
 
 
+def test_charged_molecules_count_for_what_no_neutral_one_holds(tmp_path):
+    path = tmp_path / "labels.h5"
+    cases = [("H2O", 0, 1), ("OH", -1, 1), ("NH4", 1, 1), ("CH3", 0, 2)]
+    with LabelWriter(path, TINY) as writer:
+        for name, charge, multiplicity in cases:
+            atoms = molecule("NH3") + Atoms("H", [[0.0, 0.0, 1.5]]) if name == "NH4" else molecule(name)
+            structure = Structure(name, atoms.numbers, atoms.positions, charge, multiplicity, split="train")
+            writer.add(label_structure(structure, LabelSettings(TINY, forces=False)))
+    data = DataSettings(train=(str(path),))
+    assert [o.number for o in fit_operators(data)] == [1, 6, 7, 8]
+    fits = []
+
+    class Watched(OperatorFit):
+        def add(self, mole, hamiltonian):
+            fits.append((mole.charge, hamiltonian.shape))
+            super().add(mole, hamiltonian)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("helm_ase.training.operators.OperatorFit", Watched)
+        fit_operators(data)
+    assert sorted(c for c, _ in fits) == [0, 0, 1]  # not the hydroxide
+    assert all(len(shape) == 2 for _, shape in fits)  # the radical's two matrices became one
+
+
+def test_labels_of_another_size_are_refused_before_the_fit(data, tmp_path):
+    made = fitted_recipe(data, tmp_path)
+    wrong = replace(made.data, level=replace(TINY, basis="def2-svp"))
+    with pytest.raises(DatasetError, match="7 functions, but def2-svp has 24"):
+        fit_operators(wrong)
+
+
 def test_matrices_of_another_basis_are_no_ground_for_a_fit(data, tmp_path):
     made = fitted_recipe(data, tmp_path)
     with pytest.raises(SettingError, match="needs Hamiltonians in the model's basis"):
-        with_operators(replace(made, data=replace(made.data, model_basis="sto-3g")), None)
+        with_operators(replace(made, data=replace(made.data, model_basis="sto-6g")))
 
 
 def test_operators_belong_to_the_fitted_baseline_alone(trained):

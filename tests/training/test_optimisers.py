@@ -74,6 +74,7 @@ def test_muon_takes_the_matrices_and_adamw_the_rest():
         ((40, 44), None, (40, 44)),
         ((400, 16), 16, (400, 16)),  # cheap already
         ((37, 40), 20, (37, 40)),  # a prime number of rows
+        ((33, 64), 32, (33, 64)),  # three parts would be too small
     ],
 )
 def test_large_matrices_are_taken_in_equal_parts_of_rows(shape, rows, wanted):

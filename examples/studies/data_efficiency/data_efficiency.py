@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from helm_ase.checkpoint import read_checkpoint
 from helm_ase.training.batches import SharedBatches, loads_of
 from helm_ase.training.configuration import read_recipe
+from helm_ase.training.operators import with_operators
 from helm_ase.training.recipe import Recipe
 from helm_ase.training.run import train
 from helm_ase.training.samples import open_samples
@@ -39,7 +40,8 @@ UNITS = {"energy": 1e3, "hamiltonian": 1.0, "homo": 1.0, "gap": 1.0}
 def with_steps(recipe: Recipe, steps: int) -> Recipe:
     """Epochs such that every stage makes about so many steps; one validation, at the end."""
     backbone = recipe.model.backbone
-    samples, _ = open_samples(recipe.data, False, max(backbone.cutoff, backbone.pair_cutoff), recipe.folder)
+    data, cutoff = with_operators(recipe).data, max(backbone.cutoff, backbone.pair_cutoff)
+    samples, _ = open_samples(data, False, cutoff, recipe.folder)
     stages = []
     for stage in recipe.stages:
         batches = len(SharedBatches(loads_of(samples), stage.batch_load, 0))

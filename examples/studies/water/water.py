@@ -56,7 +56,7 @@ def matrix_figures(sample: Sample, correction: np.ndarray) -> tuple[float, float
 def figures(recipe: Recipe) -> dict[str, float]:
     """Means over the test frames, of the model and of H0 alone."""
     found = read_checkpoint(Path(recipe.folder) / f"{recipe.name}.safetensors")
-    data = replace(recipe.data, validation_split="test")
+    data = replace(recipe.data, validation_split="test", baseline=found.baseline)
     test, _ = open_samples(data, True, found.model.cutoff, recipe.folder)
     model = np.array(
         [matrix_figures(a.sample, a.correction) for a in answers(found.model, test, energy=False)]
