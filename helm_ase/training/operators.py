@@ -3,13 +3,14 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from helm_ase.checkpoint import Checkpoint
+from helm_ase.data.source import LabelSource
 from helm_ase.errors import DatasetError, SettingError
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.operator_fit import OperatorFit
@@ -84,7 +85,8 @@ def fit_operators(data: DataSettings, molecules: int = MOLECULES) -> tuple[Atomi
     SettingError, DatasetError, BasisError
         As :func:`with_operators`.
     """
-    basis = open_entries(data, False)[2].basis
+    sources, entries, level = open_entries(data, False)
+    basis = level.basis
     if data.model_basis not in (None, basis):
         raise SettingError(
             f"baseline 'fitted' needs Hamiltonians in the model's basis, {data.model_basis}; the labels are "
@@ -93,7 +95,7 @@ def fit_operators(data: DataSettings, molecules: int = MOLECULES) -> tuple[Atomi
     fit, seen = OperatorFit(), Counter[int]()
     for charged in (False, True):
         settled, fitted = set(seen), 0
-        for label in _labels(data):
+        for label in _labels(sources, entries, data.draw_seed):
             elements = set(label.numbers.tolist())
             enough = fitted >= molecules and min(seen[z] for z in elements) >= OF_EACH
             if (label.charge != 0) is charged and not elements <= settled and not enough:
@@ -113,10 +115,11 @@ def _add(fit: OperatorFit, label: LabelledMolecule, basis: str) -> None:
     fit.add(mole, h.mean(0) if h.ndim == 3 else h)
 
 
-def _labels(data: DataSettings) -> Iterator[LabelledMolecule]:
+def _labels(
+    sources: Sequence[LabelSource], entries: Sequence[Sequence[int]], seed: int
+) -> Iterator[LabelledMolecule]:
     """All training labels in a random order that is always the same."""
-    sources, entries, _ = open_entries(data, False)
     flat = [(part, k) for part, indices in enumerate(entries) for k in indices]
-    for n in np.random.default_rng(data.draw_seed).permutation(len(flat)):
+    for n in np.random.default_rng(seed).permutation(len(flat)):
         part, k = flat[n]
         yield sources[part][k]

@@ -23,6 +23,7 @@ from helm_ase.training.ranks import check_processes, is_first_process
 from helm_ase.training.recipe import Compute, Recipe, Stage
 from helm_ase.training.samples import JoinedSamples, open_samples
 from helm_ase.training.schemes import LEARNT
+from helm_ase.writing import whole_file
 
 RECIPE, FINGERPRINT = "recipe.yaml", "fingerprint.json"
 """Files of a run."""
@@ -168,6 +169,5 @@ def claim(recipe: Recipe, files: Sequence[Mapping[str, str]], start: Checkpoint 
         return
     folder.mkdir(parents=True, exist_ok=True)
     for path, content in ((folder / RECIPE, to_yaml(recipe)), (marker, text)):
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(content, encoding="utf8")
-        partial.replace(path)
+        with whole_file(path) as partial:
+            partial.write_text(content, encoding="utf8")
