@@ -9,6 +9,7 @@ All of it takes the Hamiltonian in an orthonormal basis, F = Xᵀ H X, of shape 
 occupied orbitals of one spin; gradients are those with respect to a symmetric F.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +35,21 @@ class Eigensystem:
     @classmethod
     def of(cls, fock: Tensor) -> "Eigensystem":
         """Diagonalise; what is not finite has orbitals and energies that are not numbers."""
-        with torch.no_grad():
-            if not bool(torch.isfinite(fock).all()):  # eigh would raise, and with it end a training run
-                nothing = torch.full_like(fock, torch.nan)
-                return cls(fock, nothing[0], nothing)
-            return cls(fock, *torch.linalg.eigh(fock))
+        return cls.of_many([fock])[0]
+
+    @classmethod
+    def of_many(cls, focks: Sequence[Tensor]) -> list["Eigensystem"]:
+        """Diagonalise each as :meth:`of` does; matrices of one size go through LAPACK or the GPU together."""
+        sizes: dict[int, list[int]] = {}
+        for k, fock in enumerate(focks):
+            sizes.setdefault(len(fock), []).append(k)
+        found: dict[int, Eigensystem] = {}
+        for members in sizes.values():
+            with torch.no_grad():
+                energies, vectors = _eigh(torch.stack([focks[k] for k in members]))
+            for k, e, v in zip(members, energies, vectors, strict=True):
+                found[k] = cls(focks[k], e, v)
+        return [found[k] for k in range(len(focks))]
 
     def levels(self) -> Tensor:
         """Orbital energies, ascending, (M,).
@@ -89,6 +100,14 @@ class Eigensystem:
         return _UncoupledPolarizability.apply(
             self.fock, self.energies, self.vectors, position, occupied, electrons
         )
+
+
+def _eigh(focks: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies (B, M) and orbitals (B, M, M) of matrices (B, M, M), NaN for those that are not finite."""
+    finite = torch.isfinite(focks).flatten(1).all(1)  # eigh would raise, and with it end a training run
+    energies, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], focks, 0.0))
+    nothing = torch.nan
+    return energies.where(finite[:, None], nothing), vectors.where(finite[:, None, None], nothing)
 
 
 def occupied_projector(fock: Tensor, occupied: int) -> Tensor:

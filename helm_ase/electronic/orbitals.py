@@ -113,7 +113,7 @@ class Orbitals:
     def solutions(self) -> tuple[Eigensystem, ...]:
         """The problem of each spin in the orthonormal basis."""
         x = self.orthogonaliser
-        return tuple(Eigensystem.of(x.T @ (0.5 * (h + h.T)) @ x) for h in self.hamiltonian)
+        return tuple(Eigensystem.of_many([x.T @ (0.5 * (h + h.T)) @ x for h in self.hamiltonian]))
 
     @cached_property
     def orbital_energies(self) -> Tensor:

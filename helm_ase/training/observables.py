@@ -1,8 +1,8 @@
 """Losses of what follows from the Hamiltonian, one molecule at a time, in float64.
 
-Each molecule and spin is diagonalised once; every observable then has an exact gradient of its own, also
-where levels coincide (:mod:`helm_ase.electronic.differentiable`).  An error is a sum over items and their
-number.
+Each molecule and spin is diagonalised once, those of one size together; every observable then has an exact
+gradient of its own, also where levels coincide (:mod:`helm_ase.electronic.differentiable`).  An error is a
+sum over items and their number.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -41,9 +41,13 @@ class PredictedMolecule:
         correction = correction.double()
         correction = correction if len(correction) == spins else correction.mean(0, keepdim=True)
         self.correction = correction.expand(spins, -1, -1)
-        focks = x.T @ (targets.baseline + self.correction) @ x  # (s, M, M)
-        self.solutions = [Eigensystem.of(fock) for fock in focks]
+        self.focks = x.T @ (targets.baseline + self.correction) @ x  # (s, M, M)
         self.electrons = 2 // spins  # in each occupied orbital
+
+    @cached_property
+    def solutions(self) -> list[Eigensystem]:
+        """The problem of each spin in the orthonormal basis."""
+        return Eigensystem.of_many(list(self.focks))
 
     @cached_property
     def projectors(self) -> list[Tensor]:
@@ -195,11 +199,20 @@ def observable_sums(
     """
     zero = correction.new_zeros((), dtype=torch.float64)
     sums = dict.fromkeys(wanted, (zero, zero))
-    for padded, t in zip(correction, targets, strict=True):
-        size = len(t.overlap)
-        molecule = PredictedMolecule(padded[:, :size, :size], t)
+    for molecule in _solved(correction, targets):
         for name in wanted:
             error, unit = OBSERVABLES[name]
             total, count = error(molecule)
             sums[name] = sums[name][0] + total / unit, sums[name][1] + count
     return sums
+
+
+def _solved(correction: Tensor, targets: Sequence[Targets]) -> list[PredictedMolecule]:
+    """Molecules of a batch; matrices of one size are diagonalised together."""
+    sizes = [len(t.overlap) for t in targets]
+    pairs = zip(correction, sizes, targets, strict=True)
+    molecules = [PredictedMolecule(padded[:, :n, :n], t) for padded, n, t in pairs]
+    solutions = iter(Eigensystem.of_many([fock for m in molecules for fock in m.focks]))
+    for molecule in molecules:
+        molecule.solutions = [next(solutions) for _ in molecule.focks]
+    return molecules

@@ -161,7 +161,33 @@ def test_one_diagonalisation_serves_all_quantities(monkeypatch):
         torch.testing.assert_close(a, b)
 
 
-def test_a_matrix_that_is_not_finite_gives_numbers_that_are_not():
+def test_matrices_of_one_size_are_solved_together_and_nobody_notices(monkeypatch):
+    generator = torch.Generator().manual_seed(5)
+    focks = []
+    for n in (6, 4, 6, 1, 4, 6):
+        m = torch.randn(n, n, dtype=torch.float64, generator=generator)
+        focks.append((m + m.T).requires_grad_())
+    alone = [Eigensystem.of(f) for f in focks]
+    solve, shapes = torch.linalg.eigh, []
+    monkeypatch.setattr(torch.linalg, "eigh", lambda m: shapes.append(tuple(m.shape)) or solve(m))
+    together = Eigensystem.of_many(focks)
+    assert sorted(shapes) == [(1, 1, 1), (2, 4, 4), (3, 6, 6)]
+    for fock, a, b in zip(focks, alone, together, strict=True):
+        torch.testing.assert_close(b.levels(), a.levels())
+        found, expected = (torch.autograd.grad(s.projector(len(fock) // 2)[0].sum(), fock) for s in (b, a))
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_matrix_that_is_not_finite_leaves_its_neighbours_alone():
+    good = torch.diag(torch.arange(4.0, dtype=torch.float64))
+    bad = torch.full((4, 4), torch.inf, dtype=torch.float64)
+    first, second, third = Eigensystem.of_many([good, bad, good])
+    assert torch.isnan(second.levels()).all()
+    for system in (first, third):
+        torch.testing.assert_close(system.levels(), good.diagonal())
+
+
+def test_a_matrix_that_is_not_finite_gives_gives_numbers_that_are_not():
     fock = torch.full((4, 4), torch.nan, dtype=torch.float64, requires_grad=True)
     system = Eigensystem.of(fock)
     assert torch.isnan(system.levels()).all()
