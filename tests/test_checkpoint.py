@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -337,7 +338,7 @@ def test_a_failing_save_leaves_neither_a_part_nor_a_damaged_target(tmp_path, mon
         if where == "save_file":
             patched.setattr(format_module, "save_file", disk_full)
         else:
-            patched.setattr(format_module.os, "replace", disk_full)
+            patched.setattr(Path, "replace", disk_full)
         with pytest.raises(OSError, match="no space"):
             save_checkpoint(tiny_checkpoint(seed=1), target)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before

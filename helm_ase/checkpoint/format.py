@@ -7,8 +7,6 @@ and the errors measured on the validation set.
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from helm_ase.qc.level import Baseline, LevelOfTheory
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.ordering import CANONICAL
+from helm_ase.writing import whole_file
 
 FORMAT_VERSION = 1
 HEADER_KEY = "helm_ase"
@@ -84,15 +83,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> str:
     tensors = {
         k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items() if v.numel()
     }
-    handle, partial = tempfile.mkstemp(dir=target.parent, suffix=".partial")
-    os.close(handle)
-    try:
+    with whole_file(target) as partial:
         save_file(tensors, partial, metadata={HEADER_KEY: json.dumps(_header(checkpoint), sort_keys=True)})
-        os.chmod(partial, 0o644)
-        os.replace(partial, target)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
     return file_sha256(target)
 
 

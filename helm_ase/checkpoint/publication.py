@@ -8,6 +8,7 @@ from typing import Any
 
 from helm_ase.checkpoint.format import Checkpoint, read_checkpoint, save_checkpoint
 from helm_ase.errors import CheckpointError
+from helm_ase.writing import whole_file
 
 
 def publish(
@@ -54,7 +55,6 @@ def publish(
     }
     entry |= {"size": target.stat().st_size, "embedded": embedded, "description": description}
     manifest["models"][name] = entry
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf8")
     return checkpoint

@@ -1,4 +1,4 @@
-"""Arrays and numbers in the blobs of SQLite tables and the values of LMDB files."""
+"""Ids of SQLite tables, arrays and numbers in their blobs and in the values of LMDB files."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -21,6 +21,22 @@ def connect(path: Path) -> sqlite3.Connection:
 def columns(connection: sqlite3.Connection, table: str) -> set[str]:
     """Names of the columns of a table; empty if there is no such table."""
     return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def row_ids(connection: sqlite3.Connection, table: str, path: Path) -> NDArray[np.int64]:
+    """Ids of all rows of a table, ascending, (n,); ``path`` is for messages.
+
+    Raises
+    ------
+    DatasetError
+        If one is no whole number, or stands twice.
+    """
+    query = f"SELECT id FROM {table} ORDER BY id"
+    ids = np.array([integer(row[0], "id") for row in connection.execute(query)], dtype=np.int64)
+    again = ids[1:][np.diff(ids) == 0]
+    if len(again):
+        raise DatasetError(f"{path}: there are several entries with id {again[0]}")
+    return ids
 
 
 def floats(

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from helm_ase.errors import DatasetError
+from helm_ase.writing import whole_file
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,6 @@ class FailureList:
         if not self.entries:
             self.path.unlink(missing_ok=True)
             return
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text(
-            "".join(json.dumps(asdict(f)) + "\n" for f in self.entries.values()), encoding="utf8"
-        )
-        partial.replace(self.path)
+        with whole_file(self.path) as partial:
+            lines = [json.dumps(asdict(f)) + "\n" for f in self.entries.values()]
+            partial.write_text("".join(lines), encoding="utf8")

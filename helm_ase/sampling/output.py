@@ -1,19 +1,18 @@
 """The file of structures, the list of the dropped, and a summary of both."""
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from helm_ase.errors import SettingError
 from helm_ase.sampling.campaign import SamplingResult
+from helm_ase.writing import whole_file
 
 DROPPED = ".dropped.jsonl"
 """Added to the name of the output: the list of what was dropped."""
@@ -47,9 +46,10 @@ def write(result: SamplingResult, path: str | Path) -> None:
     from ase.io import write as write_frames
 
     path = check_output(path)
-    with _appearing(path.with_name(path.name + DROPPED)) as file:
-        file.writelines(json.dumps(asdict(drop), ensure_ascii=False) + "\n" for drop in result.drops)
-    with _appearing(path) as file:
+    dropped = [json.dumps(asdict(drop), ensure_ascii=False) + "\n" for drop in result.drops]
+    with whole_file(path.with_name(path.name + DROPPED)) as partial:
+        partial.write_text("".join(dropped), encoding="utf8")
+    with whole_file(path) as partial, partial.open("w", encoding="utf8") as file:
         for atoms in result.structures:
             write_frames(file, _readable(atoms), format="extxyz")
 
@@ -91,17 +91,3 @@ def _readable(atoms: Atoms) -> Atoms:
     if not smiles:  # an empty value would be read as True
         del copy.info["smiles"]
     return copy
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[IO[str]]:
-    """A text file that is at ``path`` only once it is complete."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

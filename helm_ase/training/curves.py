@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from helm_ase.training.configuration import without_places
 from helm_ase.training.recipe import Recipe
+from helm_ase.writing import whole_file
 
 UNITS = {
     "hamiltonian": ("H", "µEh"), "occupied": ("occupied levels", "eV"), "homo": ("HOMO", "eV"),
@@ -133,6 +134,5 @@ def _cells(row: Mapping[str, float], keys: Sequence[str]) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(content)

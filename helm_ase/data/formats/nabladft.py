@@ -14,7 +14,6 @@ The published division is by file: ``train_2k.db`` (tiny), ``5k`` (small), ``10k
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.data.ao_order import check_order, matching_order, shells, spread, to_pyscf
-from helm_ase.data.blobs import columns, connect, floats, integer, integers
+from helm_ase.data.blobs import columns, connect, floats, integer, integers, row_ids
 from helm_ase.data.source import LabelSource
 from helm_ase.errors import DatasetError
 from helm_ase.representation import AOBasis, AOOrder, LabelledMolecule, LevelOfTheory
@@ -86,11 +85,7 @@ class NablaSource(LabelSource):
         self._columns = columns(self.file, "data")
         if missing := REQUIRED - self._columns:
             raise DatasetError(f"{path}: table data has no column {', '.join(sorted(missing))}")
-        ids = [integer(row[0], "id") for row in self.file.execute("SELECT id FROM data ORDER BY id")]
-        if len(set(ids)) < len(ids):
-            twice = next(i for i, j in pairwise(ids) if i == j)
-            raise DatasetError(f"{path}: there are several entries with id {twice}")
-        self.ids = np.array(ids, dtype=np.int64)
+        self.ids = row_ids(self.file, "data", path)
         self._has_names = columns(self.file, "dataset_ids") >= {"id", "MOSES_ID", "CONFORMER_ID"}
         self._numbers = None if "Z" in self._columns else self._nuclear_charges()
         self._check_basis()

@@ -16,9 +16,7 @@ written on the first opening if there is none.
 
 import csv
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +32,7 @@ from helm_ase.qc.molecule import ao_basis
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.representation.ordering import reordering
+from helm_ase.writing import whole_file
 
 DESCRIPTION = "OMol_CSH_58k (HDF5, subset/entry), ωB97M-V/def2-TZVPD"
 PATTERNS = ("*.h5", "*.hdf5")
@@ -217,8 +216,8 @@ def _names(path: Path, file: h5py.File) -> list[str]:
     sidecar = path.with_name(path.name + ".keys.json")
     if not sidecar.exists():
         names = list(_walk(file, ""))
-        with suppress(OSError):  # a folder that cannot be written: the list stays in memory
-            _write_atomically(sidecar, json.dumps(names))
+        with suppress(OSError), whole_file(sidecar) as partial:  # OSError: the folder cannot be written
+            partial.write_text(json.dumps(names), encoding="utf8")
         return names
     try:
         names = json.loads(sidecar.read_text(encoding="utf8"))
@@ -239,18 +238,6 @@ def _walk(group: h5py.Group, prefix: str) -> Iterator[str]:
                 yield prefix + key
             else:
                 yield from _walk(item, f"{prefix}{key}/")
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf8") as file:
-            file.write(text)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
 
 
 def _read_energies(path: Path) -> dict[str, float]:

@@ -24,7 +24,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from helm_ase.data.ao_order import check_order, matching_order, shells, spread, to_pyscf
-from helm_ase.data.blobs import columns, connect, floats, integers
+from helm_ase.data.blobs import columns, connect, floats, integers, row_ids
 from helm_ase.data.source import LabelSource
 from helm_ase.errors import DatasetError
 from helm_ase.representation import AOBasis, AOOrder, LabelledMolecule, LevelOfTheory
@@ -88,12 +88,7 @@ class SchNOrbSource(LabelSource):
         self._order: tuple[AOOrder, int] | None = (ao_order, 99) if ao_order else None
         if missing := COLUMNS - columns(self.file, "systems"):
             raise DatasetError(f"{path}: table systems has no column {', '.join(sorted(missing))}")
-        self.ids = np.array(
-            [row[0] for row in self.file.execute("SELECT id FROM systems ORDER BY id")], dtype=np.int64
-        )
-        if len(np.unique(self.ids)) < len(self.ids):
-            twice = self.ids[:-1][np.diff(self.ids) == 0][0]
-            raise DatasetError(f"{path}: there are several entries with id {twice}")
+        self.ids = row_ids(self.file, "systems", path)
 
     def open_file(self) -> Any:
         """Open for reading."""

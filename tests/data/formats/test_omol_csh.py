@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -178,7 +179,7 @@ def test_without_leave_to_write_the_names_stay_in_memory(path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    monkeypatch.setattr(Path, "write_text", refuse)
     assert len(open_labels(path)) == len(CASES)
     assert not path.with_name(path.name + ".keys.json").exists()
 
