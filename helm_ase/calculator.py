@@ -33,6 +33,8 @@ from helm_ase.prediction import ElectronicPrediction, predict_electronic_structu
 from helm_ase.states import ChargeState, charge_state
 from helm_ase.units import HARTREE_IN_EV
 
+NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
+
 
 class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
     """Energy, forces and the Kohn–Sham Hamiltonian of a molecule.
@@ -88,6 +90,7 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         checked(unknown)  # ASE would accept some of them in silence
         self.extra_results: dict[str, NDArray[np.float64]] = {}
         self._electronic: ElectronicPrediction | None = None
+        self._computed_state: ChargeState | None = None
         self._attached: weakref.ref[Atoms] | None = None
         self._warned: tuple[bytes, set[tuple[int, int]]] = (b"", set())
         self._loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None = None
@@ -125,8 +128,9 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
             device = torch.device(wanted[1] or ("cuda" if torch.cuda.is_available() else "cpu"))
             model = checkpoint.model
             if device.type != "cpu" or wanted[2] != "float32":
-                model = copy.deepcopy(model).cast(DTYPES[wanted[2]]).to(device)
-        except (RuntimeError, AssertionError) as error:
+                with torch.inference_mode(False):  # else there would be no forces outside it
+                    model = copy.deepcopy(model).cast(DTYPES[wanted[2]]).to(device)
+        except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: MPS has no float64
             raise SettingError(f"device {wanted[1]!r} cannot be used: {error}") from error
         self._loaded = wanted, checkpoint, model
         self._warned = (b"", set())
@@ -143,8 +147,8 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         The charge and multiplicity are those of the last calculation, which ``atoms.info`` may have set.
         """
         recorded = super().todict(skip_default)
-        if self.atoms is not None:
-            recorded |= self._state(self.atoms)._asdict()
+        if self._computed_state is not None:
+            recorded |= self._computed_state._asdict()
         return recorded | {"model": self.checkpoint.name, "model_sha256": self.checkpoint.sha256}
 
     # -- ASE's book-keeping --------------------------------------------------------------------------
@@ -162,11 +166,12 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
     def _forget(self) -> None:
         self.extra_results = {}
         self._electronic = None
+        self._computed_state = None
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """List what changed since the last calculation, charge and spin in ``atoms.info`` included."""
         changes: list[str] = super().check_state(atoms, tol=tol)
-        if self.atoms is not None and self._state(atoms) != self._state(self.atoms):
+        if self.atoms is not None and self._state(atoms) != self._computed_state:
             changes = [*changes, "initial_charges"] if "initial_charges" not in changes else changes
         return changes
 
@@ -203,10 +208,12 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         if system_changes:
             self.results: dict[str, Any] = {}
             self._forget()
+        if (atoms := self.atoms if atoms is None else atoms) is None:
+            raise StructureError(NO_ATOMS)
+        self._computed_state = state = self._state(atoms)  # before ASE keeps atoms that stand for no state
         super().calculate(atoms, list(properties), list(system_changes))
         assert self._loaded is not None
         _, checkpoint, model = self._loaded
-        state = self._state(self.atoms)
         check_molecule(self.atoms, checkpoint, state)
         molecule = self.atoms.numbers.tobytes()
         already = self._warned[1] if self._warned[0] == molecule else set()
@@ -229,19 +236,20 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
     def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction:
         atoms = self._current(atoms)
         if atoms is None:
-            raise StructureError("no atoms yet: write atoms.calc = calc, or pass atoms=")
+            raise StructureError(NO_ATOMS)
         changes = self.check_state(atoms)
         if changes:
             self.reset()
         if self._electronic is None:
             self.calculate(atoms, ["hamiltonian"], changes)
         assert self._electronic is not None
-        levels = self._electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
-        self.extra_results = {
-            "hamiltonian": self._electronic.hamiltonian,
-            "overlap": self._electronic.structure.overlap.numpy(),
-            "orbital_energies": levels[0] if len(levels) == 1 else levels,
-        }
+        if not self.extra_results:
+            levels = self._electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
+            self.extra_results = {
+                "hamiltonian": self._electronic.hamiltonian.copy(),  # what callers do to it stays theirs
+                "overlap": self._electronic.structure.overlap.numpy().copy(),
+                "orbital_energies": levels[0] if len(levels) == 1 else levels,
+            }
         return self._electronic
 
     def _current(self, atoms: Atoms | None) -> Atoms | None:
@@ -258,7 +266,7 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         structure = self._solve().structure
         return self.results | {
             "eigenvalues": structure.orbital_energies.numpy()[:, None] * HARTREE_IN_EV,
-            "occupations": structure.occupations.numpy()[:, None],
+            "occupations": structure.occupations.numpy()[:, None].copy(),
             "fermi_level": structure.fermi_level * HARTREE_IN_EV,
             "nspins": structure.n_spins,
             "nkpts": 1,
@@ -292,6 +300,8 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         """Everything but the weights and caches; unpickling loads the model again by name."""
         attached = None if self._attached is None else self._attached()
         state = self.__dict__ | {"_loaded": None, "_attached": attached, "_electronic": None}
+        mutable = {key: copy.deepcopy(state[key]) for key in ("parameters", "results", "extra_results")}
+        state |= mutable  # copy.copy comes here, too: twins must not share what either may change
         return state | {"model_sha256": self.checkpoint.sha256}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

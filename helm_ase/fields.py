@@ -116,6 +116,27 @@ def orbital_index(structure: ElectronicStructure, name: str | int, spin: int = 0
     return index
 
 
+def spins_with(structure: ElectronicStructure, name: str | int) -> list[int]:
+    """Spins in which there is such an orbital: a lone electron has no β HOMO.
+
+    Raises
+    ------
+    SettingError
+        If it is no name of an orbital, or no spin has it.
+    """
+    found, reasons = [], []
+    for spin in range(structure.n_spins):
+        try:
+            orbital_index(structure, name, spin)
+        except SettingError as error:
+            reasons.append(error)
+        else:
+            found.append(spin)
+    if not found:
+        raise reasons[0]
+    return found
+
+
 def write_cube(
     path: str | Path,
     atoms: Atoms,

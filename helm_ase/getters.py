@@ -57,9 +57,17 @@ class ElectronicGetters:
         structure = self._solve(atoms).structure
         return structure.homo * HARTREE_IN_EV, structure.lumo * HARTREE_IN_EV
 
-    def get_homo_lumo_by_spin(self, spin: int = 0) -> tuple[float, float]:
-        """HOMO and LUMO in eV of one spin channel."""
-        structure = self._solve().structure
+    def get_homo_lumo_by_spin(self, spin: int = 0, atoms: Atoms | None = None) -> tuple[float, float]:
+        """HOMO and LUMO in eV of one spin channel.
+
+        Raises
+        ------
+        SettingError
+            If there is no such spin: a closed shell has 0 only.
+        """
+        structure = self._solve(atoms).structure
+        if spin not in range(structure.n_spins):
+            raise SettingError(f"spin {spin}: there are spins 0 to {structure.n_spins - 1}")
         levels, n = structure.orbital_energies[spin] * HARTREE_IN_EV, structure.occupied[spin]
         return float(levels[n - 1]) if n else -np.inf, float(levels[n]) if n < len(levels) else np.inf
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.electronic import ElectronicStructure
-from helm_ase.errors import PredictionError
+from helm_ase.errors import PredictionError, SettingError
 from helm_ase.nn import HELM, trust_correction
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.graph import AtomicGraph
@@ -63,11 +63,18 @@ class ElectronicPrediction:
         Raises
         ------
         SettingError
-            If the installed PySCF means another functional by the name that the model's labels had.
+            If the installed PySCF means another functional by the name that the model's labels had, or the
+            matrix is an effective one, of which no SCF is the origin.
         """
         from helm_ase.qc.level import check_variant
         from helm_ase.qc.refinement import SelfConsistency
 
+        if self.level.label_basis:
+            raise SettingError(
+                f"this model's Hamiltonian is an effective one in {self.level.basis} with the levels of "
+                f"{self.level.label_basis}: no SCF has it as its result, so there is none to go on with or "
+                "to compare with; initial_guess(mol) gives its density in any basis"
+            )
         check_variant(self.level)
         return SelfConsistency(self.mole, self.level, self.structure.n_spins)
 
@@ -86,7 +93,7 @@ class ElectronicPrediction:
     @cached_property
     def dipole(self) -> NDArray[np.float64]:
         """About the origin of the coordinates, e·Å, shape (3,)."""
-        return self.structure.dipole(torch.zeros(3)).numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM
+        return self.structure.dipole(torch.zeros(3, device="cpu")).numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM
 
     @cached_property
     def charges(self) -> NDArray[np.float64]:

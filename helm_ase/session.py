@@ -1,12 +1,13 @@
 """``helm-ase run`` and ``report``: one structure from file to printed answer or page."""
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase import units as ase_units
 from ase.io import read, write
-from ase.io.formats import UnknownFileTypeError
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from ase.io.trajectory import TrajectoryWriter
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
@@ -15,8 +16,10 @@ from ase.optimize import BFGS
 from tqdm import tqdm
 
 from helm_ase.calculator import HELMCalculator
-from helm_ase.errors import StructureError
+from helm_ase.errors import SettingError, StructureError
+from helm_ase.pictures.drawing import check_format
 from helm_ase.pictures.levels import draw_levels, level_table
+from helm_ase.states import charge_state, give_state
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 
@@ -27,32 +30,65 @@ def run_file(options: argparse.Namespace) -> None:
     ------
     StructureError
         If ASE cannot read the file.
+    SettingError
+        If a file that is asked for could not be written.
     """
-    atoms = _read(options.file)
-    atoms.calc = HELMCalculator(
-        model=options.model,
-        device=options.device,
-        dtype=options.dtype,
-        charge=options.charge,
-        multiplicity=options.multiplicity,
-    )
-    level = atoms.calc.checkpoint.level
-    print(f"{atoms.get_chemical_formula()}  {atoms.calc.checkpoint.name}  "
-          f"({level.functional.upper()}/{level.basis})")  # fmt: skip
-    frames = TrajectoryWriter(options.trajectory, "w", atoms) if _is_traj(options.trajectory) else None
-    if options.opt:
-        optimise(atoms, options.fmax, frames)
-    if options.md:
-        dynamics(atoms, options, frames)
-    print_energies(atoms)
-    if not options.no_orbitals or options.levels:
+    check_outputs(options)
+    atoms = _read(options)
+    atoms.calc = HELMCalculator(model=options.model, device=options.device, dtype=options.dtype)
+    print_header(atoms)
+    predicts = atoms.calc.checkpoint.predicts
+    if options.opt or options.md:
+        move(atoms, options)
+    if "energy" in predicts:
+        print_energies(atoms)
+    if options.output:  # before anything that may fail
+        write(options.output, atoms)
+        print(f"structure: {options.output}")
+    if options.levels or (not options.no_orbitals and "hamiltonian" in predicts):
         print_orbitals(atoms)
     if options.levels:
         draw_levels(atoms.calc.get_electronic_structure(), options.levels, atoms.get_chemical_formula())
         print(f"level diagram: {options.levels}")
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Refuse what could not be written before anything is computed.
+
+    Raises
+    ------
+    SettingError
+        If a folder is missing, a format unknown, or there will be no frames for a trajectory.
+    """
+    for path in filter(None, (options.output, options.levels, options.trajectory)):
+        if not Path(path).resolve().parent.is_dir():
+            raise SettingError(f"there is no folder {Path(path).parent} for {path}")
+    if options.levels:
+        check_format(options.levels)
     if options.output:
-        _write(options.output, atoms)
-        print(f"structure: {options.output}")
+        try:
+            form = filetype(options.output, read=False)
+        except UnknownFileTypeError:
+            form = ""
+        if form not in ioformats or not ioformats[form].can_write:
+            raise SettingError(f"ASE knows no format to write {options.output} in; try .xyz or .traj")
+    if options.trajectory and not options.trajectory.endswith(".traj"):
+        raise SettingError(
+            f"--trajectory writes ASE .traj files, not {options.trajectory}; 'ase convert' turns them into "
+            "others"
+        )
+    if options.trajectory and not (options.opt or options.md):
+        raise SettingError("--trajectory holds the frames of --opt or --md: ask for one of them")
+
+
+def move(atoms: Atoms, options: argparse.Namespace) -> None:
+    """Optimise, run dynamics, or both."""
+    atoms.get_forces()  # if these cannot be had, an older trajectory stays as it is
+    frames = TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else None
+    if options.opt:
+        optimise(atoms, options.fmax, frames)
+    if options.md:
+        dynamics(atoms, options, frames)
 
 
 def report_file(options: argparse.Namespace) -> None:
@@ -67,36 +103,23 @@ def report_file(options: argparse.Namespace) -> None:
     """
     from helm_ase.pictures.page import write_page
 
-    atoms = _read(options.file)
-    atoms.calc = HELMCalculator(model=options.model, charge=options.charge, multiplicity=options.multiplicity)
+    atoms = _read(options)
+    atoms.calc = HELMCalculator(model=options.model)
     write_page(options.output, atoms.calc, options.orbitals, not options.no_check)
     print(f"report: {options.output}")
 
 
-def _read(file: str) -> Atoms:
+def _read(options: argparse.Namespace) -> Atoms:
     try:
-        atoms = read(file)
+        atoms = read(options.file)
     except FileNotFoundError:
         raise
     except Exception as error:  # ASE's readers raise whatever they trip over
-        raise StructureError(f"ASE cannot read {file}: {error}") from error
-    assert isinstance(atoms, Atoms)
+        raise StructureError(f"ASE cannot read {options.file}: {error}") from error
+    if not isinstance(atoms, Atoms):
+        raise StructureError(f"{options.file} names {len(atoms)} frames: name one, as in FILE@0")
+    give_state(atoms, options.charge, options.multiplicity)
     return atoms
-
-
-def _write(file: str, atoms: Atoms) -> None:
-    try:
-        write(file, atoms)
-    except UnknownFileTypeError as error:
-        raise StructureError(f"ASE knows no format for {file}: {error}; try .xyz or .traj") from error
-
-
-def _is_traj(path: str | None) -> bool:
-    if path is not None and not path.endswith(".traj"):
-        raise StructureError(
-            f"--trajectory writes ASE .traj files, not {path}; 'ase convert' turns them into others"
-        )
-    return path is not None
 
 
 def optimise(atoms: Atoms, fmax: float, frames: TrajectoryWriter | None) -> None:
@@ -133,6 +156,14 @@ def dynamics(atoms: Atoms, options: argparse.Namespace, frames: TrajectoryWriter
             bar.update(min(1, options.md - bar.n))
     drift = (atoms.get_total_energy() - start) * 1000 / len(atoms)
     print(f"{options.md} steps of {options.timestep} fs; total energy changed by {drift:.3f} meV/atom")
+
+
+def print_header(atoms: Atoms) -> None:
+    """Print formula, model, level of theory, and charge and multiplicity where they are not 0 and 1."""
+    level, state = atoms.calc.checkpoint.level, charge_state(atoms)
+    shown = f"  charge {state.charge:+d}, multiplicity {state.multiplicity}" if state != (0, 1) else ""
+    name = atoms.calc.checkpoint.name
+    print(f"{atoms.get_chemical_formula()}  {name}  ({level.functional.upper()}/{level.basis}){shown}")
 
 
 def print_energies(atoms: Atoms) -> None:

@@ -2,7 +2,7 @@
 
 ASE has no rule of its own.  In falling order: ``atoms.info`` (``charge``; ``multiplicity`` or one of its
 aliases), the calculator's keywords, the sums of initial charges and magnetic moments, neutral singlet.
-Nothing is ever written to ``atoms``, and a value found in ``atoms.info`` does not outlive the call.
+Reading writes nothing to ``atoms``, and a value found in ``atoms.info`` does not outlive the call.
 """
 
 from numbers import Integral
@@ -48,6 +48,15 @@ def charge_state(atoms: Atoms, charge: int = 0, multiplicity: int = 1) -> Charge
     if found_multiplicity < 1:
         raise ChargeError(f"multiplicity {found_multiplicity} is not possible: it is 2S + 1, at least 1")
     return ChargeState(found_charge, found_multiplicity)
+
+
+def give_state(atoms: Atoms, charge: int | None = None, multiplicity: int | None = None) -> None:
+    """Write charge and multiplicity into ``atoms.info``, in place of what stands there; None: leave it."""
+    for value, keys in ((charge, ("charge",)), (multiplicity, MULTIPLICITY_KEYS)):
+        if value is not None:
+            for key in keys:
+                atoms.info.pop(key, None)
+            atoms.info[keys[0]] = value
 
 
 def check_parity(electrons: int, state: ChargeState) -> None:

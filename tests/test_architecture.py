@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "errors": set(),
     "units": set(),
     "processes": set(),
-    "writing": set(),
+    "writing": {"errors"},
     "states": {"errors"},
     "representation": LEAVES,
     "nn": LEAVES | FOUNDATION,

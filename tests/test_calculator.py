@@ -26,6 +26,7 @@ from scipy.stats import special_ortho_group
 
 import helm_ase.calculator as calculator_module
 from helm_ase import ExtrapolationWarning, HELMCalculator, load_model
+from helm_ase.checkpoint import read_checkpoint, resolve
 from helm_ase.errors import CheckpointError, ElementError, SettingError, StructureError
 from helm_ase.nn import HELM
 from helm_ase.units import HARTREE_IN_EV
@@ -905,3 +906,61 @@ def test_the_predicted_density_starts_an_scf_at_least_as_well_as_minao(reference
     _, usual = count_cycles(new_mean_field(atoms))
     assert energy == pytest.approx(mean_field.e_tot, abs=1e-7)
     assert cycles <= usual
+
+
+# -- one bad apple -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("info", [{"charge": 0.5}, {"spin": 1, "mult": 3}, {"multiplicity": 0}])
+def test_a_molecule_that_is_refused_spoils_nothing_for_the_next(info):
+    calc = HELMCalculator()
+    first, bad, last = molecule("H2O"), molecule("H2O"), molecule("CH4")
+    bad.info |= info
+    expected = calc.get_potential_energy(first)
+    with pytest.raises(InputError):
+        calc.get_potential_energy(bad)
+    assert calc.get_potential_energy(last) < 0
+    bad.info.clear()
+    assert calc.get_potential_energy(bad) == expected
+    assert calc.todict()["charge"] == 0
+
+
+def test_without_atoms_every_question_has_the_same_answer():
+    calc = HELMCalculator()
+    for ask in (lambda: calc.get_property("energy"), calc.get_homo_lumo, lambda: calc.calculate()):
+        with pytest.raises(StructureError, match="no atoms yet"):
+            ask()
+
+
+def test_what_callers_do_to_results_stays_theirs(water):
+    occupations = water.calc.get_occupation_numbers()
+    occupations /= 2
+    assert water.calc.get_occupation_numbers().sum() == 10
+    expected = water.calc.get_reliability().fock_residual
+    water.calc.extra_results["hamiltonian"] += 1
+    water.calc.extra_results["overlap"][:] = 0
+    assert water.calc.get_reliability().fock_residual == expected
+
+
+def test_shallow_copies_share_nothing_that_either_may_change(water):
+    energy = water.get_potential_energy()
+    twin = copy.copy(water.calc)
+    twin.set(charge=1, multiplicity=2)
+    twin.results["energy"] = 0.0
+    assert water.calc.parameters["charge"] == 0
+    assert water.get_potential_energy() == energy
+
+
+def test_a_model_that_is_loaded_in_inference_mode_has_forces_outside_it():
+    with torch.inference_mode():
+        calc = HELMCalculator(dtype="float64")
+        checkpoint = read_checkpoint(resolve("helm-hcnof-2"))
+    assert not any(p.is_inference() for p in checkpoint.model.parameters())
+    atoms = molecule("H2O")
+    assert np.isfinite(calc.get_forces(atoms)).all()
+
+
+def test_a_spin_that_is_not_there_is_refused(water):
+    for spin in (1, -1):
+        with pytest.raises(SettingError, match="spins 0 to 0"):
+            water.calc.get_homo_lumo_by_spin(spin)

@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase.build import molecule
 from ase.io import read, write
 
-from helm_ase import HELMCalculator
+from helm_ase import HELMCalculator, load_model
+from helm_ase.checkpoint import save_checkpoint
 from helm_ase.cli import main
+from helm_ase.states import charge_state
 
 
 @pytest.fixture
@@ -198,3 +201,61 @@ def test_the_module_can_be_run_as_a_program(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("helm-ase: ")
+
+
+@pytest.fixture
+def one_sided(tmp_path):
+    """Copy of the default model that says it has learnt only so much."""
+
+    def make(*predicts):
+        model = load_model()
+        path = tmp_path / f"{'-'.join(predicts)}.safetensors"
+        save_checkpoint(replace(model, training=model.training | {"predicts": list(predicts)}), path)
+        return path
+
+    return make
+
+
+def test_run_shows_what_a_model_has_learnt(water, one_sided, tmp_path, capsys):
+    out = tmp_path / "out.xyz"
+    assert run("run", water, "--model", one_sided("hamiltonian"), "-o", out) == 0
+    printed = capsys.readouterr().out
+    assert "HOMO-LUMO gap" in printed
+    assert "forces" not in printed
+    assert len(read(out)) == 3
+    assert run("run", water, "--model", one_sided("energy", "forces"), "--md", "2", "-o", out) == 0
+    printed = capsys.readouterr().out
+    assert "HOMO" not in printed
+    assert number_after(printed, "\nenergy ") == pytest.approx(read(out).get_potential_energy(), abs=1e-4)
+
+
+def test_charge_and_multiplicity_of_the_command_line_win_over_those_of_the_file(water, tmp_path, capsys):
+    atoms = read(water)
+    atoms.info |= {"charge": 1, "spin": 2}
+    path, out = tmp_path / "ion.xyz", tmp_path / "out.xyz"
+    write(path, atoms)
+    assert "charge" in refused(capsys, "run", path)
+    assert run("run", path, "--charge", "0", "--multiplicity", "1", "--no-orbitals", "-o", out) == 0
+    assert charge_state(read(out)) == (0, 1)
+    assert "charge" in refused(capsys, "report", path, "-o", tmp_path / "page.html")
+
+
+def test_frames_that_will_not_be_leave_an_older_trajectory_alone(water, one_sided, tmp_path, capsys):
+    old = tmp_path / "old.traj"
+    write(old, molecule("CH4"))
+    before = old.read_bytes()
+    assert "--opt or --md" in refused(capsys, "run", water, "--trajectory", old)
+    model = one_sided("hamiltonian")
+    assert "not trained" in refused(capsys, "run", water, "--model", model, "--opt", "--trajectory", old)
+    assert old.read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["-o", "--levels"])
+def test_outputs_that_cannot_be_are_refused_before_the_dynamics(water, option, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("helm_ase.session.move", lambda *_: pytest.fail("something was computed"))
+    assert "no folder" in refused(capsys, "run", water, "--md", "9", option, tmp_path / "none" / "x.png")
+    assert "format" in refused(capsys, "run", water, "--md", "9", option, tmp_path / "x.foo")
+
+
+def test_several_frames_are_not_one_structure(water, capsys):
+    assert "names 1 frames" in refused(capsys, "run", f"{water}@:")

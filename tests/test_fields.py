@@ -10,7 +10,7 @@ from pyscf.tools import cubegen
 
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import SettingError
-from helm_ase.fields import Grid, orbital_index, sample_field, write_cube
+from helm_ase.fields import Grid, orbital_index, sample_field, spins_with, write_cube
 from helm_ase.qc.integrals import MoleIntegrals
 from helm_ase.qc.molecule import build_mole
 from helm_ase.units import BOHR_IN_ANGSTROM
@@ -18,8 +18,8 @@ from helm_ase.units import BOHR_IN_ANGSTROM
 WATER = Atoms("OH2", [[0.02, 0.0, 0.11], [0.05, 0.76, -0.47], [-0.03, -0.75, -0.48]])
 
 
-def solve(atoms, multiplicity=1):
-    mole = build_mole(atoms.numbers, atoms.positions, "sto-3g", multiplicity=multiplicity)
+def solve(atoms, multiplicity=1, charge=0):
+    mole = build_mole(atoms.numbers, atoms.positions, "sto-3g", charge, multiplicity)
     mf = (scf.RHF if multiplicity == 1 else scf.UHF)(mole).run(verbose=0)
     return mf, ElectronicStructure.solve(
         torch.tensor(np.asarray(mf.get_fock())), torch.tensor(mf.get_ovlp()), mole.nelectron, multiplicity,
@@ -96,6 +96,16 @@ def test_names_of_orbitals(water, hydroxyl):
 
 
 @pytest.mark.scf
+def test_a_lone_electron_has_orbitals_of_one_spin_only(water, hydroxyl):
+    _, ion = solve(Atoms("H2", [[0, 0, 0], [0, 0, 1.0]]), 2, charge=1)
+    assert spins_with(ion, "homo") == [0]
+    assert spins_with(ion, "lumo") == [0, 1]
+    assert spins_with(hydroxyl[1], "homo") == [0, 1]
+    assert spins_with(water[1], "homo") == [0]
+    with pytest.raises(SettingError, match=r"lumo\+99"):
+        spins_with(water[1], "lumo+99")
+
+
 @pytest.mark.parametrize("what", ["density", "homo", "lumo+1", "potential"])
 def test_cube_files_are_read_by_ase_and_pyscf(water, tmp_path, what):
     mf, structure = water

@@ -10,7 +10,8 @@ from ase.build import molecule
 from ase.io.cube import read_cube_data
 
 from helm_ase import HELMCalculator
-from helm_ase.errors import ChargeError, SettingError, StructureError
+from helm_ase.errors import ChargeError, SCFError, SettingError, StructureError
+from helm_ase.qc import response
 from helm_ase.qc.level import kohn_sham
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.response import coupled_polarizability, uncoupled_polarizability
@@ -115,6 +116,31 @@ def test_steps_of_another_functional_are_refused(acetaldehyde):
     prediction.__dict__.pop("scf", None)
     with pytest.raises(SettingError, match="as 'VWN5'"):
         _ = prediction.scf
+
+
+def test_an_effective_matrix_has_no_scf_to_go_on_with_but_still_a_density(acetaldehyde, monkeypatch):
+    calc = HELMCalculator()
+    effective = replace(calc.checkpoint.level, label_basis="def2-tzvp")
+    loaded = (calc._loaded[0], replace(calc.checkpoint, level=effective), calc._loaded[2])
+    monkeypatch.setattr(calc, "_loaded", loaded)
+    questions = calc.get_reliability, calc.refine, calc.get_functional_energy, calc.get_coupled_polarizability
+    calc.calculate(acetaldehyde, ["dipole"])
+    for ask in questions:
+        with pytest.raises(SettingError, match="effective one in def2-svp with the levels of def2-tzvp"):
+            ask()
+    larger = build_mole(acetaldehyde.numbers, acetaldehyde.positions, "def2-tzvp")
+    guess = calc.initial_guess(larger)
+    assert abs(np.trace(guess @ larger.intor("int1e_ovlp")) - 24) < 1e-9
+
+
+def test_response_that_does_not_converge_is_an_error_of_the_scf(acetaldehyde, monkeypatch):
+    def krylov(*_, **__):
+        raise RuntimeError("Krylov solver failed to converge.")
+
+    monkeypatch.setattr(response.cphf, "solve", krylov)
+    calc = HELMCalculator()
+    with pytest.raises(SCFError, match="Krylov"):
+        calc.get_coupled_polarizability(acetaldehyde)
 
 
 def test_what_was_asked_before_changes_nothing(acetaldehyde):

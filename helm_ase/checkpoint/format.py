@@ -150,6 +150,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         If the file is damaged, not ours, or its weights do not fit its header.
     """
     header = read_header(path)
+    with torch.inference_mode(False):  # whoever loads it inside: the next to use it may want forces
+        return _read(path, header)
+
+
+def _read(path: str | Path, header: dict[str, Any]) -> Checkpoint:
     try:
         if header["units"] != UNITS or header["ao_order"] != CANONICAL:
             raise ValueError(f"units {header['units']} in AO order {header['ao_order']!r} are not known")

@@ -11,8 +11,8 @@ def add_commands(commands: Any) -> None:
     report.add_argument("file", metavar="FILE", help="structure in any format ASE reads (last frame)")
     report.add_argument("-o", "--output", default="report.html", metavar="HTML", help="page (report.html)")
     report.add_argument("--model", help="name, path or address of a checkpoint")
-    report.add_argument("--charge", type=int, default=0)
-    report.add_argument("--multiplicity", type=int, default=1)
+    report.add_argument("--charge", type=int, help="total charge (that of the file, or 0)")
+    report.add_argument("--multiplicity", type=int, metavar="2S+1", help="(that of the file, or 1)")
     report.add_argument(
         "--orbitals", nargs="+", default=["homo", "lumo"], metavar="NAME", help="homo, homo-1, lumo+2, ..."
     )

@@ -1,12 +1,10 @@
 """Which molecules of a label file a checkpoint is judged on, and whether it may be judged on them."""
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -19,10 +17,7 @@ from helm_ase.data.derived_cache import may_write
 from helm_ase.data.source import LabelSource
 from helm_ase.errors import ChargeError, DatasetError, ElementError, SettingError
 from helm_ase.representation import LevelOfTheory
-from helm_ase.representation.level import differences
-
-NUMERICS = ("grid_level", "conv_tol", "code")
-"""Fields of a level that change its numbers by less than any model's error."""
+from helm_ase.representation.level import differences, plain
 
 
 @dataclass(frozen=True)
@@ -156,8 +151,8 @@ def _check_level(
         named = f"{model.functional}/{model.basis}"
         return model, [f"the file does not say its level of theory; {named}, the model's, is assumed"]
     labels = source.level
-    physical = differences(*(_physical(level) for level in (labels, model)))
-    if _plain(labels.basis) != _plain(model.basis):
+    physical = differences(labels.physical, model.physical)
+    if plain(labels.basis) != plain(model.basis):
         raise DatasetError(
             f"{source.path} holds matrices in the basis {labels.basis}; model {checkpoint.name!r} predicts "
             f"them in {model.basis}: label the structures in that basis (helm-ase label), or choose another "
@@ -171,18 +166,6 @@ def _check_level(
         )
     found = differences(labels, model)
     return labels, [f"labels and model differ in {found}"] if found else []
-
-
-def _physical(level: LevelOfTheory) -> LevelOfTheory:
-    """A level without what only moves its numbers a little, and without ways of spelling."""
-    fields: dict[str, Any] = {k: getattr(LevelOfTheory(), k) for k in NUMERICS}
-    fields |= {k: _plain(getattr(level, k)) for k in ("basis", "auxiliary_basis")}
-    return replace(level, functional=level.functional.lower(), **fields)
-
-
-def _plain(name: str) -> str:
-    """A basis name as PySCF compares it."""
-    return re.sub(r"[-_ ]", "", name.lower())
 
 
 def _no_such_split(source: LabelSource, split: str | None) -> str:

@@ -11,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from helm_ase.calculator import HELMCalculator
+from helm_ase.errors import SettingError
+from helm_ase.fields import spins_with
 from helm_ase.pictures.levels import level_figure
 from helm_ase.pictures.scene import check_plotly, scene
 from helm_ase.pictures.states import density_of_states_figure
@@ -50,7 +52,7 @@ def write_page(
     calculator
         Attached to its atoms.
     orbitals
-        To show: ``homo``, ``lumo+1``, …; of both spins where there are two.
+        To show: ``homo``, ``lumo+1``, …; of both spins where both have them.
     check
         Also build the Fock matrix of the predicted density, for the error bar.
     spacing
@@ -66,7 +68,7 @@ def write_page(
 
     structure = calculator.get_electronic_structure()
     atoms = calculator.atoms
-    shown = [(name, spin) for name in orbitals for spin in range(structure.n_spins)]
+    shown = [(name, spin) for name in orbitals for spin in spins_with(structure, name)]
     view = plotly.io.to_html(
         scene(structure, atoms, shown, spacing), include_plotlyjs=True, full_html=False,
         config={"displaylogo": False, "displayModeBar": False},
@@ -114,8 +116,12 @@ def energies(calculator: HELMCalculator) -> list[tuple[str, str]]:
 
 
 def reliability(calculator: HELMCalculator) -> str:
-    """Section on how far the prediction is from reproducing itself."""
-    found, refined = calculator.get_reliability(), calculator.refine()
+    """Section on how far the prediction is from reproducing itself, or why that cannot be said."""
+    title = "<h2 style='margin-top:0'>How far from self-consistency</h2>"
+    try:
+        found, refined = calculator.get_reliability(), calculator.refine()
+    except SettingError as error:
+        return f"{title}<p class=note>Not known: {html.escape(str(error))}.</p>"
     homo, lumo = calculator.get_homo_lumo()
     rows = [
         ("|F[D(H)] − H|, mean", f"{found.fock_residual * 1e6:.0f} µEh"),
@@ -126,10 +132,7 @@ def reliability(calculator: HELMCalculator) -> str:
         ("energy after one SCF step", f"{refined.energy:.4f} eV"),
     ]
     note = "One Fock matrix of the predicted density; all but the last two vanish at convergence."
-    return (
-        f"<h2 style='margin-top:0'>How far from self-consistency</h2>{_table(('', ''), rows)}"
-        f"<p class=note>{note}</p>"
-    )
+    return f"{title}{_table(('', ''), rows)}<p class=note>{note}</p>"
 
 
 def of_atoms(calculator: HELMCalculator) -> list[tuple[str, ...]]:

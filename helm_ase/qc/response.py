@@ -60,7 +60,7 @@ def _restricted(mf: Any, dipole: NDArray[np.float64]) -> NDArray[np.float64]:
         potential = response(density + density.swapaxes(1, 2))
         return np.einsum("pa,xpq,qi->xai", virtual, potential, occupied).reshape(vector.shape)
 
-    amplitudes, _ = cphf.solve(induced, mf.mo_energy, mf.mo_occ, perturbation, tol=1e-7, max_cycle=50)
+    amplitudes = _solved(cphf, induced, mf, perturbation)
     return _symmetrised(-4.0 * np.einsum("xai,yai->xy", perturbation, amplitudes.reshape(shape)))
 
 
@@ -85,11 +85,18 @@ def _unrestricted(mf: Any, dipole: NDArray[np.float64]) -> NDArray[np.float64]:
         parts = [np.einsum("pa,xpq,qi->xai", v, u, o) for (v, o), u in zip(spaces, potential, strict=True)]
         return np.concatenate([p.reshape(len(p), -1) for p in parts], axis=1).reshape(vector.shape)
 
-    amplitudes, _ = ucphf.solve(induced, mf.mo_energy, mf.mo_occ, perturbation, tol=1e-7, max_cycle=50)
+    amplitudes = _solved(ucphf, induced, mf, perturbation)
     pairs = zip(perturbation, amplitudes, strict=True)
     return _symmetrised(
         -2.0 * sum(np.einsum("xai,yai->xy", p, np.asarray(a).reshape(p.shape)) for p, a in pairs)
     )
+
+
+def _solved(solver: Any, induced: Any, mf: Any, perturbation: Any) -> Any:
+    try:
+        return solver.solve(induced, mf.mo_energy, mf.mo_occ, perturbation, tol=1e-7, max_cycle=50)[0]
+    except (RuntimeError, np.linalg.LinAlgError) as error:
+        raise SCFError(f"the coupled-perturbed equations did not converge: {error}") from error
 
 
 def _symmetrised(alpha: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,11 @@
 """Level of theory: what exactly a label or a prediction approximates."""
 
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+NUMERICS = ("grid_level", "conv_tol", "code")
+"""Fields of a level that change its numbers by less than any model's error."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,20 @@ class LevelOfTheory:
     """Program and version that made the labels."""
     auxiliary_basis: str = ""
     """For density fitting; empty: the program's default for the basis."""
+    label_basis: str = ""
+    """Basis of the labels where a model's matrix is an effective one in a smaller ``basis``; else empty."""
+
+    @property
+    def physical(self) -> "LevelOfTheory":
+        """Without what only moves the numbers a little, and without ways of spelling."""
+        fields: dict[str, Any] = {k: getattr(LevelOfTheory(), k) for k in NUMERICS}
+        fields |= {k: plain(getattr(self, k)) for k in ("basis", "auxiliary_basis", "label_basis")}
+        return replace(self, functional=self.functional.lower(), **fields)
+
+
+def plain(name: str) -> str:
+    """A basis name as PySCF compares it."""
+    return re.sub(r"[-_ ]", "", name.lower())
 
 
 def differences(first: LevelOfTheory, second: LevelOfTheory) -> str:

@@ -133,10 +133,9 @@ def check_baseline(recipe: Recipe, start: Checkpoint) -> None:
 
 
 def _check_start(recipe: Recipe, start: Checkpoint, level: LevelOfTheory) -> None:
-    if start.level != level:
+    if other := differences(start.level.physical, level.physical):
         raise SettingError(
-            f"checkpoint {start.name!r} is of another level of theory than the labels: "
-            f"{differences(start.level, level)}"
+            f"checkpoint {start.name!r} is of another level of theory than the labels: {other}"
         )
     check_baseline(recipe, start)
 

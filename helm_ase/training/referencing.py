@@ -26,12 +26,16 @@ def fit_energy_references(model: HELM, samples: Sequence[Sample]) -> None:
 
 
 def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
-    """Set scale (root mean square) and on-site shift (mean) of every path from the training targets."""
+    """Set scale (root mean square) and on-site shift (mean) of every path from the training targets.
+
+    Where ΔH is unknown, a guess of its size must not become a shift: it would displace every core level.
+    """
+    known = all(sample.has_matrix for sample in samples)
     for spin, head in enumerate(model.hamiltonian_heads):
         assert isinstance(head, HamiltonianHead)
         onsite, pairs = _collect_blocks(model, samples, spin)
         for species, blocks in onsite.items():
-            _set_scales(head, head.onsite, (species,), torch.stack(blocks).double(), shift=True)
+            _set_scales(head, head.onsite, (species,), torch.stack(blocks).double(), shift=known)
         n = len(model.basis.elements)
         for species, blocks in pairs.items():
             _set_scales(head, head.pair, divmod(species, n), torch.stack(blocks).double(), shift=False)

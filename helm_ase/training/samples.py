@@ -117,23 +117,25 @@ def open_entries(
 
 
 def common_level(sources: Sequence[LabelSource], wanted: LevelOfTheory | None = None) -> LevelOfTheory:
-    """Level of theory of all files: the one wanted, or that of the first.
+    """Level of theory of all files, as the first one has it.
 
     Raises
     ------
     DatasetError
         If a file says that it has another; files that do not say are taken at their recipe's word.
+        Grids, thresholds and versions of the program may differ.
     """
     level = wanted or sources[0].level
     for source in sources:
-        if source.level != level:
-            if source.level_is_recorded:
-                raise DatasetError(
-                    f"{source.path} holds labels of another level ({differences(source.level, level)}): "
-                    "labels of different levels cannot be learnt together"
-                )
+        other = differences(source.level.physical, level.physical)
+        if other and source.level_is_recorded:
+            raise DatasetError(
+                f"{source.path} holds labels of another level ({other}): "
+                "labels of different levels cannot be learnt together"
+            )
+        if not source.level_is_recorded:
             source.level = level
-    return level
+    return sources[0].level
 
 
 def draw(entries: Sequence[Sequence[int]], limit: int | None, seed: int) -> list[list[int]]:

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,17 @@ def test_the_page_says_what_the_calculator_says(written):
     assert "<h1>CH<sub>4</sub>O</h1>" in text
     assert "http-equiv" in text.split("<style>")[0]
     assert [p.name for p in written.parent.iterdir() if "partial" in p.name] == []
+
+
+def test_a_page_without_an_error_bar_says_why(tmp_path):
+    atoms = molecule("H2O")
+    atoms.calc = calc = HELMCalculator()
+    other = replace(calc.checkpoint, level=replace(calc.checkpoint.level, variant="VWN5"))
+    calc._loaded = (calc._loaded[0], other, calc._loaded[2])
+    page.write_page(tmp_path / "page.html", calc, spacing=0.5)
+    text = (tmp_path / "page.html").read_text(encoding="utf8")
+    assert "Not known: the labels have &#x27;b3lyp&#x27; as &#x27;VWN5&#x27;" in text
+    assert "Mulliken" in text
 
 
 def test_names_from_outside_are_text_and_not_code():

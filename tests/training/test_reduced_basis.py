@@ -8,20 +8,22 @@ import torch
 from ase.build import molecule
 from labelled_samples import SAP, values_of
 from labels import TINY
+from laws import TINY as BACKBONE
 
 from helm_ase.data.batch import collate
 from helm_ase.data.dataset import MoleculeDataset
 from helm_ase.data.formats import open_labels
 from helm_ase.data.writer import LabelWriter
 from helm_ase.errors import BasisError, SettingError
-from helm_ase.nn import Prediction
+from helm_ase.nn import HELM, HELMSettings, Prediction
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.level import Baseline
-from helm_ase.qc.molecule import basis_of, build_mole, cross_overlap, dipole_integrals, overlap
+from helm_ase.qc.molecule import ao_basis, basis_of, build_mole, cross_overlap, dipole_integrals, overlap
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.overlap import symmetric_root
 from helm_ase.representation.structure import Structure
 from helm_ase.training.losses import loss_terms
+from helm_ase.training.referencing import fit_block_scales
 
 pytestmark = pytest.mark.scf
 
@@ -138,6 +140,20 @@ def test_cross_overlap_of_a_basis_with_itself_is_its_overlap_and_swaps_with_its_
     (x, y) = basis_of(a), basis_of(b)
     np.testing.assert_allclose(cross_overlap(b, y, b, y), overlap(b, y).values, atol=1e-12)
     np.testing.assert_allclose(cross_overlap(a, x, b, y), cross_overlap(b, y, a, x).T, atol=1e-12)
+
+
+def test_a_model_that_must_find_its_matrix_itself_begins_with_that_of_the_baseline(data):
+    """Scales come from H0 where ΔH is unknown; as shifts they would displace every core level for good."""
+    settings = HELMSettings(BACKBONE, multiplicities=(1, 2))
+    model = HELM(ao_basis("sto-3g", (1, 6, 8)), settings)
+    fit_block_scales(model, [data[k] for k in range(len(data))])
+    for head in model.hamiltonian_heads:
+        assert not head.onsite.shift.any()
+        for readout in (head.onsite, head.pair):
+            for name, buffer in readout.named_buffers():
+                assert not name.startswith("scale") or (buffer > 0).all()
+    oxygen = model.element_index[8]
+    assert float(model.hamiltonian_heads[0].onsite.scale_L0n[oxygen].max()) > 0.5  # 1s: a twentieth of −20 Eh
 
 
 def test_terms_that_compare_matrices_are_refused(data):

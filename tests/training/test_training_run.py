@@ -276,6 +276,20 @@ def test_data_that_are_not_there_or_do_not_fit_are_named(data, tmp_path):
         samples_of(replace(made, data=mixed))
 
 
+def test_labels_of_another_grid_and_version_are_of_the_same_level(data, trained, tmp_path):
+    made, path = trained
+    finer = replace(TINY, grid_level=TINY.grid_level + 1, conv_tol=1e-11, code="PySCF 9.9")
+    with LabelWriter(tmp_path / "finer.h5", finer) as writer:
+        for x in open_labels(data):
+            writer.add(x)
+    both = replace(made.data, train=(str(data), str(tmp_path / "finer.h5")))
+    assert len(samples_of(replace(made, data=both))) == 2 * len(samples_of(made))
+    alone = replace(made.data, train=both.train[1:])
+    again = recipe(data, tmp_path / "again", stage("joint", 1))
+    again = replace(again, data=alone, start=str(path), model=None)
+    assert read_checkpoint(train(again)).level == finer
+
+
 @pytest.fixture(scope="module")
 def open_shells(tmp_path_factory):
     """Water, its cation and anion, hydroxyl and triplet oxygen, each in three geometries."""
