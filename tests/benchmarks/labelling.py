@@ -6,9 +6,9 @@ A label is energy, forces, Fock matrix, dipole and charges at B3LYP/def2-SVP (de
 Two things may make a campaign slower than the loop a PySCF user would write.  Labelling a molecule may take
 longer: both are run in turn on the first eleven molecules, three times, and the shortest CPU time of each
 counts, for this machine's processors are shared and one run differs from the next by 10 %.  And Dask, pipes,
-journal and file cost something: that is the CPU time of all processes of ``helm-ase label`` beyond the time inside the
-labels, which every label records, for all molecules and for half of them; the difference is what a label
-costs, the rest what starting costs.
+journal and file cost something: that is the CPU time of all processes of ``helm-ase label`` beyond the time
+inside the labels, which every label records, for all molecules and for half of them; the difference is what
+a label costs, the rest what starting costs.
 
 The second table reads a label file in random order, H0 (`sap`) and orbitals from the cache, as training does.
 """
