@@ -99,6 +99,7 @@ def test_memory_of_a_known_process_is_measured(water, rng):
         water.forgetting_time(correlation[:50])
 
 
+@pytest.mark.slow
 @pytest.mark.scf
 def test_water_from_start_to_end(tmp_path):
     tiny = ["--frames", 2, 2, 2, "--frames-each", 2, "--energies", 20, "--pilot", 1000]

@@ -153,6 +153,7 @@ def hear_interrupts():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.mark.slow
 def test_labelling_killed_twice_at_random_loses_nothing(tmp_path):
     xyz, out = tmp_path / "in.xyz", tmp_path / "out.h5"
     ase.io.write(xyz, frames(24))
