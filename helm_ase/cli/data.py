@@ -117,6 +117,7 @@ def _json_or_text(text: str) -> Any:
 def _level(texts: dict[str, str]) -> Any:
     representation = import_module("helm_ase.representation")
     known = asdict(representation.LevelOfTheory())
+    del known["label_basis"]  # of models only
     if unknown := set(texts) - set(known):
         raise _setting_error(
             f"--level has no field {', '.join(sorted(unknown))}; allowed: {', '.join(known)}"
