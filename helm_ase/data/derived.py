@@ -134,6 +134,11 @@ def _derive_from_larger(
     """Orbitals and observables of the label in its own basis, seen from the model's smaller one."""
     h0, s = matrices
     theirs, their_basis = _molecule(label, settings.level.basis)
+    if len(s) > theirs.nao:
+        raise BasisError(
+            f"model_basis {settings.model_basis} has {len(s)} functions, {settings.level.basis}, that of the "
+            f"labels, only {theirs.nao}: a model's matrix may be smaller than theirs, not larger"
+        )
     solved = _solve(label, theirs, their_basis, overlap(theirs, their_basis).values)
     occupied = max(solved.occupied)
     if theirs.nelec != mole.nelec or len(s) < occupied:

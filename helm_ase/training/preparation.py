@@ -93,8 +93,9 @@ def _open(
     validation, _ = open_samples(same, True, cutoff, recipe.folder, **options)
     if shared := train.keys() & validation.keys():
         raise SettingError(f"{len(shared)} geometries are in the training and in the validation set")
-    if (smaller := recipe.data.model_basis) is not None:
-        level = replace(level, basis=smaller, label_basis=level.basis)
+    own = replace(level, basis=recipe.data.model_basis or level.basis)
+    if own.physical != level.physical:
+        level = replace(own, label_basis=level.basis)
     return train, validation, level
 
 

@@ -16,7 +16,14 @@ from helm_ase.checkpoint import read_checkpoint
 from helm_ase.checkpoint.publication import publish
 from helm_ase.data.formats import open_labels
 from helm_ase.data.writer import LabelWriter
-from helm_ase.errors import CheckpointError, DatasetError, ElementError, SettingError, UntrainedError
+from helm_ase.errors import (
+    BasisError,
+    CheckpointError,
+    DatasetError,
+    ElementError,
+    SettingError,
+    UntrainedError,
+)
 from helm_ase.evaluation.errors import evaluate, matrix_errors, summarise
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.representation.structure import Structure
@@ -288,6 +295,15 @@ def test_labels_of_another_grid_and_version_are_of_the_same_level(data, trained,
     again = recipe(data, tmp_path / "again", stage("joint", 1))
     again = replace(again, data=alone, start=str(path), model=None)
     assert read_checkpoint(train(again)).level == finer
+
+
+def test_a_matrix_in_the_basis_of_the_labels_is_no_effective_one_and_a_larger_one_cannot_be(data, tmp_path):
+    made = recipe(data, tmp_path, stage("hamiltonian", 1, weights=LossWeights(levels=1.0)))
+    same = replace(made, data=replace(made.data, model_basis="STO3G"))
+    assert read_checkpoint(train(same)).level == TINY
+    larger = replace(made, folder=str(tmp_path / "b"), data=replace(made.data, model_basis="6-31g"))
+    with pytest.raises(BasisError, match="not larger"):
+        train(larger)
 
 
 @pytest.fixture(scope="module")
