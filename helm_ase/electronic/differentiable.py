@@ -106,8 +106,7 @@ def _eigh(focks: Tensor) -> tuple[Tensor, Tensor]:
     """Energies (B, M) and orbitals (B, M, M) of matrices (B, M, M), NaN for those that are not finite."""
     finite = torch.isfinite(focks).flatten(1).all(1)  # eigh would raise, and with it end a training run
     energies, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], focks, 0.0))
-    nothing = torch.nan
-    return energies.where(finite[:, None], nothing), vectors.where(finite[:, None, None], nothing)
+    return energies.where(finite[:, None], torch.nan), vectors.where(finite[:, None, None], torch.nan)
 
 
 def occupied_projector(fock: Tensor, occupied: int) -> Tensor:
