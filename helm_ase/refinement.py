@@ -20,7 +20,7 @@ class Refinement:
     """Energy, levels and, if asked for, forces after real SCF steps."""
 
     energy: float
-    """Estimate of the converged DFT energy, eV: Harris and Foulkes' of the last density."""
+    """Estimate of the converged DFT energy, eV: Harris and Foulkes', of all densities (DIIS)."""
     functional_energy: float
     """E[D] of the density that entered the last step, eV: an upper bound up to numerical integration."""
     structure: ElectronicStructure
@@ -28,8 +28,8 @@ class Refinement:
     iterations: int
     """Fock matrices that were built."""
     forces: NDArray[np.float64] | None = None
-    """Analytic gradient at the last orbitals as if they had converged, eV/Å, (N, 3): its error is of first
-    order in what a further step would change, and it is not the slope of ``energy``."""
+    """Analytic gradient at the density extrapolated from those whose Fock matrices were built, eV/Å, (N, 3):
+    its error is of first order in that of the density, and it is not the slope of ``energy``."""
 
     @property
     def homo_lumo(self) -> tuple[float, float]:
@@ -52,7 +52,7 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
     n_iterations
         Fock matrices to build; the first is kept with the prediction.
     forces
-        Also the analytic gradient at the last orbitals.
+        Also the analytic gradient.
 
     Raises
     ------
@@ -67,9 +67,7 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
     )  # fmt: skip
     gradient = None
     if forces:
-        gradient = (
-            prediction.scf.forces(found.orbitals, found.step.energy) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
-        )
+        gradient = prediction.scf.forces(found.mixed, found.fock) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
     return Refinement(
         found.harris_energy * HARTREE_IN_EV,
         found.step.energy * HARTREE_IN_EV,

@@ -68,7 +68,7 @@ def rebuild(label: LabelledMolecule, level: LevelOfTheory, forces: bool = False)
             f"which has {mole.nao}"
         )
     problem = SelfConsistency(mole, level, label.spin_channels)
-    orbitals, densities = problem.diagonalise(label.hamiltonian.reshape(-1, mole.nao, mole.nao))
+    _, densities = problem.diagonalise(label.hamiltonian.reshape(-1, mole.nao, mole.nao))
     step = problem.build(densities)
-    gradient = problem.forces(orbitals, step.energy) if forces else None
+    gradient = problem.forces(step.densities, step.fock) if forces else None
     return Rebuilt(step.fock.reshape(label.hamiltonian.shape), step.energy, gradient)

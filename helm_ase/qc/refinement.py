@@ -1,10 +1,13 @@
 """SCF steps from a predicted density: one Fock matrix already gives energy, levels and an error bar."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
+from pyscf import lib
 
 from helm_ase.errors import SettingError
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
@@ -31,15 +34,16 @@ class Refined:
     """The last of one or a few SCF steps."""
 
     step: SCFStep
-    """Density before the last diagonalisation, with its Fock matrix and energy."""
+    """The last density for which a Fock matrix was built, with both and its energy."""
     fock: NDArray[np.float64]
     """Matrix that was diagonalised, that of the step or one extrapolated from several, Hartree, (s, A, A)."""
+    mixed: NDArray[np.float64]
+    """Densities extrapolated alike, which belong to ``fock``, (s, A, A); idempotent for one step only."""
     densities: NDArray[np.float64]
     """After the last diagonalisation, (s, A, A)."""
     harris_energy: float
-    """E[D] + Tr F[D] (D' − D), D' the density of F[D]'s own orbitals: Harris and Foulkes' estimate of the
-    converged energy, also of second order, Hartree."""
-    orbitals: PySCFOrbitals
+    """E[D] + Tr F (D' − D) for the extrapolated D and F, D' the density of F's own orbitals: Harris and
+    Foulkes' estimate of the converged energy, of second order in what is missing, Hartree."""
 
 
 class SelfConsistency:
@@ -71,13 +75,15 @@ class SelfConsistency:
         energy = float(self.mean_field.energy_tot(density, self.core, potential))
         return SCFStep(densities, fock, energy)
 
-    def solve(self, step: SCFStep, fock: NDArray[np.float64] | None = None) -> Refined:
-        """Orbitals of a step's Fock matrix, or of one extrapolated from several."""
-        orbitals, after = self.diagonalise(step.fock)
-        change = float(np.einsum("sab,sba->", step.fock, after - step.densities))
-        if fock is not None:
-            orbitals, after = self.diagonalise(fock)
-        return Refined(step, step.fock if fock is None else fock, after, step.energy + change, orbitals)
+    def solve(self, steps: Sequence[SCFStep]) -> Refined:
+        """Orbitals of the Fock matrix that is extrapolated from several (DIIS), or of the only one."""
+        weights = extrapolation(steps, self.overlap)
+        focks, densities = np.stack([x.fock for x in steps]), np.stack([x.densities for x in steps])
+        fock, mixed = (np.tensordot(weights, x, 1) for x in (focks, densities))
+        _, after = self.diagonalise(fock)
+        change = float(np.einsum("sab,sba->", fock, after - mixed))
+        energy = mixed_energy(weights, [x.energy for x in steps], focks, densities)
+        return Refined(steps[-1], fock, mixed, after, energy + change)
 
     def diagonalise(self, fock: NDArray[np.float64]) -> tuple[PySCFOrbitals, NDArray[np.float64]]:
         """Orbitals of a matrix, (s, A, A), and their aufbau densities, (s, A, A)."""
@@ -87,14 +93,31 @@ class SelfConsistency:
         densities = np.asarray(mf.make_rdm1(orbitals, occupations)).reshape(fock.shape)
         return (energies, orbitals, occupations), densities
 
-    def forces(self, orbitals: PySCFOrbitals, energy: float) -> NDArray[np.float64]:
-        """Analytic forces at orbitals of an energy in Hartree, Hartree/bohr, (N, 3).
+    def forces(self, densities: NDArray[np.float64], fock: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Analytic gradient at densities and their Fock matrix, Hartree/bohr, (N, 3).
 
-        They take the orbitals as converged; what is missing is of first order in what a further step changes.
+        The densities, (s, A, A), are made idempotent first.  Pulay's term takes the energies that ``fock``,
+        (s, A, A), gives to their own orbitals and not those of its eigenvectors: it belongs to the density of
+        all other terms.  What the gradient misses is of first order in the error of the density.
         """
+        orbitals = self.natural_orbitals(densities)
         mf = self._with(orbitals)
-        mf.e_tot, mf.converged = energy, True
-        return -np.asarray(mf.nuc_grad_method().kernel())
+        mf.e_tot, mf.converged = 0.0, True  # PySCF's gradient asks for both and uses neither
+        pure = np.asarray(mf.make_rdm1()).reshape(fock.shape)
+        weighted = 0.5 * self.spins * pure @ fock @ pure
+        gradient = mf.nuc_grad_method()
+        gradient.make_rdm1e = lambda *_: weighted[0] if self.spins == 1 else weighted
+        return -np.asarray(gradient.kernel())
+
+    def natural_orbitals(self, densities: NDArray[np.float64]) -> PySCFOrbitals:
+        """Eigenvectors of densities, (s, A, A), with as many filled as there are electrons."""
+        s, electrons = self.overlap, self.mole.nelec
+        found = [scipy.linalg.eigh(s @ d @ s, s)[1][:, ::-1] for d in densities]
+        filled = np.zeros((self.spins, len(s)))
+        for row, n in zip(filled, electrons, strict=False):
+            row[:n] = 2 / self.spins
+        orbitals = np.zeros_like(filled), np.stack(found), filled
+        return tuple(x[0] for x in orbitals) if self.spins == 1 else orbitals
 
     def coupled_polarizability(self, orbitals: PySCFOrbitals) -> NDArray[np.float64]:
         """Static polarizability with the full response of orbitals that are taken as converged, a0³, (3, 3).
@@ -120,14 +143,33 @@ class SelfConsistency:
         """
         if steps < 1:
             raise SettingError(f"n_iterations is {steps}; at least 1 is needed")
-        found = self.solve(first)
-        if steps == 1:
-            return found
-        extrapolation = self.mean_field.DIIS(self.mean_field)
-        shape = (0, ...) if self.spins == 1 else ...
-        extrapolation.update(self.overlap, first.densities[shape], first.fock[shape])
+        done = [first]
+        found = self.solve(done)
         for _ in range(steps - 1):
-            step = self.build(found.densities)
-            mixed = extrapolation.update(self.overlap, step.densities[shape], step.fock[shape])
-            found = self.solve(step, np.asarray(mixed).reshape(step.fock.shape))
+            done.append(self.build(found.densities))
+            found = self.solve(done)
         return found
+
+
+def extrapolation(steps: Sequence[SCFStep], overlap: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights, which sum to 1, that make Σ w (F D S − S D F) smallest (Pulay's DIIS), (steps,)."""
+    diis = lib.diis.DIIS()
+    diis.space, diis.min_space = len(steps), 1
+    for unit, step in zip(np.eye(len(steps)), steps, strict=True):
+        product = step.fock @ step.densities @ overlap
+        weights = diis.update(unit, xerr=product - product.swapaxes(1, 2))
+    return np.asarray(weights)
+
+
+def mixed_energy(
+    weights: NDArray[np.float64], energies: Sequence[float], focks: NDArray[np.float64],
+    densities: NDArray[np.float64],
+) -> float:  # fmt: skip
+    """E[Σ w D] of a functional of second degree in D, from E, F, (n, s, A, A), and D of each, Hartree.
+
+    Kudin, Scuseria and Cancès' interpolation (J. Chem. Phys. 116, 8255, eq. 8), exact for Hartree–Fock.
+    """
+    traces = np.einsum("isab,jsba->ij", focks, densities)
+    own = np.diag(traces)
+    apart = own[:, None] - traces - traces.T + own  # Tr (F_i − F_j)(D_i − D_j)
+    return float(weights @ np.asarray(energies) - 0.25 * weights @ apart @ weights)

@@ -4,8 +4,9 @@
                                            [--model NAME_OR_PATH] [--limit N] [--report-only]
 
 For every molecule of the splits, on one thread: the SCF from PySCF's ``minao`` guess, which is the reference
-for all errors; the SCF from the predicted density, with the time of the prediction (baseline, network,
-orbitals) beside it; energy and gap after one step; and the error bar from that step against the true errors.
+for energies, levels and matrices (for forces the label is); the SCF from the predicted density, with the time
+of the prediction (baseline, network, orbitals) beside it; energy, gap and forces after one and two steps; and
+the error bar from the first against the true errors.
 FOLDER gets one line for each molecule, with which an interrupted run goes on, a table and a picture.
 """
 
@@ -67,7 +68,12 @@ def measure(label: LabelledMolecule, calc: HELMCalculator) -> dict[str, Any]:
     ours, scf = run_scf(label, calc, guess)
     structure = calc.get_electronic_structure(atoms)
     with Stopwatch() as step:
-        one = calc.refine(1, atoms=atoms)
+        calc.refine(1, atoms=atoms)
+    with Stopwatch() as gradient:
+        one = calc.refine(1, forces=True, atoms=atoms)
+    with Stopwatch() as second:
+        calc.refine(2, atoms=atoms)
+    two = calc.refine(2, forces=True, atoms=atoms)
     bar = calc.get_reliability(atoms)
     levels, filled = reference.mo_energy, reference.mo_occ > 0
     gap = float(levels[~filled].min() - levels[filled].max()) * HARTREE_IN_EV
@@ -80,12 +86,22 @@ def measure(label: LabelledMolecule, calc: HELMCalculator) -> dict[str, Any]:
         "cycles_minao": int(reference.cycles), "cycles": int(ours.cycles),
         "difference": float(ours.e_tot - reference.e_tot),
         "cpu_minao": minao.cpu, "cpu_scf": scf.cpu, "cpu_prediction": prediction.cpu, "cpu_step": step.cpu,
+        "cpu_second": second.cpu, "cpu_gradient": gradient.cpu,
         "wall_minao": minao.wall, "wall_scf": scf.wall, "wall_prediction": prediction.wall,
         "hamiltonian": float(np.abs(error).mean()) * 1e6, "gap": structure.gap * HARTREE_IN_EV - gap,
         "step_energy": one.energy - exact, "step_functional": one.functional_energy - exact,
-        "step_gap": one.gap - gap, "head_energy": calc.get_property("energy", atoms) - exact,
+        "step_gap": one.gap - gap, "step_forces": length_of_error(one.forces, label.forces),
+        "second_energy": two.energy - exact, "second_functional": two.functional_energy - exact,
+        "second_gap": two.gap - gap, "second_forces": length_of_error(two.forces, label.forces),
+        "head_energy": calc.get_property("energy", atoms) - exact,
+        "head_forces": length_of_error(calc.get_property("forces", atoms), label.forces),
         **{k: v for k, v in vars(bar).items() if isinstance(v, float)},
     }  # fmt: skip
+
+
+def length_of_error(forces: np.ndarray, reference: np.ndarray) -> float:
+    """Mean length over atoms, eV/Å."""
+    return float(np.linalg.norm(forces - reference, axis=1).mean())
 
 
 def report(rows: list[dict[str, Any]]) -> str:
@@ -122,21 +138,29 @@ def scf_table(columns: dict[str, np.ndarray]) -> str:
 
 
 def step_table(columns: dict[str, np.ndarray]) -> str:
-    """What one step makes of a prediction."""
-    cost = (columns["cpu_step"] / columns["cpu_minao"]).mean()
-    gaps = [f"{1e3 * np.abs(columns[k]).mean():.1f}" for k in ("gap", "step_gap")]
+    """What steps make of a prediction."""
     rows = [
-        ("energy head, meV/atom", per_atom(columns, "head_energy"), ""),
-        ("E[D], meV/atom", per_atom(columns, "step_functional"), ""),
-        ("Harris' energy, meV/atom", "", per_atom(columns, "step_energy")),
-        ("gap, meV", *gaps),
-        (
-            "CPU s",
-            spread(columns["cpu_prediction"]),
-            f"+ {spread(columns['cpu_step'])}, {cost:.2f} of the SCF",
-        ),
+        ("energy head, meV/atom", per_atom(columns, "head_energy"), "", ""),
+        ("E[D], meV/atom", *(per_atom(columns, f"{k}_functional") for k in ("step", "second")), ""),
+        ("Harris' energy, meV/atom", "", *(per_atom(columns, f"{k}_energy") for k in ("step", "second"))),
     ]
-    return table(("mean absolute error against the SCF", "prediction", "after one step"), rows)
+    gaps = [f"{1e3 * np.abs(columns[k]).mean():.1f}" for k in ("gap", "step_gap", "second_gap")]
+    forces = [f"{1e3 * columns[f'{k}_forces'].mean():.3g}" for k in ("head", "step", "second")]
+    times = [spread(columns[f"cpu_{k}"]) for k in ("prediction", "step", "second")]
+    rows += [
+        ("gap, meV", *gaps),
+        ("forces, length of the error, meV/Å", *forces),
+        ("CPU s, each column on top of those before it", *times),
+        ("of the SCF", *(share(columns, f"cpu_{k}") for k in ("prediction", "step", "second"))),
+        ("of the SCF, forces", "", *2 * (share(columns, "cpu_gradient"),)),
+    ]
+    head = ("mean absolute error against the SCF", "prediction", "after one step", "after two")
+    return table(head, rows)
+
+
+def share(columns: dict[str, np.ndarray], name: str) -> str:
+    """Mean share of the time of the SCF from minao."""
+    return f"{(columns[name] / columns['cpu_minao']).mean():.2f}"
 
 
 def bracket_table(columns: dict[str, np.ndarray]) -> str:

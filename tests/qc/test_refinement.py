@@ -13,7 +13,7 @@ from helm_ase.qc.density_guess import density_for
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.orbital_output import OrbitalTable, write_chkfile, write_molden
-from helm_ase.qc.refinement import SelfConsistency
+from helm_ase.qc.refinement import SelfConsistency, extrapolation, mixed_energy
 from helm_ase.qc.reliability import reliability
 
 pytestmark = pytest.mark.scf
@@ -53,6 +53,14 @@ def table(mf):
     )
 
 
+def turned_density(mf, overlap, size):
+    """Density of orbitals of water that are mixed with the LUMO, (1, A, A)."""
+    c, n = mf.mo_coeff, 5
+    turned = c[:, :n] + size * c[:, [n] * n] * np.linspace(-1, 1, n)
+    q = np.linalg.cholesky(np.linalg.inv(turned.T @ overlap @ turned))
+    return 2 * ((turned @ q) @ (turned @ q).T)[None]
+
+
 @pytest.mark.parametrize("name", MOLES)
 def test_a_converged_density_is_where_it_stays(converged, name):
     mf = converged[name]
@@ -63,7 +71,7 @@ def test_a_converged_density_is_where_it_stays(converged, name):
     np.testing.assert_allclose(found.densities, densities(mf), atol=3e-5)
     assert abs(found.harris_energy - mf.e_tot) < 1e-9
     np.testing.assert_allclose(
-        problem.forces(found.orbitals, found.step.energy), -mf.nuc_grad_method().kernel(), atol=1e-5
+        problem.forces(found.mixed, found.fock), -mf.nuc_grad_method().kernel(), atol=1e-5
     )
     bar = reliability(fock_of(mf), problem.overlap, found, atoms_of(mf.mol), 27.2)
     assert bar.fock_residual < 1e-7
@@ -90,10 +98,10 @@ def test_steps_from_a_poor_density_reach_the_converged_energy(converged, name):
     assert max(errors[-1]) < 1e-8
     one = problem.iterate(first, 1)
     assert np.array_equal(one.fock, first.fock)
-    before = problem.forces(one.orbitals, one.step.energy)
+    before = problem.forces(one.mixed, one.fock)
     problem.iterate(first, 3)
     np.testing.assert_array_equal(
-        problem.forces(one.orbitals, one.step.energy), before
+        problem.forces(one.mixed, one.fock), before
     )  # whatever was asked in between
     with pytest.raises(SettingError, match="n_iterations is 0"):
         problem.iterate(first, 0)
@@ -102,13 +110,10 @@ def test_steps_from_a_poor_density_reach_the_converged_energy(converged, name):
 def test_both_energies_are_of_second_order_in_the_error_of_the_density(converged):
     mf = converged["water"]
     problem = SelfConsistency(mf.mol, LEVEL, 1)
-    s, c, n = problem.overlap, mf.mo_coeff, 5
+    s = problem.overlap
     functional, harris, signs = [], [], []
     for size in (0.02, 0.01):
-        turned = c[:, :n] + size * c[:, [n] * n] * np.linspace(-1, 1, n)
-        q = np.linalg.cholesky(np.linalg.inv(turned.T @ s @ turned))
-        density = 2 * (turned @ q) @ (turned @ q).T
-        found = problem.iterate(problem.build(density[None]), 1)
+        found = problem.iterate(problem.build(turned_density(mf, s, size)), 1)
         functional.append(found.step.energy - mf.e_tot)
         harris.append(found.harris_energy - mf.e_tot)
         bar = reliability(found.step.fock, s, found, atoms_of(mf.mol), 1.0)
@@ -120,6 +125,61 @@ def test_both_energies_are_of_second_order_in_the_error_of_the_density(converged
     assert 1.8 < commutator < 2.2
     assert 3.6 < energy < 4.4
     assert 3.6 < moved < 4.4
+
+
+def test_energies_between_densities_are_exact_for_hartree_fock():
+    level = LevelOfTheory(functional="hf", basis="sto-3g", density_fitting=False)
+    for name, spins in (("water", 1), ("imidogen", 2)):
+        problem = SelfConsistency(MOLES[name], level, spins)
+        start = np.asarray(problem.mean_field.get_init_guess(key="minao")).reshape(
+            spins, *[len(problem.overlap)] * 2
+        )
+        first = problem.build(start)
+        second = problem.build(problem.solve([first]).densities)
+        third = problem.build(problem.solve([second]).densities)
+        weights, steps = np.array([0.7, 0.5, -0.2]), [first, second, third]
+        densities, focks = np.stack([x.densities for x in steps]), np.stack([x.fock for x in steps])
+        between = problem.build(np.tensordot(weights, densities, 1))
+        assert abs(mixed_energy(weights, [x.energy for x in steps], focks, densities) - between.energy) < 1e-9
+        np.testing.assert_allclose(np.tensordot(weights, focks, 1), between.fock, atol=1e-9)
+
+
+def test_weights_of_the_extrapolation_make_the_commutator_smallest(converged):
+    mf = converged["water"]
+    problem = SelfConsistency(mf.mol, LEVEL, 1)
+    steps = [problem.build(np.asarray(mf.get_init_guess(key="minao"))[None])]
+    for _ in range(2):
+        steps.append(problem.build(problem.solve(steps).densities))
+    weights = extrapolation(steps, problem.overlap)
+    assert abs(weights.sum() - 1) < 1e-12
+    products = [x.fock @ x.densities @ problem.overlap for x in steps]
+    errors = np.stack([p - p.swapaxes(1, 2) for p in products])
+    smallest = np.linalg.norm(np.tensordot(weights, errors, 1))
+    for away in ([1e-3, -1e-3, 0.0], [0.0, 1e-3, -1e-3], [-1e-3, 0.0, 1e-3]):
+        assert smallest < np.linalg.norm(np.tensordot(weights + away, errors, 1))
+
+
+@pytest.mark.parametrize("name", MOLES)
+def test_forces_of_steps_approach_those_of_the_converged_density(converged, name):
+    mf = converged[name]
+    problem = SelfConsistency(mf.mol, LEVEL, mf.mo_energy.ndim)
+    reference = -mf.nuc_grad_method().kernel()
+    first = problem.build(np.asarray(mf.get_init_guess(key="minao")).reshape(densities(mf).shape))
+    errors = []
+    for steps in (2, 4, 8):
+        found = problem.iterate(first, steps)
+        errors.append(np.abs(problem.forces(found.mixed, found.fock) - reference).max())
+    assert errors[0] > 5 * errors[1] > 25 * errors[2]
+
+
+def test_forces_lack_the_first_order_of_what_the_density_lacks(converged):
+    mf = converged["water"]
+    problem = SelfConsistency(mf.mol, LEVEL, 1)
+    reference, errors = -mf.nuc_grad_method().kernel(), []
+    for size in (0.004, 0.002):
+        step = problem.build(turned_density(mf, problem.overlap, size))
+        errors.append(np.linalg.norm(problem.forces(step.densities, step.fock) - reference))
+    assert 1.8 < errors[0] / errors[1] < 2.2
 
 
 def test_signs_of_an_error_do_not_grow_with_the_molecule():
