@@ -5,16 +5,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import molecule
 from ase.io.cube import read_cube_data
 
 from helm_ase import HELMCalculator
+from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import ChargeError, SCFError, SettingError, StructureError
+from helm_ase.prediction import ElectronicPrediction
 from helm_ase.qc import response
+from helm_ase.qc.integrals import MoleIntegrals
 from helm_ase.qc.level import kohn_sham
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.response import coupled_polarizability, uncoupled_polarizability
+from helm_ase.refinement import refine
+from helm_ase.representation.level import LevelOfTheory
 from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 pytestmark = pytest.mark.scf
@@ -81,6 +87,26 @@ def test_more_steps_bring_everything_closer(acetaldehyde, converged):
     assert abs(found[1].gap - gap_of(converged)) < 5e-3
     with pytest.raises(SettingError, match="n_iterations is 0"):
         acetaldehyde.calc.refine(0)
+
+
+def test_levels_after_a_step_keep_functions_that_a_prediction_must_drop():
+    """PySCF's Fock matrix has no errors that small overlaps would blow up: all its orbitals count."""
+    numbers, positions = np.array([1, 1]), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.4]])
+    level = LevelOfTheory(functional="b3lyp", basis="aug-cc-pvtz", grid_level=0, density_fitting=False)
+    mole = build_mole(numbers, positions, level.basis)
+    mf = kohn_sham(mole, level).run()
+    fock, overlap = torch.from_numpy(np.asarray(mf.get_fock())[None]), torch.from_numpy(mf.get_ovlp())
+    assert 1e-10 < torch.linalg.eigvalsh(overlap)[0] < 1e-5
+    structure = ElectronicStructure.solve(fock, overlap, 2, 1, integrals=MoleIntegrals(mole))
+    assert structure.orbitals.shape[-1] < mole.nao
+    refined = refine(ElectronicPrediction(mole, numbers, structure, level), 1, forces=True)
+    levels = refined.structure.orbital_energies[0].numpy()
+    assert len(levels) == mole.nao
+    fock = np.asarray(mf.get_fock(dm=structure.spin_densities.numpy()[0]))
+    np.testing.assert_allclose(levels, mf.eig(fock, mf.get_ovlp())[0], atol=1e-8)
+    assert refined.energy == pytest.approx(mf.e_tot * HARTREE_IN_EV, abs=1e-4)
+    forces = -mf.nuc_grad_method().kernel() * HARTREE_IN_EV / BOHR_IN_ANGSTROM
+    np.testing.assert_allclose(refined.forces, forces, atol=0.02)
 
 
 def test_the_error_bar_tells_what_the_model_knows_from_what_it_does_not(acetaldehyde):

@@ -9,7 +9,10 @@ from ase.build import molecule
 from labelled_samples import SAP, values_of
 from labels import TINY
 from laws import TINY as BACKBONE
+from recipes import recipe, stage
 
+from helm_ase.calculator import HELMCalculator
+from helm_ase.checkpoint import read_checkpoint
 from helm_ase.data.batch import collate
 from helm_ase.data.dataset import MoleculeDataset
 from helm_ase.data.formats import open_labels
@@ -22,8 +25,10 @@ from helm_ase.qc.molecule import ao_basis, basis_of, build_mole, cross_overlap, 
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.overlap import symmetric_root
 from helm_ase.representation.structure import Structure
-from helm_ase.training.losses import loss_terms
+from helm_ase.training.losses import LossWeights, loss_terms
+from helm_ase.training.recipe import DataSettings
 from helm_ase.training.referencing import fit_block_scales
+from helm_ase.training.run import train
 
 pytestmark = pytest.mark.scf
 
@@ -188,3 +193,20 @@ def test_small_and_large_basis_do_not_share_a_cache(labels, data, tmp_path):
     again = MoleculeDataset(source, model_basis="sto-3g", **options)[2]
     torch.testing.assert_close(again.targets.levels, small[2].targets.levels, equal_nan=True)
     torch.testing.assert_close(again.targets.polarizability, small[2].targets.polarizability)
+
+
+def test_a_trained_model_says_that_its_matrix_is_an_effective_one(labels, tmp_path):
+    divided = tmp_path / "divided.h5"
+    with LabelWriter(divided, LARGE) as writer:
+        for label, split in zip(open_labels(labels), ("train", "val"), strict=False):
+            writer.add(replace(label, split=split))
+    data = DataSettings(train=(str(divided),), baseline=SAP, model_basis="sto-3g")
+    first = stage("hamiltonian", epochs=1, weights=LossWeights(levels=1.0, dipole=0.1), batch_load=10)
+    path = train(replace(recipe(divided, tmp_path / "run", first), data=data))
+    level = read_checkpoint(path).level
+    assert (level.basis, level.label_basis) == ("sto-3g", "def2-svp")
+    calc, atoms = HELMCalculator(str(path)), molecule("H2CO")
+    assert len(calc.get_hamiltonian(atoms)) == 12
+    assert calc.get_eigenvalues().shape == (12,)
+    with pytest.raises(SettingError, match="effective one in sto-3g with the levels of def2-svp"):
+        calc.refine(1)
