@@ -8,11 +8,9 @@ from numpy.typing import NDArray
 
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.prediction import ElectronicPrediction
+from helm_ase.qc.refinement import OVERLAP_THRESHOLD
 from helm_ase.qc.reliability import Reliability, reliability
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
-
-EXACT_THRESHOLD = 1e-10
-"""Smallest overlap eigenvalue for a Fock matrix that PySCF built: without errors nothing need be dropped."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
     old = prediction.structure
     structure = ElectronicStructure.solve(
         torch.from_numpy(found.fock), old.overlap, sum(old.electrons), prediction.multiplicity,
-        threshold=EXACT_THRESHOLD, integrals=old.integrals,
+        threshold=OVERLAP_THRESHOLD, integrals=old.integrals,
     )  # fmt: skip
     gradient = None
     if forces:

@@ -11,12 +11,13 @@ from tqdm import tqdm
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import PredictionError, SettingError
-from helm_ase.evaluation.back_to_dft import SCFComparison, compare_scf, energy_from_hamiltonian
+from helm_ase.evaluation.back_to_dft import SCFComparison, compare_scf, energy_of_density
 from helm_ase.evaluation.breakdown import Breakdown, break_down, combine
 from helm_ase.evaluation.comparison import MatrixErrors, Molecule, Solution, compare
 from helm_ase.evaluation.errors import error_of
 from helm_ase.evaluation.inference import Answer, answers
 from helm_ase.evaluation.selection import Selection
+from helm_ase.qc.level import check_variant
 from helm_ase.representation import LabelledMolecule
 from helm_ase.units import HARTREE_IN_EV
 
@@ -109,8 +110,14 @@ def assess(
         Molecules.
     settings
         What to compute.
+
+    Raises
+    ------
+    SettingError
+        If PySCF is to be asked and means another functional by the name than the labels say they had.
     """
     settings = settings or AssessmentSettings()
+    _check_functional(selection, settings)
     count = len(selection.dataset)
     wanted = min(settings.scf, count) if "hamiltonian" in checkpoint.predicts else 0
     chosen = set(np.linspace(0, count - 1, wanted).round().astype(int).tolist())
@@ -121,6 +128,17 @@ def assess(
         model, baseline = combine([model, ours]), combine([baseline, theirs])
     failures = len(chosen) - sum(report.scf is not None for report in reports)
     return Assessment(tuple(reports), model, baseline, failures)
+
+
+def _check_functional(selection: Selection, settings: AssessmentSettings) -> None:
+    if not selection.level.variant or not (settings.energy_from_h or settings.scf):
+        return
+    try:
+        check_variant(selection.level)
+    except SettingError as error:
+        raise SettingError(
+            f"{error}; without the energy of H (--no-energy-from-h) and --scf PySCF is not asked"
+        ) from error
 
 
 def _reports(
@@ -159,8 +177,7 @@ class _Case:
 
     def energy_of(self, solution: Solution) -> float:
         """E[D(H)], eV."""
-        h = solution.structure.hamiltonian.numpy()
-        return energy_from_hamiltonian(self.label, h, self.basis, self.level) * HARTREE_IN_EV
+        return energy_of_density(self.label, solution.structure, self.basis, self.level) * HARTREE_IN_EV
 
     @property
     def energy_error(self) -> float:

@@ -1,6 +1,6 @@
 """What PySCF makes of a predicted Hamiltonian: its energy, and an SCF that starts from its density."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import SCFError
 from helm_ase.qc.convergence import converge
-from helm_ase.qc.rebuild import rebuild
+from helm_ase.qc.molecule import build_mole
+from helm_ase.qc.refinement import SelfConsistency
 from helm_ase.representation import AOBasis, AOMatrix, LabelledMolecule, LevelOfTheory
 
 MAX_CYCLES = 100
 """Of one SCF."""
 
 
-def energy_from_hamiltonian(
-    label: LabelledMolecule, hamiltonian: NDArray[np.float64], basis: AOBasis, level: LevelOfTheory
+def energy_of_density(
+    label: LabelledMolecule, structure: ElectronicStructure, basis: AOBasis, level: LevelOfTheory
 ) -> float:
     """E[D(H)], Hartree: the functional evaluated once at the density that a Hamiltonian implies.
 
@@ -25,17 +26,20 @@ def energy_from_hamiltonian(
     ----------
     label
         Geometry and state.
-    hamiltonian
-        Hartree, canonical AO order, (s, A, A).
-    basis
-        Shells of every element.
-    level
-        Level of theory of the functional.
+    structure
+        Orbitals of the Hamiltonian, canonical AO order.
+    basis, level
+        Shells of every element; level of theory of the functional.
     """
-    matrices = np.stack([_to_pyscf(h, label, basis) for h in hamiltonian])
-    matrix = matrices if label.hamiltonian.ndim == 3 else matrices[0]
-    bare = replace(label, hamiltonian=matrix, density=None, overlap=None)
-    return rebuild(bare, level).energy
+    mole = build_mole(label.numbers, label.positions, level.basis, label.charge, label.multiplicity)
+    densities = structure.spin_densities  # (s, A, A)
+    spins = label.spin_channels
+    if spins == 1:
+        densities = densities.sum(0, keepdim=True)
+    elif len(densities) == 1:
+        densities = (0.5 * densities).expand(spins, -1, -1)
+    ordered = np.stack([_to_pyscf(d, label, basis) for d in densities.numpy()])
+    return SelfConsistency(mole, level, spins).build(ordered).energy
 
 
 @dataclass(frozen=True)

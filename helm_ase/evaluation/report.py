@@ -55,18 +55,19 @@ class Facts:
 
 def facts_of(checkpoint: Checkpoint, selection: Selection) -> Facts:
     """Collect what identifies an assessment."""
-    data = selection.dataset.source.path
+    data, level = selection.dataset.source.path, selection.level
+    unsaid = f"the labels do not say which {level.functional} they have; PySCF's is taken for SCF and E[D(H)]"
     return Facts(
         checkpoint.name,
         checkpoint.sha256,
         data.resolve().name,
         data_sha256(data),
-        asdict(selection.level),
+        asdict(level),
         dict(zip(("name", "settings"), checkpoint.baseline.signature, strict=True)),
         selection.split or "all",
         len(selection.dataset),
         selection.skipped,
-        selection.remarks,
+        selection.remarks if level.variant else (*selection.remarks, unsaid),
         {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
     )
 

@@ -58,7 +58,7 @@ def density_for(
     densities = []
     for c, n in zip(orbitals, occupied, strict=True):
         found = x @ (x.T @ mixed @ c[:, :n])
-        found = found @ orth.lowdin(found.T @ overlap @ found)
+        found = found @ orth.lowdin(found.T @ overlap @ found) if n else found
         densities.append(2 / len(orbitals) * found @ found.T)
     return densities[0] if len(densities) == 1 else np.stack(densities)
 

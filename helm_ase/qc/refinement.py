@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 from pyscf import lib
 
 from helm_ase.errors import SettingError
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.response import coupled_polarizability
+
+OVERLAP_THRESHOLD = 1e-6
+"""Eigenvalues of the overlap that PySCF's own SCF leaves out: its result has to be that of these steps."""
 
 PySCFOrbitals = tuple[Any, Any, Any]
 """Energies, coefficients and occupations as PySCF shapes them."""
@@ -66,10 +68,13 @@ class SelfConsistency:
         self.mole, self.spins = mole, spins
         self.overlap = self.mean_field.get_ovlp()
         self.core = self.mean_field.get_hcore()
+        values, vectors = np.linalg.eigh(self.overlap)
+        kept = values > OVERLAP_THRESHOLD
+        self.orthonormaliser = vectors[:, kept] / np.sqrt(values[kept])  # (A, M)
 
     def build(self, densities: NDArray[np.float64]) -> SCFStep:
         """Fock matrix and energy of densities, (s, A, A): one grid integration and one Coulomb build."""
-        density = densities[0] if self.spins == 1 else densities
+        density = self._for_pyscf(densities)
         potential = self.mean_field.get_veff(self.mole, density)
         fock = np.asarray(self.core + potential).reshape(densities.shape)
         energy = float(self.mean_field.energy_tot(density, self.core, potential))
@@ -87,8 +92,9 @@ class SelfConsistency:
 
     def diagonalise(self, fock: NDArray[np.float64]) -> tuple[PySCFOrbitals, NDArray[np.float64]]:
         """Orbitals of a matrix, (s, A, A), and their aufbau densities, (s, A, A)."""
-        mf = self.mean_field
-        energies, orbitals = mf.eig(fock[0] if self.spins == 1 else fock, self.overlap)
+        x, mf = self.orthonormaliser, self.mean_field
+        energies, vectors = np.linalg.eigh(x.T @ fock @ x)
+        energies, orbitals = self._for_pyscf(energies), self._for_pyscf(x @ vectors)
         occupations = mf.get_occ(energies, orbitals)
         densities = np.asarray(mf.make_rdm1(orbitals, occupations)).reshape(fock.shape)
         return (energies, orbitals, occupations), densities
@@ -106,18 +112,23 @@ class SelfConsistency:
         pure = np.asarray(mf.make_rdm1()).reshape(fock.shape)
         weighted = 0.5 * self.spins * pure @ fock @ pure
         gradient = mf.nuc_grad_method()
-        gradient.make_rdm1e = lambda *_: weighted[0] if self.spins == 1 else weighted
+        gradient.make_rdm1e = lambda *_: self._for_pyscf(weighted)
         return -np.asarray(gradient.kernel())
 
     def natural_orbitals(self, densities: NDArray[np.float64]) -> PySCFOrbitals:
         """Eigenvectors of densities, (s, A, A), with as many filled as there are electrons."""
-        s, electrons = self.overlap, self.mole.nelec
-        found = [scipy.linalg.eigh(s @ d @ s, s)[1][:, ::-1] for d in densities]
-        filled = np.zeros((self.spins, len(s)))
-        for row, n in zip(filled, electrons, strict=False):
+        x = self.orthonormaliser
+        back = self.overlap @ x
+        vectors = np.linalg.eigh(back.T @ densities @ back)[1][:, :, ::-1]
+        filled = np.zeros((self.spins, x.shape[1]))
+        for row, n in zip(filled, self.mole.nelec, strict=False):
             row[:n] = 2 / self.spins
-        orbitals = np.zeros_like(filled), np.stack(found), filled
-        return tuple(x[0] for x in orbitals) if self.spins == 1 else orbitals
+        energies, orbitals, filled = map(self._for_pyscf, (np.zeros_like(filled), x @ vectors, filled))
+        return energies, orbitals, filled
+
+    def _for_pyscf(self, arrays: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Without the axis of the spins where there is only one."""
+        return arrays[0] if self.spins == 1 else arrays
 
     def coupled_polarizability(self, orbitals: PySCFOrbitals) -> NDArray[np.float64]:
         """Static polarizability with the full response of orbitals that are taken as converged, a0³, (3, 3).
@@ -153,7 +164,7 @@ class SelfConsistency:
 
 def extrapolation(steps: Sequence[SCFStep], overlap: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights, which sum to 1, that make Σ w (F D S − S D F) smallest (Pulay's DIIS), (steps,)."""
-    diis = lib.diis.DIIS()
+    diis = lib.diis.DIIS(incore=True)
     diis.space, diis.min_space = len(steps), 1
     for unit, step in zip(np.eye(len(steps)), steps, strict=True):
         product = step.fock @ step.densities @ overlap

@@ -35,6 +35,8 @@ from helm_ase.units import HARTREE_IN_EV  # noqa: E402
 
 SIZES = {"1–4": (1, 4), "5": (5, 5), "6 and more": (6, 99)}
 """Classes of heavy atoms."""
+SCRIPT = 2
+"""Goes up with every change of what is measured."""
 
 
 class Stopwatch:
@@ -60,6 +62,7 @@ def run_scf(label: LabelledMolecule, calc: HELMCalculator, guess: Any) -> tuple[
 
 
 def measure(label: LabelledMolecule, calc: HELMCalculator) -> dict[str, Any]:
+    calc.reset()  # nothing may be known of this geometry
     state = {"charge": label.charge, "multiplicity": label.multiplicity}
     atoms = Atoms(label.numbers, label.positions, info=state)
     reference, minao = run_scf(label, calc, None)
@@ -99,8 +102,10 @@ def measure(label: LabelledMolecule, calc: HELMCalculator) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def length_of_error(forces: np.ndarray, reference: np.ndarray) -> float:
-    """Mean length over atoms, eV/Å."""
+def length_of_error(forces: np.ndarray, reference: np.ndarray | None) -> float:
+    """Mean length over atoms, eV/Å; NaN without a reference."""
+    if reference is None:
+        return float("nan")
     return float(np.linalg.norm(forces - reference, axis=1).mean())
 
 
@@ -145,7 +150,7 @@ def step_table(columns: dict[str, np.ndarray]) -> str:
         ("Harris' energy, meV/atom", "", *(per_atom(columns, f"{k}_energy") for k in ("step", "second"))),
     ]
     gaps = [f"{1e3 * np.abs(columns[k]).mean():.1f}" for k in ("gap", "step_gap", "second_gap")]
-    forces = [f"{1e3 * columns[f'{k}_forces'].mean():.3g}" for k in ("head", "step", "second")]
+    forces = [f"{1e3 * np.nanmean(columns[f'{k}_forces']):.3g}" for k in ("head", "step", "second")]
     times = [spread(columns[f"cpu_{k}"]) for k in ("prediction", "step", "second")]
     rows += [
         ("gap, meV", *gaps),
@@ -216,6 +221,40 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+def read_rows(lines: Path, calc: HELMCalculator) -> list[dict[str, Any]]:
+    """What an earlier run has measured with the same model and the same script."""
+    rows = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+    if any((r["model"], r.get("script")) != (calc.checkpoint.sha256, SCRIPT) for r in rows):
+        raise SystemExit(
+            f"{lines} is of another model or of another version of this script: take another folder"
+        )
+    return rows
+
+
+def measure_all(
+    options: argparse.Namespace, calc: HELMCalculator, lines: Path, rows: list[dict[str, Any]]
+) -> None:
+    """Measure what is missing in ``rows``, and keep it at once."""
+    known = {r["name"] for r in rows}
+    for path in options.labels:
+        with open_labels(path) as source:
+            if source.level.physical != calc.checkpoint.level.physical:
+                raise SystemExit(f"{path} is of another level of theory than the model")
+            chosen = [k for k in range(len(source)) if source.split_of(k) in options.splits]
+            for k in chosen[: options.limit]:
+                label, name = source[k], f"{Path(path).name}:{source[k].name}"
+                if name in known:
+                    continue
+                if not rows:
+                    measure(label, calc)  # pays for imports
+                facts = {"name": name, "split": source.split_of(k)}
+                rows.append(
+                    measure(label, calc) | facts | {"model": calc.checkpoint.sha256, "script": SCRIPT}
+                )
+                with lines.open("a") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -229,29 +268,10 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    lines = folder / "molecules.jsonl"
-    rows = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
-    calc = HELMCalculator(options.model)
-    if any(r["model"] != calc.checkpoint.sha256 for r in rows):
-        raise SystemExit(f"{lines} is of another model: choose another folder")
+    lines, calc = folder / "molecules.jsonl", HELMCalculator(options.model)
+    rows = read_rows(lines, calc)
     if not options.report_only:
-        known = {r["name"] for r in rows}
-        for path in options.labels:
-            with open_labels(path) as source:
-                chosen = [k for k in range(len(source)) if source.split_of(k) in options.splits][
-                    : options.limit
-                ]
-                for k in chosen:
-                    label, name = source[k], f"{Path(path).name}:{source[k].name}"
-                    if name not in known:
-                        if not rows:
-                            measure(label, calc)  # pays for imports
-                        rows.append(
-                            measure(label, calc)
-                            | {"name": name, "model": calc.checkpoint.sha256, "split": source.split_of(k)}
-                        )
-                        with lines.open("a") as file:
-                            file.write(json.dumps(rows[-1]) + "\n")
+        measure_all(options, calc, lines, rows)
     facts = {**machine(), "model": calc.checkpoint.name, "model_sha256": calc.checkpoint.sha256[:16]}
     text = (
         header("Back to DFT", **facts, splits=", ".join(sorted({r["split"] for r in rows})))

@@ -230,6 +230,17 @@ def test_the_command_takes_radicals_ions_and_lone_atoms(opened, tmp_path, capsys
     assert "H on-site" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("settings", [AssessmentSettings(), AssessmentSettings(energy_from_h=False, scf=1)])
+def test_pyscf_is_not_asked_for_another_functional_of_the_same_name(closed, settings):
+    with open_labels(closed.path) as source:
+        selection = select(closed.checkpoint, source)
+        other = replace(selection, level=replace(selection.level, functional="b3lyp", variant="VWN5"))
+        with pytest.raises(SettingError, match=r"as 'VWN5'.*--no-energy-from-h"):
+            assess(closed.checkpoint, other, settings)
+        assert "which pbe" in facts_of(closed.checkpoint, selection).remarks[0]
+        assert not facts_of(closed.checkpoint, other).remarks
+
+
 def test_a_second_run_gives_the_same_file_and_json_can_be_printed(closed, tmp_path, capsys):
     quick = ("--no-energy-from-h", "--no-plots", "--json", "--limit", 2, "--cache", tmp_path / "cache")
     printed = []

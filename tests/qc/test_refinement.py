@@ -144,6 +144,44 @@ def test_energies_between_densities_are_exact_for_hartree_fock():
         np.testing.assert_allclose(np.tensordot(weights, focks, 1), between.fock, atol=1e-9)
 
 
+def test_steps_of_large_matrices_need_no_file(converged, monkeypatch):
+    """PySCF's DIIS looks in memory for errors that it has put on the disk, if other vectors are small."""
+    mf = converged["water"]
+    problem = SelfConsistency(mf.mol, LEVEL, 1)
+    first = problem.build(np.asarray(mf.get_init_guess(key="minao"))[None])
+    expected = problem.iterate(first, 2).harris_energy
+    monkeypatch.setattr("pyscf.lib.diis.INCORE_SIZE", 20)
+    assert problem.iterate(first, 2).harris_energy == pytest.approx(expected, abs=1e-12)
+
+
+def test_steps_leave_out_what_the_scf_leaves_out():
+    mole = build_mole([1, 1], np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.25]]), "aug-cc-pvtz")
+    level = LevelOfTheory(functional="b3lyp", basis="aug-cc-pvtz", grid_level=0, density_fitting=False)
+    mf = kohn_sham(mole, level).run()
+    assert np.linalg.eigvalsh(mf.get_ovlp())[0] < 1e-6
+    assert len(mf.mo_energy) < mole.nao
+    problem = SelfConsistency(mole, level, 1)
+    first = problem.build(densities(mf))
+    (levels, _, _), _ = problem.diagonalise(first.fock)
+    np.testing.assert_allclose(levels, mf.mo_energy, atol=1e-4)
+    np.testing.assert_allclose(
+        problem.forces(first.densities, first.fock), -mf.nuc_grad_method().kernel(), atol=1e-4
+    )
+
+
+def test_an_atom_without_beta_electrons_takes_steps_and_has_a_guess():
+    mole = build_mole([1], np.zeros((1, 3)), "sto-3g", multiplicity=2)
+    problem = SelfConsistency(mole, LEVEL, 2)
+    first = problem.build(np.stack([np.eye(1), np.zeros((1, 1))]))
+    found = problem.iterate(first, 2)
+    assert found.harris_energy == pytest.approx(first.energy, abs=1e-9)
+    assert np.abs(problem.forces(found.mixed, found.fock)).max() < 1e-12
+    larger = build_mole([1], np.zeros((1, 3)), "def2-svp", multiplicity=2)
+    guess = density_for(mole, np.ones((2, 1, 1)), (1, 0), larger)
+    assert np.trace(guess[0] @ larger.intor("int1e_ovlp")) == pytest.approx(1)
+    assert not guess[1].any()
+
+
 def test_weights_of_the_extrapolation_make_the_commutator_smallest(converged):
     mf = converged["water"]
     problem = SelfConsistency(mf.mol, LEVEL, 1)
