@@ -12,7 +12,7 @@ from helm_ase.qc.level import Baseline
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.training.losses import LossWeights
 
-SchemeName = Literal["direct", "hamiltonian", "frozen", "finetune", "joint"]
+SchemeName = Literal["direct", "hamiltonian", "frozen", "finetune", "edges", "joint"]
 PartName = Literal["energy", "hamiltonian"]
 
 

@@ -2,7 +2,7 @@
 
 The paper's three (§4): energies alone (``direct``), Hamiltonians alone (``hamiltonian``), and energies on top
 of a backbone that has learnt Hamiltonians, which then stays (``frozen``) or moves along (``finetune``).
-``joint`` learns everything at once.
+``joint`` learns everything at once, ``edges`` Hamiltonians on top of nodes that stay, as energies then do.
 """
 
 from dataclasses import dataclass, replace
@@ -43,6 +43,7 @@ SCHEMES: dict[SchemeName, Scheme] = {
         LossWeights(hamiltonian=1.0, spectrum=0.1), frozenset({"nodes", "edges", "hamiltonian"})
     ),
     "frozen": Scheme(ENERGY, frozenset({"energy"})),
+    "edges": Scheme(LossWeights(hamiltonian=1.0, spectrum=0.1), frozenset({"edges", "hamiltonian"})),
     "finetune": Scheme(ENERGY, EVERYTHING, backbone_rate=0.3),
     "joint": Scheme(LossWeights(hamiltonian=1.0, spectrum=0.1, energy=0.3, forces=0.5), EVERYTHING),
 }
@@ -77,12 +78,12 @@ def check_order(recipe: Recipe) -> None:
     Raises
     ------
     SettingError
-        If the first stage is ``frozen`` or ``finetune`` and there is no checkpoint to start from.
+        If the first stage is ``frozen``, ``finetune`` or ``edges`` and there is no checkpoint to start from.
     """
     first = recipe.stages[0].scheme
-    if first in ("frozen", "finetune") and recipe.start is None:
+    if first in ("frozen", "finetune", "edges") and recipe.start is None:
         raise SettingError(
-            f"scheme {first!r} needs a trained backbone: put a 'hamiltonian' stage before it, or name a "
+            f"scheme {first!r} needs a trained backbone: put a stage that trains one before it, or name a "
             "checkpoint in start"
         )
 

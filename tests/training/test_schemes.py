@@ -26,6 +26,7 @@ def model():
         ("direct", {"nodes", "energy"}),
         ("hamiltonian", {"nodes", "edges", "hamiltonian"}),
         ("frozen", {"energy"}),
+        ("edges", {"edges", "hamiltonian"}),
         ("finetune", {"nodes", "energy"}),
         ("joint", {"nodes", "edges", "hamiltonian", "energy"}),
     ],
@@ -50,7 +51,7 @@ def test_every_gradient_reaches_what_moves_and_nothing_else(model):
 
     peroxide = molecule("H2O2")  # has every kind of pair
     graph = AtomicGraph.from_arrays(peroxide.numbers, peroxide.positions, 8.0)
-    for scheme in ("direct", "hamiltonian", "joint"):
+    for scheme in ("direct", "hamiltonian", "edges", "joint"):
         plan = settled(stage(scheme))
         freeze(model, plan)
         model.zero_grad(set_to_none=True)
@@ -84,15 +85,25 @@ def test_contradictions_are_refused(scheme, weights, message):
 def test_a_frozen_backbone_must_have_been_trained(tmp_path):
     with pytest.raises(SettingError, match="needs a trained backbone"):
         check_order(recipe(tmp_path, tmp_path, stage("frozen")))
+    with pytest.raises(SettingError, match="'edges' needs a trained backbone"):
+        check_order(recipe(tmp_path, tmp_path, stage("edges")))
     check_order(recipe(tmp_path, tmp_path, stage("hamiltonian"), stage("frozen")))
 
 
 @pytest.mark.scf
-def test_a_frozen_backbone_stays_to_the_last_bit(tmp_path):
+@pytest.mark.parametrize(
+    ("first", "second", "moved", "learnt"),
+    [
+        ("hamiltonian", "frozen", {"energy"}, {"hamiltonian", "energy"}),
+        ("direct", "edges", {"edges", "hamiltonian"}, {"hamiltonian", "energy", "forces"}),
+    ],
+)
+def test_what_is_frozen_stays_to_the_last_bit(first, second, moved, learnt, tmp_path):
     write_labels(tmp_path / "labels.h5")
-    train(recipe(tmp_path / "labels.h5", tmp_path / "run", stage("hamiltonian", 1), stage("frozen", 2)))
+    path = train(recipe(tmp_path / "labels.h5", tmp_path / "run", stage(first, 1), stage(second, 2)))
     before, after = (
         read_checkpoint(tmp_path / "run" / k / "best.safetensors").model.state_dict() for k in "01"
     )
     changed = {part_of(k) for k, v in after.items() if not torch.equal(v, before[k])}
-    assert changed == {"energy"}
+    assert changed == moved
+    assert read_checkpoint(path).predicts >= learnt - {"forces"}
