@@ -22,15 +22,15 @@ rows = []
 for angle in angles:
     atoms.set_dihedral(0, carbon, oxygen, hydroxyl, angle, indices=[hydroxyl])
     homo, lumo = calc.get_homo_lumo()
-    step = calc.refine(1)  # one Fock matrix of the predicted density
-    trust = calc.get_reliability()  # from the same one
+    steps = calc.refine(2)  # two Fock matrices, the first of the predicted density
+    trust = calc.get_reliability()  # from the first one
     rows.append(
-        (angle, atoms.get_potential_energy(), step.energy, lumo - homo, step.gap, trust.fock_residual)
+        (angle, atoms.get_potential_energy(), steps.energy, lumo - homo, steps.gap, trust.fock_residual)
     )
 
 table = np.array(rows)
 lowest, lowest_refined = table[:, 1].min(), table[:, 2].min()
-print("dihedral  network  one step   gap  one step  |F[D]−H|")
+print("dihedral  network two steps   gap two steps  |F[D]−H|")
 print("  degree      meV       meV    eV        eV       µEh")
 for angle, energy, refined, gap, refined_gap, residual in rows:
     print(f"{angle:8.0f} {1e3 * (energy - lowest):8.1f} {1e3 * (refined - lowest_refined):9.1f} {gap:5.2f} "

@@ -127,7 +127,7 @@ class ElectronicGetters:
         return density_for(found.mole, structure.orbitals.numpy(), structure.occupied, mol)
 
     def refine(self, n_iterations: int = 1, forces: bool = False, atoms: Atoms | None = None) -> "Refinement":
-        """One or a few real SCF steps from the predicted density: energy, levels, forces at DFT quality.
+        """One or a few real SCF steps from the predicted density, on the way to DFT's energy, levels, forces.
 
         Parameters
         ----------

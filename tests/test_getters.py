@@ -43,12 +43,15 @@ def gap_of(mf):
     return (mf.mo_energy[mf.mo_occ == 0].min() - mf.mo_energy[mf.mo_occ > 0].max()) * HARTREE_IN_EV
 
 
-def test_one_step_brings_energy_and_gap_to_dft_quality(acetaldehyde, converged):
+def test_one_step_brings_the_energy_nearer_and_two_the_gap(acetaldehyde, converged):
     calc = acetaldehyde.calc
     exact = converged.e_tot * HARTREE_IN_EV
-    one = calc.refine(1)
-    assert one.iterations == 1
+    one, two = calc.refine(1), calc.refine(2)
+    assert (one.iterations, two.iterations) == (1, 2)
     assert abs(one.energy - exact) < 2e-3
+    assert abs(two.energy - exact) < 0.1 * abs(one.energy - exact)
+    predicted = calc.get_electronic_structure().gap * HARTREE_IN_EV
+    assert abs(two.gap - gap_of(converged)) < 0.5 * abs(predicted - gap_of(converged))
     assert 0 < one.functional_energy - exact < 2e-2
     assert one.functional_energy == calc.get_functional_energy()
     assert abs(one.gap - gap_of(converged)) < 0.02
