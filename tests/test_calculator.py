@@ -828,7 +828,9 @@ def test_a_calculator_is_ready_within_three_seconds_of_starting_python():
         if min(ours) <= 3.0:
             return
         libraries.append(seconds("import torch, e3nn.o3, torch_geometric.data, pyscf, ase, h5py, requests"))
-    assert min(ours) <= 1.25 * min(libraries)  # a machine that takes seconds for the libraries alone
+        if min(ours) <= 1.25 * min(libraries):  # a machine that takes seconds for the libraries alone
+            return
+    pytest.fail(f"{min(ours):.1f} s; the libraries alone take {min(libraries):.1f} s")
 
 
 def test_nothing_is_printed(water, capsys):
