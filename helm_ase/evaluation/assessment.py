@@ -177,7 +177,8 @@ class _Case:
 
     def energy_of(self, solution: Solution) -> float:
         """E[D(H)], eV."""
-        return energy_of_density(self.label, solution.structure, self.basis, self.level) * HARTREE_IN_EV
+        mole, structure = self.molecule.mole, solution.structure
+        return energy_of_density(mole, self.label, structure, self.basis, self.level) * HARTREE_IN_EV
 
     @property
     def energy_error(self) -> float:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import SCFError
 from helm_ase.qc.convergence import converge
-from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.refinement import SelfConsistency
 from helm_ase.representation import AOBasis, AOMatrix, LabelledMolecule, LevelOfTheory
 
@@ -18,12 +17,14 @@ MAX_CYCLES = 100
 
 
 def energy_of_density(
-    label: LabelledMolecule, structure: ElectronicStructure, basis: AOBasis, level: LevelOfTheory
+    mole: Any, label: LabelledMolecule, structure: ElectronicStructure, basis: AOBasis, level: LevelOfTheory
 ) -> float:
     """E[D(H)], Hartree: the functional evaluated once at the density that a Hamiltonian implies.
 
     Parameters
     ----------
+    mole
+        PySCF ``Mole`` of the label.
     label
         Geometry and state.
     structure
@@ -31,15 +32,8 @@ def energy_of_density(
     basis, level
         Shells of every element; level of theory of the functional.
     """
-    mole = build_mole(label.numbers, label.positions, level.basis, label.charge, label.multiplicity)
-    densities = structure.spin_densities  # (s, A, A)
-    spins = label.spin_channels
-    if spins == 1:
-        densities = densities.sum(0, keepdim=True)
-    elif len(densities) == 1:
-        densities = (0.5 * densities).expand(spins, -1, -1)
-    ordered = np.stack([_to_pyscf(d, label, basis) for d in densities.numpy()])
-    return SelfConsistency(mole, level, spins).build(ordered).energy
+    densities = np.stack([_to_pyscf(d, label, basis) for d in structure.spin_densities.numpy()])
+    return SelfConsistency(mole, level, structure.n_spins).build(densities).energy
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ def test_the_energy_of_a_converged_matrix_is_that_of_the_label(closed, opened):
     for subject in (closed, opened):
         basis = subject.checkpoint.basis
         for label in subject.labels:
-            energy = energy_of_density(label, made(label, basis).reference().structure, basis, TINY)
+            molecule = made(label, basis)
+            energy = energy_of_density(molecule.mole, label, molecule.reference().structure, basis, TINY)
             assert energy == pytest.approx(label.energy / HARTREE_IN_EV, abs=1e-6), label.name
 
 
@@ -28,8 +29,10 @@ def test_an_error_of_the_matrix_raises_the_energy_by_its_square(closed, rng):
     x = x + x.swapaxes(1, 2)
     rise = []
     for size in (0.01, 0.005):
-        structure = made(label, basis).solve(h + size * x).structure
-        rise.append(energy_of_density(label, structure, basis, TINY) - label.energy / HARTREE_IN_EV)
+        molecule = made(label, basis)
+        structure = molecule.solve(h + size * x).structure
+        energy = energy_of_density(molecule.mole, label, structure, basis, TINY)
+        rise.append(energy - label.energy / HARTREE_IN_EV)
     assert rise[0] > rise[1] > 0
     assert rise[0] / rise[1] == pytest.approx(4, rel=0.15)
 

@@ -92,13 +92,10 @@ def test_a_frozen_backbone_must_have_been_trained(tmp_path):
 
 @pytest.mark.scf
 @pytest.mark.parametrize(
-    ("first", "second", "moved", "learnt"),
-    [
-        ("hamiltonian", "frozen", {"energy"}, {"hamiltonian", "energy"}),
-        ("direct", "edges", {"edges", "hamiltonian"}, {"hamiltonian", "energy", "forces"}),
-    ],
+    ("first", "second", "moved"),
+    [("hamiltonian", "frozen", {"energy"}), ("direct", "edges", {"edges", "hamiltonian"})],
 )
-def test_what_is_frozen_stays_to_the_last_bit(first, second, moved, learnt, tmp_path):
+def test_what_is_frozen_stays_to_the_last_bit(first, second, moved, tmp_path):
     write_labels(tmp_path / "labels.h5")
     path = train(recipe(tmp_path / "labels.h5", tmp_path / "run", stage(first, 1), stage(second, 2)))
     before, after = (
@@ -106,4 +103,4 @@ def test_what_is_frozen_stays_to_the_last_bit(first, second, moved, learnt, tmp_
     )
     changed = {part_of(k) for k, v in after.items() if not torch.equal(v, before[k])}
     assert changed == moved
-    assert read_checkpoint(path).predicts >= learnt - {"forces"}
+    assert read_checkpoint(path).predicts >= {"hamiltonian", "energy"}
