@@ -8,7 +8,7 @@ from pyscf import gto
 from pyscf.lo import orth
 
 from helm_ase.errors import BasisError, ChargeError, StructureError
-from helm_ase.qc.molecule import atomic_numbers
+from helm_ase.qc.molecule import atomic_numbers, orthonormaliser
 
 SAME_PLACE = 1e-5
 """bohr."""
@@ -51,9 +51,7 @@ def density_for(
     """
     _check_same(mole, target)
     overlap = target.intor_symmetric("int1e_ovlp")
-    values, vectors = np.linalg.eigh(overlap)
-    keep = values > SMALLEST_OVERLAP
-    x = vectors[:, keep] / np.sqrt(values[keep])  # (A', M')
+    x = orthonormaliser(overlap, SMALLEST_OVERLAP)  # (A', M')
     mixed = gto.intor_cross("int1e_ovlp", target, mole)
     densities = []
     for c, n in zip(orbitals, occupied, strict=True):

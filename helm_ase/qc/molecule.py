@@ -161,6 +161,13 @@ def overlap(mole: Any, basis: AOBasis) -> AOMatrix:
     return AOMatrix(mole.intor_symmetric("int1e_ovlp"), numbers, basis, "pyscf").reorder("e3nn")
 
 
+def orthonormaliser(overlap: NDArray[np.float64], smallest: float) -> NDArray[np.float64]:
+    """X with Xᵀ S X = 1 from the eigenvectors of S, (A, A), whose eigenvalues exceed ``smallest``, (A, M)."""
+    values, vectors = np.linalg.eigh(overlap)
+    kept = values > smallest
+    return np.asarray(vectors[:, kept] / np.sqrt(values[kept]))
+
+
 def cross_overlap(mole: Any, basis: AOBasis, other: Any, other_basis: AOBasis) -> NDArray[np.float64]:
     """⟨μ|ν⟩ of the functions μ of one ``Mole`` and ν of another, canonical AO order; shape (A, A')."""
     values = gto.intor_cross("int1e_ovlp", mole, other)

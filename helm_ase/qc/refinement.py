@@ -10,6 +10,7 @@ from pyscf import lib
 
 from helm_ase.errors import SettingError
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
+from helm_ase.qc.molecule import orthonormaliser
 from helm_ase.qc.response import coupled_polarizability
 
 OVERLAP_THRESHOLD = 1e-6
@@ -68,9 +69,7 @@ class SelfConsistency:
         self.mole, self.spins = mole, spins
         self.overlap = self.mean_field.get_ovlp()
         self.core = self.mean_field.get_hcore()
-        values, vectors = np.linalg.eigh(self.overlap)
-        kept = values > OVERLAP_THRESHOLD
-        self.orthonormaliser = vectors[:, kept] / np.sqrt(values[kept])  # (A, M)
+        self.orthonormaliser = orthonormaliser(self.overlap, OVERLAP_THRESHOLD)  # (A, M)
 
     def build(self, densities: NDArray[np.float64]) -> SCFStep:
         """Fock matrix and energy of densities, (s, A, A): one grid integration and one Coulomb build."""
