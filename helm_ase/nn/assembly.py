@@ -1,18 +1,33 @@
 """Blocks → dense symmetric matrices of a batch."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from helm_ase.nn.tensor_construction import BlockPlan
 
-PlacedBlocks = tuple[Tensor, Tensor, Tensor, Tensor, float]
-"""Molecule (n,), first AO of the rows (n,), first AO of the columns (n,), values (n, size), weight."""
+
+class PlacedBlocks(NamedTuple):
+    """n blocks of one shape, and where they belong."""
+
+    molecule: Tensor
+    """Molecule of every block, (n,)."""
+    first_row: Tensor
+    """First AO of its rows in the molecule, (n,)."""
+    first_column: Tensor
+    """First AO of its columns in the molecule, (n,)."""
+    values: Tensor
+    """Elements, Hartree, (n, size)."""
+    rows: Tensor
+    """Row within the block of every element, (size,)."""
+    columns: Tensor
+    """Column within the block of every element, (size,)."""
 
 
-def assemble(blocks: Sequence[tuple[PlacedBlocks, BlockPlan]], n_molecules: int, size: int) -> Tensor:
-    """Add weighted blocks into dense matrices and symmetrise.
+def assemble(blocks: Sequence[PlacedBlocks], n_molecules: int, size: int) -> Tensor:
+    """Add blocks into dense matrices and symmetrise.
 
     Every independent element is written on one side of the diagonal (or with half its value on the
     diagonal), so M + Mᵀ is the operator, symmetric to the last bit whatever the numbering of the atoms.
@@ -23,11 +38,11 @@ def assemble(blocks: Sequence[tuple[PlacedBlocks, BlockPlan]], n_molecules: int,
         Shape (B, A, A); molecules with fewer than A functions are padded with zeros.
     """
     targets, values = [], []
-    for (molecule, row, col, flat, weight), plan in blocks:
-        rows = row[:, None] + torch.from_numpy(plan.rows).to(row.device)  # (n, size)
-        cols = col[:, None] + torch.from_numpy(plan.cols).to(row.device)
-        targets.append(((molecule[:, None] * size + rows) * size + cols).flatten())
-        values.append((flat * weight).flatten())
+    for b in blocks:
+        rows = b.first_row[:, None] + b.rows  # (n, size)
+        columns = b.first_column[:, None] + b.columns
+        targets.append(((b.molecule[:, None] * size + rows) * size + columns).flatten())
+        values.append(b.values.flatten())
     total = torch.cat(values)
     dense = total.new_zeros(n_molecules * size * size).index_add(0, torch.cat(targets), total)
     dense = dense.reshape(n_molecules, size, size)

@@ -1,6 +1,7 @@
 """Backbone of HELM: a node track, and an edge track that only reads nodes."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from helm_ase.nn.equivariant import Channels, EquivariantNorm
 from helm_ase.nn.harmonics import EdgeRows, row_degrees
 from helm_ase.nn.interaction import EdgeUpdate, NodeUpdate, gather_messages, rotate_back
 from helm_ase.nn.radial import Envelope, PairScalars, RadialMLP
+from helm_ase.nn.state_sharing import StateSharing
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class BackboneSettings:
     average_neighbours: float = 8.0
     parity: bool = True
     envelope: bool = True
+    state_heads: int = 8
+    """Ways in which the atoms of a molecule share its charge and multiplicity, after the first node layer; 0: a
+    vector for the state of the molecule is added to every atom, as in the paper's code."""
 
     def __post_init__(self) -> None:
         if not 0 < self.edge_layers <= self.node_layers:
@@ -41,6 +46,11 @@ class BackboneSettings:
             )
         if not (self.cutoff > 0 and self.pair_cutoff > 0):
             raise SettingError(f"cutoffs must be positive, not {self.cutoff} and {self.pair_cutoff}")
+        if self.state_heads < 0 or (self.state_heads and self.natural_channels % self.state_heads):
+            raise SettingError(
+                f"state_heads is {self.state_heads}; allowed: 0, or a divisor of natural_channels = "
+                f"{self.natural_channels}"
+            )
         if not 0 <= self.mmax_nodes <= self.lmax:
             raise SettingError(f"mmax_nodes is {self.mmax_nodes}; allowed: 0 to lmax = {self.lmax}")
 
@@ -52,6 +62,17 @@ class BackboneSettings:
         return Channels(self.natural_channels + self.unnatural_channels)
 
 
+class MolecularState(NamedTuple):
+    """Charge and multiplicity of the molecules of a batch, and where their atoms are."""
+
+    charge: Tensor
+    """Index among the known charges, (B,)."""
+    multiplicity: Tensor
+    """Index among the known multiplicities, (B,)."""
+    molecule: Tensor
+    """Molecule of each atom, (N,)."""
+
+
 class Backbone(nn.Module):
     """Embed atoms, pass messages, and embed pairs of atoms if asked.
 
@@ -59,12 +80,18 @@ class Backbone(nn.Module):
     ----------
     settings
         Size and switches.
-    n_elements, n_charges, n_multiplicities
-        Sizes of the embedding tables.
+    n_elements
+        Known elements.
+    charges, multiplicities
+        Known states.
     """
 
     def __init__(
-        self, settings: BackboneSettings, n_elements: int, n_charges: int = 1, n_multiplicities: int = 1
+        self,
+        settings: BackboneSettings,
+        n_elements: int,
+        charges: tuple[int, ...] = (0,),
+        multiplicities: tuple[int, ...] = (1,),
     ) -> None:
         super().__init__()
         s, c = settings, settings.channels
@@ -73,8 +100,15 @@ class Backbone(nn.Module):
         self.pair_rows = EdgeRows(s.lmax, s.lmax)
         degrees = row_degrees(s.lmax)
         self.element = nn.Embedding(n_elements, c.natural)
-        self.charge = nn.Embedding(n_charges, c.natural) if n_charges > 1 else None
-        self.multiplicity = nn.Embedding(n_multiplicities, c.natural) if n_multiplicities > 1 else None
+        self.state: StateSharing | None = None
+        self.charge: nn.Embedding | None = None
+        self.multiplicity: nn.Embedding | None = None
+        if s.state_heads and len(charges) * len(multiplicities) > 1:
+            self.state = StateSharing(c.natural, charges, multiplicities, s.state_heads, s.average_neighbours)
+        elif not s.state_heads:
+            self.charge = nn.Embedding(len(charges), c.natural) if len(charges) > 1 else None
+            several = len(multiplicities) > 1
+            self.multiplicity = nn.Embedding(len(multiplicities), c.natural) if several else None
         self.node_frames = EdgeBuilder(self.rows, c.unnatural > 0)
         self.pair_frames = EdgeBuilder(self.pair_rows, c.unnatural > 0)
         self.node_envelope = Envelope(s.cutoff, s.envelope)
@@ -118,19 +152,20 @@ class Backbone(nn.Module):
         """Edges that carry Hamiltonian blocks."""
         return self.pair_frames(vectors, pairs, reverse, self.pair_envelope, dtype)
 
-    def embed_atoms(self, elements: Tensor, charge: Tensor, multiplicity: Tensor) -> Tensor:
-        """Initial scalars (N, Cn) from element, charge and multiplicity indices, each (N,)."""
-        scalars = self.element(elements)
+    def embed_atoms(self, elements: Tensor, state: MolecularState) -> Tensor:
+        """Initial scalars (N, Cn) from element indices (N,); of a state that is not shared, that too."""
+        scalars: Tensor = self.element(elements)
         if self.charge is not None:
-            scalars = scalars + self.charge(charge)
+            scalars = scalars + self.charge(state.charge[state.molecule])
         if self.multiplicity is not None:
-            scalars = scalars + self.multiplicity(multiplicity)
+            scalars = scalars + self.multiplicity(state.multiplicity[state.molecule])
         return scalars
 
     def node_track(
-        self, atoms: Tensor, elements: Tensor, edges: DirectedEdges
+        self, elements: Tensor, state: MolecularState, edges: DirectedEdges
     ) -> tuple[list[Tensor], Tensor]:
         """Node embeddings after each layer, (N, L, C), and the scalars x_ij of the message edges."""
+        atoms = self.embed_atoms(elements, state)
         n, size = len(atoms), (self.settings.lmax + 1) ** 2
         x_ij = self.node_scalars(elements[edges.source], elements[edges.target], edges.distances)
         nodes = nn.functional.pad(atoms[:, None], (0, self.channels.unnatural, 0, size - 1))  # (N, L, C)
@@ -138,11 +173,20 @@ class Backbone(nn.Module):
         degree = degree.unflatten(1, (self.settings.lmax + 1, -1))  # m = 0 rows
         degree = nn.functional.pad(degree, (0, self.channels.unnatural, 0, self.rows.size - degree.shape[1]))
         nodes = nodes + gather_messages(degree, edges, self.channels, n)
-        layers = []
+        layers: list[Tensor] = []
         for update in self.node_updates:
             nodes = update(nodes, edges, x_ij)
+            if not layers and self.state is not None:
+                nodes = self._share(nodes, state)
             layers.append(nodes)
         return layers, x_ij
+
+    def _share(self, nodes: Tensor, state: MolecularState) -> Tensor:
+        """Add the shares of charge and multiplicity to the natural scalars of nodes (N, L, C)."""
+        assert self.state is not None
+        scalars = nodes[:, 0, : self.channels.natural]
+        shared = self.state(scalars, state.charge, state.multiplicity, state.molecule)
+        return nodes + nn.functional.pad(shared[:, None], (0, self.channels.unnatural, 0, nodes.shape[1] - 1))
 
     def edge_track(self, layers: list[Tensor], elements: Tensor, edges: DirectedEdges) -> Tensor:
         """Pair embeddings (E, R, C) in the edge frame; the last edge layer reads the last node layer."""

@@ -1,10 +1,17 @@
-"""Hamiltonian head: embeddings of atoms and pairs → AO blocks of the correction ΔH."""
+"""Hamiltonian head: embeddings of atoms and pairs → AO blocks of the correction ΔH.
 
+Elements that carry the same shells are of one *kind*, and blocks of one kind, or of one pair of kinds, are built
+together, so that the number of steps does not grow with the square of the number of elements.
+"""
+
+from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from helm_ase.nn.assembly import onsite_halving
 from helm_ase.nn.equivariant import Channels, DegreeGate, DegreeLinear
 from helm_ase.nn.harmonics import row_degrees
 from helm_ase.nn.tensor_construction import BlockPlan, Slot, coupling_matrix, expand, is_natural, plan_block
@@ -70,28 +77,65 @@ class BlockReadout(nn.Module):
         x = self.gate(self.mix(embeddings))
         return x * (1 + self.gain.index_select(0, species).index_select(1, self.degrees))
 
-    def coefficients(self, x: Tensor, species: int, rows: dict[PathKey, Tensor]) -> dict[PathKey, Tensor]:
-        """Coefficients (E, 2L + 1, n) of one species from its features (E, L, C)."""
+    def coefficients(
+        self, x: Tensor, species: Tensor, rows: dict[PathKey, Tensor]
+    ) -> dict[PathKey, Tensor]:
+        """Coefficients (E, 2L + 1, n) from features (E, L, C) of species (E,) that read the same rows (n,)."""
         parts = x.split([2 * l + 1 for l in range(self.lmax + 1)], dim=1)
         found = {}
         for key, picked in rows.items():
             name, (coupled, natural) = path_name(key), key
             table = self.tables[name]
-            scale = getattr(self, f"scale_{name}")[species, picked]
+            scale = getattr(self, f"scale_{name}").index_select(0, species).index_select(1, picked)  # (E, n)
             h = parts[coupled]
             if self.parity:
                 h = h[..., : self.channels.natural] if natural else h[..., self.channels.natural :]
-            if self.pad_shells:
-                y = (h @ table.T)[..., picked] * scale
-            else:
-                y = h @ (table[picked] * scale[:, None]).T
-            found[key] = y + self.shift[species, picked] if key == (0, True) else y
+            y = (h @ table.T).index_select(2, picked) if self.pad_shells else h @ table.index_select(0, picked).T
+            y = y * scale[:, None]
+            if key == (0, True):
+                y = y + self.shift.index_select(0, species).index_select(1, picked)[:, None]
+            found[key] = y
         return found
 
 
 def path_name(key: PathKey) -> str:
     """Name of the parameters of a path, e.g. ``L2n``."""
     return f"L{key[0]}{'n' if key[1] else 'u'}"
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of one kind of element, or of one ordered pair of kinds."""
+
+    members: Tensor
+    """Which atoms or edges, (n,)."""
+    values: Tensor
+    """Their elements, Hartree, (n, size)."""
+    rows: Tensor
+    """Row within the block of every element, (size,)."""
+    columns: Tensor
+    """Column within the block of every element, (size,)."""
+    halving: Tensor
+    """On-site blocks: ½ where a shell meets itself; else 1; (size,)."""
+
+
+@dataclass(frozen=True)
+class BlockRecipe:
+    """How the blocks of a kind are built, with tensors on the device and in the precision of the network."""
+
+    plan: BlockPlan
+    matrices: list[Tensor]
+    """Coupling matrix of every group of shells."""
+    table_rows: dict[PathKey, Tensor]
+    """Rows of the read-out's tables for every path."""
+    rows: Tensor
+    columns: Tensor
+    halving: Tensor
+
+    def blocks(self, members: Tensor, coefficients: dict[PathKey, Tensor]) -> Blocks:
+        """Blocks of some members from their coefficients."""
+        values = expand(self.plan, coefficients, self.matrices)
+        return Blocks(members, values, self.rows, self.columns, self.halving)
 
 
 class HamiltonianHead(nn.Module):
@@ -112,6 +156,8 @@ class HamiltonianHead(nn.Module):
         Compute all slots and drop those an element lacks (ablation only).
     """
 
+    kind: Tensor
+
     def __init__(
         self,
         basis: AOBasis,
@@ -127,21 +173,46 @@ class HamiltonianHead(nn.Module):
         slots = sorted({slot for z in self.elements for slot in basis.slots[z]})
         self.onsite = BlockReadout(slots, n, lmax, channels, parity, True, pad_shells)
         self.pair = BlockReadout(slots, n * n, lmax, channels, parity, False, pad_shells)
-        self._plans: dict[tuple[int, ...], tuple[BlockPlan, list[Tensor], dict[PathKey, Tensor]]] = {}
+        self.kinds = tuple(dict.fromkeys(basis.slots[z] for z in self.elements))
+        kind = [self.kinds.index(basis.slots[z]) for z in self.elements]
+        self.register_buffer("kind", torch.tensor(kind), persistent=False)
+        self._plans: dict[tuple[int, ...], tuple[BlockPlan, list[Tensor]]] = {}
+        self._recipes: dict[tuple[Any, ...], BlockRecipe] = {}
 
-    def plan(self, *species: int) -> tuple[BlockPlan, list[Tensor], dict[PathKey, Tensor]]:
-        """Plan, coupling matrices (float64) and table rows of an element or of two; cached."""
-        if species not in self._plans:
-            slots = [self.basis.slots[self.elements[s]] for s in species]
-            onsite = len(species) == 1
-            plan = plan_block(slots[0], slots[-1], onsite)
+    def plan(self, *elements: int) -> tuple[BlockPlan, list[Tensor]]:
+        """Plan and coupling matrices (float64) of the blocks of an element, or of two; cached."""
+        kinds = tuple(int(self.kind[e]) for e in elements)
+        if kinds not in self._plans:
+            plan = plan_block(self.kinds[kinds[0]], self.kinds[kinds[-1]], len(kinds) == 1)
             matrices = [coupling_matrix(*group.degrees, group.couplings) for group in plan.groups]
-            readout = self.onsite if onsite else self.pair
-            self._plans[species] = plan, matrices, readout.rows(plan)
-        return self._plans[species]
+            self._plans[kinds] = plan, matrices
+        return self._plans[kinds]
 
-    def onsite_blocks(self, nodes: Tensor, elements: Tensor) -> list[tuple[Tensor, Tensor, BlockPlan]]:
-        """Diagonal blocks, grouped by element.
+    def readout(self, *elements: int) -> tuple[BlockReadout, int]:
+        """The read-out that serves an element or two, and its index of their species."""
+        if len(elements) == 1:
+            return self.onsite, elements[0]
+        return self.pair, elements[0] * len(self.elements) + elements[1]
+
+    def _recipe(self, like: Tensor, *kinds: int) -> BlockRecipe:
+        """Recipe on the device and in the precision of the features."""
+        key = (*kinds, like.device, like.dtype)
+        if key not in self._recipes:
+            elements = [int((self.kind == k).nonzero()[0, 0]) for k in kinds]
+            plan, matrices = self.plan(*elements)
+            readout, _ = self.readout(*elements)
+            self._recipes[key] = BlockRecipe(
+                plan,
+                [m.to(like) for m in matrices],
+                {path: rows.to(like.device) for path, rows in readout.rows(plan).items()},
+                torch.from_numpy(plan.rows).to(like.device),
+                torch.from_numpy(plan.cols).to(like.device),
+                (onsite_halving(plan) if len(kinds) == 1 else torch.ones(plan.size)).to(like),
+            )
+        return self._recipes[key]
+
+    def onsite_blocks(self, nodes: Tensor, elements: Tensor) -> list[Blocks]:
+        """Diagonal blocks, one item for each kind of element present.
 
         Parameters
         ----------
@@ -149,25 +220,17 @@ class HamiltonianHead(nn.Module):
             Embeddings, shape (N, L, C).
         elements
             Element indices, shape (N,).
-
-        Returns
-        -------
-        list
-            For each element present: atoms (n,), flat block values (n, plan.size) in Hartree, plan.
         """
         x = self.onsite.features(nodes, elements)
         blocks = []
-        for s in elements.unique().tolist():
-            atoms = (elements == s).nonzero().squeeze(1)
-            plan, matrices, rows = self.plan(s)
-            found = self.onsite.coefficients(x[atoms], s, rows)
-            blocks.append((atoms, expand(plan, found, [m.to(x) for m in matrices]), plan))
+        for k, atoms in members(self.kind[elements], len(self.kinds)):
+            recipe = self._recipe(x, k)
+            found = self.onsite.coefficients(x[atoms], elements[atoms], recipe.table_rows)
+            blocks.append(recipe.blocks(atoms, found))
         return blocks
 
-    def pair_blocks(
-        self, states: Tensor, first: Tensor, second: Tensor
-    ) -> list[tuple[Tensor, Tensor, BlockPlan]]:
-        """Two-centre blocks, grouped by the ordered pair of elements.
+    def pair_blocks(self, states: Tensor, first: Tensor, second: Tensor) -> list[Blocks]:
+        """Two-centre blocks, one item for each ordered pair of kinds present.
 
         Parameters
         ----------
@@ -176,13 +239,23 @@ class HamiltonianHead(nn.Module):
         first, second
             Element indices of the atoms of rows and columns, each (E,).
         """
-        n = len(self.elements)
-        species = first * n + second
+        n = len(self.kinds)
+        species = first * len(self.elements) + second
         x = self.pair.features(states, species)
         blocks = []
-        for s in species.unique().tolist():
-            edges = (species == s).nonzero().squeeze(1)
-            plan, matrices, rows = self.plan(s // n, s % n)
-            found = self.pair.coefficients(x[edges], s, rows)
-            blocks.append((edges, expand(plan, found, [m.to(x) for m in matrices]), plan))
+        for k, edges in members(self.kind[first] * n + self.kind[second], n * n):
+            recipe = self._recipe(x, *divmod(k, n))
+            found = self.pair.coefficients(x[edges], species[edges], recipe.table_rows)
+            blocks.append(recipe.blocks(edges, found))
         return blocks
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is kept for a device: a copy may move to another one."""
+        return self.__dict__ | {"_recipes": {}}
+
+
+def members(kinds: Tensor, number: int) -> list[tuple[int, Tensor]]:
+    """(kind, indices of its members) of every kind that occurs among (E,), in one transfer to the host."""
+    order = torch.argsort(kinds, stable=True)
+    counts = torch.bincount(kinds, minlength=number).tolist()
+    return [(k, part) for k, part in enumerate(order.split(counts)) if len(part)]

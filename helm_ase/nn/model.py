@@ -8,17 +8,11 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from helm_ase.errors import ChargeError, ElementError, SettingError
-from helm_ase.nn.assembly import (
-    PlacedBlocks,
-    assemble,
-    onsite_halving,
-    trust_matrix,
-)
-from helm_ase.nn.backbone import Backbone, BackboneSettings
+from helm_ase.nn.assembly import PlacedBlocks, assemble, trust_matrix
+from helm_ase.nn.backbone import Backbone, BackboneSettings, MolecularState
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.energy_head import EnergyHead
 from helm_ase.nn.hamiltonian_head import HamiltonianHead
-from helm_ase.nn.tensor_construction import BlockPlan
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.graph import count_molecules, molecule_index
 from helm_ase.representation.overlap import symmetric_root
@@ -96,7 +90,7 @@ class HELM(nn.Module):
                 f"need {2 * basis.lmax}"
             )
         self.basis, self.settings = basis, settings
-        self.backbone = Backbone(b, len(basis.elements), len(settings.charges), len(settings.multiplicities))
+        self.backbone = Backbone(b, len(basis.elements), settings.charges, settings.multiplicities)
         self.hamiltonian_heads = nn.ModuleList(
             HamiltonianHead(basis, b.lmax, b.channels, b.parity, settings.hermitian, settings.pad_shells)
             for _ in range(settings.n_spins)
@@ -148,13 +142,12 @@ class HELM(nn.Module):
             If the graph holds an element, charge or multiplicity outside the model's range.
         """
         elements = self._elements(graph)
-        charge, multiplicity = self._states(graph)
+        state = self._state(graph)
         position = graph.pos.detach().requires_grad_(True) if forces else graph.pos
         with torch.set_grad_enabled(forces or torch.is_grad_enabled()):
             vectors = position[graph.pair_index[1]] - position[graph.pair_index[0]]  # (P, 3) float64
             edges = self.backbone.message_edges(vectors, graph.pair_index, self.dtype)
-            atoms = self.backbone.embed_atoms(elements, charge, multiplicity)
-            layers, x_ij = self.backbone.node_track(atoms, elements, edges)
+            layers, x_ij = self.backbone.node_track(elements, state, edges)
             total = self._energy(graph, elements, layers[-1], edges, x_ij) if energy or forces else None
             gradient = self._forces(total, position) if forces and total is not None else None
         correction = self._correction(graph, elements, layers, vectors.detach()) if hamiltonian else None
@@ -171,8 +164,7 @@ class HELM(nn.Module):
         elements = self._elements(graph)
         vectors = graph.pos[graph.pair_index[1]] - graph.pos[graph.pair_index[0]]
         edges = self.backbone.message_edges(vectors, graph.pair_index, self.dtype)
-        atoms = self.backbone.embed_atoms(elements, *self._states(graph))
-        layers, _ = self.backbone.node_track(atoms, elements, edges)
+        layers, _ = self.backbone.node_track(elements, self._state(graph), edges)
         return self.backbone.norm_nodes(layers[-1])
 
     def _energy(
@@ -210,26 +202,33 @@ class HELM(nn.Module):
         correction = torch.stack(spins, dim=1)  # (B, spins, A, A)
         if len(spins) == 1:
             return correction
-        closed = (graph.multiplicity == 1)[:, None, None, None]  # a singlet has one Hamiltonian, not two
+        _, multiplicity, group = grouped_states(graph)
+        closed = (multiplicity[group] == 1)[:, None, None, None]  # a singlet has one Hamiltonian, not two
         return torch.where(closed, correction.mean(dim=1, keepdim=True), correction)
 
     def _place(
         self, head: nn.Module, graph: Data, elements: Tensor, nodes: Tensor, states: Tensor | None,
         edges: DirectedEdges, offsets: Tensor,
-    ) -> list[tuple[PlacedBlocks, BlockPlan]]:  # fmt: skip
+    ) -> list[PlacedBlocks]:  # fmt: skip
         assert isinstance(head, HamiltonianHead)
         molecule = molecule_index(graph)
-        placed: list[tuple[PlacedBlocks, BlockPlan]] = []
-        for atoms, values, plan in head.onsite_blocks(nodes, elements):
-            values = values * onsite_halving(plan).to(values)
-            placed.append(((molecule[atoms], offsets[atoms], offsets[atoms], values, 1.0), plan))
+        placed = []
+        for b in head.onsite_blocks(nodes, elements):
+            atoms, first = b.members, offsets[b.members]
+            placed.append(
+                PlacedBlocks(molecule[atoms], first, first, b.values * b.halving, b.rows, b.columns)
+            )
         if states is None:
             return placed
-        for index, values, plan in head.pair_blocks(states, elements[edges.target], elements[edges.source]):
-            row, col = edges.target[index], edges.source[index]
-            once = self.settings.hermitian and bool(elements[row[0]] != elements[col[0]])
-            values = values * edges.envelope[index, None]
-            placed.append(((molecule[row], offsets[row], offsets[col], values, 1.0 if once else 0.5), plan))
+        target, source = elements[edges.target], elements[edges.source]
+        once = (target != source) & self.settings.hermitian  # others are read in both directions
+        weight = edges.envelope * torch.where(once, 1.0, 0.5).to(edges.envelope)
+        for b in head.pair_blocks(states, target, source):
+            row, col = edges.target[b.members], edges.source[b.members]
+            values = b.values * weight[b.members, None]
+            placed.append(
+                PlacedBlocks(molecule[row], offsets[row], offsets[col], values, b.rows, b.columns)
+            )
         return placed
 
     def _ao_offsets(self, graph: Data, elements: Tensor) -> tuple[Tensor, int]:
@@ -246,15 +245,30 @@ class HELM(nn.Module):
             raise ElementError(f"the model has not seen atomic number {z}; it knows {self.basis.elements}")
         return elements
 
-    def _states(self, graph: Data) -> tuple[Tensor, Tensor]:
-        molecule = molecule_index(graph)
+    def _state(self, graph: Data) -> MolecularState:
+        charge, multiplicity, group = grouped_states(graph)
         found = []
         for name, values, allowed in (
-            ("charge", graph.charge, self.settings.charges),
-            ("multiplicity", graph.multiplicity, self.settings.multiplicities),
+            ("charge", charge, self.settings.charges),
+            ("multiplicity", multiplicity, self.settings.multiplicities),
         ):
             match = values[:, None] == torch.tensor(allowed, device=values.device)
             if not bool(match.any(dim=1).all()):
                 raise ChargeError(f"the model knows {name} {list(allowed)}, not {values.unique().tolist()}")
-            found.append(match.to(torch.long).argmax(dim=1)[molecule])
-        return found[0], found[1]
+            found.append(match.to(torch.long).argmax(dim=1))
+        return MolecularState(found[0], found[1], group[molecule_index(graph)])
+
+
+def grouped_states(graph: Data) -> tuple[Tensor, Tensor, Tensor]:
+    """Charge and multiplicity of each group of molecules, each (G,), and the group of each molecule, (B,).
+
+    A group shares one state, as molecules far apart in one system do.  Unless the graph has a field ``group``,
+    every molecule is a group of its own.
+    """
+    group = getattr(graph, "group", None)
+    if group is None:
+        return graph.charge, graph.multiplicity, torch.arange(count_molecules(graph), device=graph.z.device)
+    count = int(group.max()) + 1
+    charge = graph.charge.new_zeros(count).index_add(0, group, graph.charge)
+    unpaired = graph.multiplicity.new_zeros(count).index_add(0, group, graph.multiplicity - 1)
+    return charge, 1 + unpaired, group

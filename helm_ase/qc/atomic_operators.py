@@ -22,7 +22,9 @@ CHUNK = 2**24
 """Three-centre integrals held at a time: 128 MiB."""
 
 
-def operator_hamiltonian(mole: Any, operators: Sequence[AtomicOperator]) -> NDArray[np.float64]:
+def operator_hamiltonian(
+    mole: Any, operators: Sequence[AtomicOperator], charges: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """T + V_nuclei + Σ_atoms V, Hartree, PySCF AO order, (A, A).
 
     Parameters
@@ -31,13 +33,15 @@ def operator_hamiltonian(mole: Any, operators: Sequence[AtomicOperator]) -> NDAr
         PySCF ``Mole``; its charge and multiplicity do not matter.
     operators
         One for each element that occurs, in any order.
+    charges
+        Of the atoms, e, (N,), for operators that respond to them.
 
     Raises
     ------
     BasisError
         If an element has no operator, or its projectors are for another number of functions.
     SettingError
-        If there are no operators at all.
+        If there are no operators at all, or no charges where they are needed.
     """
     if not operators:
         raise SettingError(
@@ -54,9 +58,26 @@ def operator_hamiltonian(mole: Any, operators: Sequence[AtomicOperator]) -> NDAr
                 f"not of {chemical_symbols[z]}"
             )
         atoms = np.flatnonzero(numbers == z)
-        found = found + screening(mole, atoms, known[z].exponents, known[z].electrons)
-        found += projection(mole, s, atoms, known[z])
+        found = found + _of_element(mole, s, atoms, known[z], charges)
     return np.asarray(found)
+
+
+def _of_element(
+    mole: Any, s: NDArray[np.float64], atoms: NDArray[np.int64], operator: AtomicOperator,
+    charges: NDArray[np.float64] | None,
+) -> NDArray[np.float64]:  # fmt: skip
+    electrons = np.tile(operator.electrons, (len(atoms), 1))
+    if not operator.responds_to_charge:
+        return screening(mole, atoms, operator.exponents, electrons) + projection(mole, s, atoms, operator)
+    if charges is None:
+        raise SettingError(
+            f"the baseline's operator of {chemical_symbols[operator.number]} responds to the charge of the "
+            "atom: pass charges"
+        )
+    q = charges[atoms]
+    electrons[:, : len(operator.charge_electrons)] += np.outer(q, operator.charge_electrons)
+    found = screening(mole, atoms, operator.exponents, electrons)
+    return np.asarray(found + projection(mole, s, atoms, operator, q))
 
 
 def bare_hamiltonian(mole: Any) -> NDArray[np.float64]:
@@ -65,32 +86,48 @@ def bare_hamiltonian(mole: Any) -> NDArray[np.float64]:
 
 
 def screening(
-    mole: Any, atoms: NDArray[np.int64], exponents: Sequence[float], electrons: Sequence[float]
+    mole: Any,
+    atoms: NDArray[np.int64],
+    exponents: Sequence[float],
+    electrons: Sequence[float] | NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Potential energy of an electron in the field of s Gaussians on some atoms, Hartree, (A, A)."""
+    """Potential energy of an electron in the field of s Gaussians on some atoms, Hartree, (A, A).
+
+    ``electrons`` holds the content of each Gaussian, (k,), or that of each atom and Gaussian, (atoms, k).
+    """
+    contents = np.broadcast_to(electrons, (len(atoms), len(exponents)))
     pairs = mole.nao * (mole.nao + 1) // 2
     step, total = max(1, CHUNK // pairs), np.zeros(pairs)
     for k in range(0, len(atoms), step):
-        clouds = _clouds(mole.atom_coords()[atoms[k : k + step]], exponents, electrons)
+        part = slice(k, k + step)
+        clouds = _clouds(mole.atom_coords()[atoms[part]], exponents, contents[part])
         total += df.incore.aux_e2(mole, clouds, "int3c2e", aosym="s2ij").sum(1)
     return np.asarray(lib.unpack_tril(total))
 
 
-def _clouds(places: NDArray[np.float64], exponents: Sequence[float], electrons: Sequence[float]) -> Any:
-    """``Mole`` with one shell on every place, whose Coulomb potential is that of the electrons."""
-    clouds = gto.fakemol_for_cgtf_charge(places[:1], np.array(exponents), np.array(electrons))
+def _clouds(
+    places: NDArray[np.float64], exponents: Sequence[float], electrons: NDArray[np.float64]
+) -> Any:
+    """``Mole`` with one shell on every place, whose Coulomb potential is that of its electrons, (n, k)."""
+    clouds = gto.fakemol_for_cgtf_charge(places[:1], np.array(exponents), np.ones(len(exponents)))
+    unit = clouds._env[clouds._bas[0, gto.PTR_COEFF] :][: len(exponents)]  # of one electron each
     end, count = len(clouds._env), len(places)
-    clouds._env = np.concatenate([clouds._env, places.ravel()])
+    clouds._env = np.concatenate([clouds._env, places.ravel(), (electrons * unit).ravel()])
     clouds._atm, clouds._bas = np.repeat(clouds._atm, count, 0), np.repeat(clouds._bas, count, 0)
     clouds._atm[:, gto.PTR_COORD] = end + 3 * np.arange(count)
     clouds._bas[:, gto.ATOM_OF] = np.arange(count)
+    clouds._bas[:, gto.PTR_COEFF] = end + 3 * count + len(exponents) * np.arange(count)
     return clouds
 
 
 def projection(
-    mole: Any, s: NDArray[np.float64], atoms: NDArray[np.int64], operator: AtomicOperator
+    mole: Any,
+    s: NDArray[np.float64],
+    atoms: NDArray[np.int64],
+    operator: AtomicOperator,
+    charges: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Σ |χ⟩ P ⟨χ| of some atoms, Hartree, (A, A).
+    """Σ |χ⟩ P ⟨χ| of some atoms, Hartree, (A, A); with their charges, (atoms,), of P + q Q.
 
     Raises
     ------
@@ -105,9 +142,13 @@ def projection(
             f"{[len(p) for p in operator.projectors]} shells of l = 0, 1, …; the basis has {sizes}"
         )
     found = np.zeros_like(s)
-    for index, matrix in zip(functions, operator.projectors, strict=True):
+    for l, index in enumerate(functions):
+        n = sizes[l]
+        matrix = np.tile(np.reshape(operator.projectors[l], (n, n)), (len(atoms), 1, 1))
+        if charges is not None:
+            matrix += np.multiply.outer(charges, np.reshape(operator.charge_projectors[l], (n, n)))
         chi = s[:, index]  # (A, atoms, n, 2l + 1)
-        weighted = np.einsum("akim,ij->akjm", chi, np.reshape(matrix, (len(matrix), len(matrix))))
+        weighted = np.einsum("akim,kij->akjm", chi, matrix)
         found += weighted.reshape(len(s), -1) @ chi.reshape(len(s), -1).T
     return found
 

@@ -1,6 +1,6 @@
 """Operators of atoms from Hamiltonians of molecules, by linear least squares."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 from helm_ase.errors import DatasetError
 from helm_ase.qc.atomic_operators import bare_hamiltonian, functions_by_degree, screening
 from helm_ase.qc.molecule import atomic_numbers
-from helm_ase.representation.atomic_operator import AtomicOperator
+from helm_ase.representation.atomic_operator import AtomicOperator, Matrix
 
 SMALLEST_EXPONENT, RATIO, STEEPEST = 0.1, 2.3, 10.0
 """Exponents of the screening: 0.1 a0⁻² times powers of 2.3, until 10 Z² is reached."""
 RIDGE = 1e-9
 """Relative; keeps the parameters of overlapping Gaussians below 100."""
-Term = tuple[int, int, int, int]
-"""Element, degree (−1: screening), and two indices."""
+CHARGE_CLOUDS = 6
+"""Gaussians that respond to the charge of their atom: the widest."""
+Term = tuple[bool, int, int, int, int]
+"""Whether it is a response to charge, element, degree (−1: screening), and two indices."""
 
 
 def exponents_of(number: int) -> NDArray[np.float64]:
@@ -26,18 +28,37 @@ def exponents_of(number: int) -> NDArray[np.float64]:
 
 
 class OperatorFit:
-    """Normal equations of all molecules seen so far; every matrix element counts the same."""
+    """Normal equations of all molecules seen so far; every matrix element counts the same.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    charged
+        Also fit how the operators respond to the charges of their atoms.
+    """
+
+    def __init__(self, charged: bool = False) -> None:
+        self.charged = charged
         self.terms: dict[Term, int] = {}
         self.shells: dict[int, list[int]] = {}
-        self.charges: dict[int, float] = {}
+        self.nuclei: dict[int, float] = {}
         self.gram = np.zeros((0, 0))
         self.moment = np.zeros(0)
 
-    def add(self, mole: Any, hamiltonian: NDArray[np.float64]) -> None:
-        """Take in one molecule, a PySCF ``Mole``, and its H in Hartree and PySCF's AO order, (A, A)."""
-        fixed, columns = self._columns(mole)
+    def add(
+        self, mole: Any, hamiltonian: NDArray[np.float64], charges: NDArray[np.float64] | None = None
+    ) -> None:
+        """Take in one molecule.
+
+        Parameters
+        ----------
+        mole
+            PySCF ``Mole``.
+        hamiltonian
+            Its H in Hartree and PySCF's AO order, (A, A).
+        charges
+            Of its atoms, e, (N,), if the operators are to respond to them.
+        """
+        fixed, columns = self._columns(mole, charges)
         for term in columns:
             self.terms.setdefault(term, len(self.terms))
         size = len(self.terms)
@@ -48,8 +69,12 @@ class OperatorFit:
         self.gram[np.ix_(places, places)] += matrix @ matrix.T
         self.moment[places] += matrix @ (_packed(hamiltonian) - fixed)
 
-    def _columns(self, mole: Any) -> tuple[NDArray[np.float64], dict[Term, NDArray[np.float64]]]:
+    def _columns(
+        self, mole: Any, charges: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.float64], dict[Term, NDArray[np.float64]]]:
         """What is fixed, and the derivative of H0 with respect to every free parameter, packed."""
+        if self.charged and charges is None:
+            raise DatasetError("operators that respond to charges cannot be fitted without charges")
         fixed, s = _packed(bare_hamiltonian(mole)), mole.intor_symmetric("int1e_ovlp")
         columns: dict[Term, NDArray[np.float64]] = {}
         numbers = atomic_numbers(mole)
@@ -57,15 +82,17 @@ class OperatorFit:
             atoms = np.flatnonzero(numbers == z)
             functions = functions_by_degree(mole, atoms)
             self.shells[z] = [f.shape[1] for f in functions]
-            self.charges[z] = float(mole.atom_charge(atoms[0]))
-            clouds = [_packed(screening(mole, atoms, [e], [1.0])) for e in exponents_of(z)]
-            fixed = fixed + self.charges[z] * clouds[0]  # the others move electrons away from the first
-            columns |= {(z, -1, k, 0): cloud - clouds[0] for k, cloud in enumerate(clouds) if k}
-            for l, index in enumerate(functions):
-                for i, j in _pairs(index.shape[1]):
-                    one, other = (s[:, index[:, k]].reshape(len(s), -1) for k in (i, j))
-                    product = one @ other.T
-                    columns[z, l, i, j] = _packed(product if i == j else product + product.T)
+            self.nuclei[z] = float(mole.atom_charge(atoms[0]))
+            clouds = _unit_clouds(mole, atoms, exponents_of(z), np.ones(len(atoms)))
+            fixed = fixed + self.nuclei[z] * clouds[0]  # the others move electrons away from the first
+            columns |= {(False, z, -1, k, 0): cloud - clouds[0] for k, cloud in enumerate(clouds) if k}
+            columns |= {(False, z, *k): v for k, v in _projectors(s, functions, np.ones(len(atoms))).items()}
+            if self.charged and charges is not None:
+                q = charges[atoms]
+                clouds = _unit_clouds(mole, atoms, exponents_of(z)[:CHARGE_CLOUDS], q)
+                fixed = fixed - clouds[0]
+                columns |= {(True, z, -1, k, 0): cloud - clouds[0] for k, cloud in enumerate(clouds) if k}
+                columns |= {(True, z, *k): v for k, v in _projectors(s, functions, q).items()}
         return fixed, columns
 
     def solve(self) -> tuple[AtomicOperator, ...]:
@@ -78,22 +105,56 @@ class OperatorFit:
         """
         if not self.terms:
             raise DatasetError("no Hamiltonian to fit the operators of the baseline to")
-        scale = np.sqrt(self.gram.diagonal())
+        scale = np.sqrt(self.gram.diagonal()).clip(min=1e-12)
         matrix = self.gram / np.outer(scale, scale) + RIDGE * np.eye(len(scale))
         values = np.linalg.solve(matrix, self.moment / scale) / scale
         return tuple(self._operator(z, values) for z in sorted(self.shells))
 
     def _operator(self, z: int, values: NDArray[np.float64]) -> AtomicOperator:
         exponents = exponents_of(z)
-        moved = [float(values[self.terms[z, -1, k, 0]]) for k in range(1, len(exponents))]
-        projectors = []
+        response: dict[str, Any] = {}
+        if self.charged:
+            response["charge_electrons"] = self._moved(z, values, True, CHARGE_CLOUDS, -1.0)
+            response["charge_projectors"] = self._matrices(z, values, True)
+        electrons = self._moved(z, values, False, len(exponents), self.nuclei[z])
+        matrices = self._matrices(z, values, False)
+        return AtomicOperator(z, tuple(exponents.tolist()), electrons, matrices, **response)
+
+    def _moved(
+        self, z: int, values: NDArray[np.float64], charged: bool, count: int, total: float
+    ) -> tuple[float, ...]:
+        """Electrons of every Gaussian; those of the first make up the total."""
+        moved = [float(values[self.terms[charged, z, -1, k, 0]]) for k in range(1, count)]
+        return (total - sum(moved), *moved)
+
+    def _matrices(self, z: int, values: NDArray[np.float64], charged: bool) -> tuple[Matrix, ...]:
+        found = []
         for l, n in enumerate(self.shells[z]):
             matrix = np.zeros((n, n))
             for i, j in _pairs(n):
-                matrix[i, j] = matrix[j, i] = values[self.terms[z, l, i, j]]
-            projectors.append(tuple(tuple(row) for row in matrix.tolist()))
-        electrons = [self.charges[z] - sum(moved), *moved]
-        return AtomicOperator(z, tuple(exponents.tolist()), tuple(electrons), tuple(projectors))
+                matrix[i, j] = matrix[j, i] = values[self.terms[charged, z, l, i, j]]
+            found.append(tuple(tuple(row) for row in matrix.tolist()))
+        return tuple(found)
+
+
+def _unit_clouds(
+    mole: Any, atoms: NDArray[np.int64], exponents: NDArray[np.float64], weights: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """Field of one electron in each Gaussian on every atom, times the weight of the atom, packed."""
+    return [_packed(screening(mole, atoms, [e], weights[:, None])) for e in exponents]
+
+
+def _projectors(
+    s: NDArray[np.float64], functions: Sequence[NDArray[np.int64]], weights: NDArray[np.float64]
+) -> dict[tuple[int, int, int], NDArray[np.float64]]:
+    """(l, i, j) → derivative of Σ weight |χ⟩ P ⟨χ| with respect to P^l_ij, packed."""
+    found = {}
+    for l, index in enumerate(functions):
+        for i, j in _pairs(index.shape[1]):
+            one, other = (s[:, index[:, k]] for k in (i, j))  # (A, atoms, 2l + 1)
+            product = (one * weights[:, None]).reshape(len(s), -1) @ other.reshape(len(s), -1).T
+            found[l, i, j] = _packed(product if i == j else product + product.T)
+    return found
 
 
 def _packed(symmetric: NDArray[np.float64]) -> NDArray[np.float64]:

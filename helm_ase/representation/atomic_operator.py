@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from helm_ase.errors import SettingError
 
@@ -13,11 +14,12 @@ Matrix = tuple[tuple[float, ...], ...]
 class AtomicOperator:
     """Screening of the nucleus and projectors on the functions of one element, fitted to Hamiltonians.
 
-    It stands for Coulomb, exchange and correlation of a neutral atom among others:
+    It stands for Coulomb, exchange and correlation of an atom of charge q among others:
 
-        V = Σ_k n_k ∫ g_k(r') / |r − r'| dr' + Σ_l Σ_ij Σ_m |χ_ilm⟩ P^l_ij ⟨χ_jlm|
+        V = Σ_k (n_k + q c_k) ∫ g_k(r') / |r − r'| dr' + Σ_l Σ_ij Σ_m |χ_ilm⟩ (P^l_ij + q Q^l_ij) ⟨χ_jlm|
 
-    with normalised s Gaussians g_k, and χ the atom's functions in the basis of the level of theory.
+    with normalised s Gaussians g_k, and χ the atom's functions in the basis of the level of theory.  An
+    operator without c and Q takes every atom as neutral.
 
     Raises
     ------
@@ -33,20 +35,41 @@ class AtomicOperator:
     """n_k; fitted ones sum to the charge of the nucleus (of the core where there is an ECP)."""
     projectors: tuple[Matrix, ...]
     """P^l for l = 0, 1, …, Hartree: symmetric, one row for each contracted shell of degree l."""
+    charge_electrons: tuple[float, ...] = ()
+    """c_k of the first exponents; fitted ones sum to −1, so that a charge has its potential at a distance."""
+    charge_projectors: tuple[Matrix, ...] = ()
+    """Q^l for l = 0, 1, …, Hartree, of the shape of ``projectors``."""
 
     def __post_init__(self) -> None:
         """Lists, which is what JSON knows, become tuples of plain numbers."""
         object.__setattr__(self, "number", int(self.number))
-        for name in ("exponents", "electrons"):
+        for name in ("exponents", "electrons", "charge_electrons"):
             object.__setattr__(self, name, _numbers(getattr(self, name)))
-        matrices = tuple(tuple(_numbers(row) for row in matrix) for matrix in self.projectors)
-        object.__setattr__(self, "projectors", matrices)
-        fits = len(self.exponents) == len(self.electrons) and all(map(_is_symmetric, matrices))
+        for name in ("projectors", "charge_projectors"):
+            matrices = tuple(tuple(_numbers(row) for row in matrix) for matrix in getattr(self, name))
+            object.__setattr__(self, name, matrices)
+        fits = len(self.exponents) == len(self.electrons) >= len(self.charge_electrons)
+        fits = fits and all(map(_is_symmetric, self.projectors + self.charge_projectors))
         if not fits or min(self.exponents, default=1.0) <= 0 or not 1 <= self.number <= 118:
             raise SettingError(
                 f"the operator of element {self.number} needs as many positive exponents "
                 f"({self.exponents}) as electrons ({self.electrons}), and symmetric projectors"
             )
+        sizes = [list(map(len, matrices)) for matrices in (self.projectors, self.charge_projectors)]
+        if self.responds_to_charge and sizes[0] != sizes[1]:
+            raise SettingError(
+                f"the operator of element {self.number} has projectors of {sizes[0]} shells, but its response "
+                f"to charge has them of {sizes[1]}"
+            )
+
+    @property
+    def responds_to_charge(self) -> bool:
+        """Whether the charge of an atom matters."""
+        return bool(self.charge_electrons)
+
+    def to_json(self) -> dict[str, Any]:
+        """What builds it anew, without fields that are empty."""
+        return {k: v for k, v in asdict(self).items() if v != ()}
 
 
 def _numbers(values: Sequence[float]) -> tuple[float, ...]:

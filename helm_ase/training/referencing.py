@@ -9,7 +9,7 @@ import torch
 from helm_ase.data.sample import Sample
 from helm_ase.data.statistics import element_statistics
 from helm_ase.nn import HELM, HELMSettings
-from helm_ase.nn.hamiltonian_head import BlockReadout, HamiltonianHead, path_name
+from helm_ase.nn.hamiltonian_head import HamiltonianHead, path_name
 from helm_ase.nn.tensor_construction import project
 from helm_ase.representation.overlap import symmetric_root
 
@@ -35,10 +35,10 @@ def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
         assert isinstance(head, HamiltonianHead)
         onsite, pairs = _collect_blocks(model, samples, spin)
         for species, blocks in onsite.items():
-            _set_scales(head, head.onsite, (species,), torch.stack(blocks).double(), shift=known)
+            _set_scales(head, (species,), torch.stack(blocks).double(), shift=known)
         n = len(model.basis.elements)
         for species, blocks in pairs.items():
-            _set_scales(head, head.pair, divmod(species, n), torch.stack(blocks).double(), shift=False)
+            _set_scales(head, divmod(species, n), torch.stack(blocks).double(), shift=False)
 
 
 def _collect_blocks(
@@ -73,10 +73,11 @@ def _expected(sample: Sample, spin: int, settings: HELMSettings) -> torch.Tensor
 
 
 def _set_scales(
-    head: HamiltonianHead, readout: BlockReadout, species: tuple[int, ...], blocks: torch.Tensor, shift: bool
+    head: HamiltonianHead, elements: tuple[int, ...], blocks: torch.Tensor, shift: bool
 ) -> None:
-    plan, matrices, rows = head.plan(*species)
-    s = species[0] if len(species) == 1 else species[0] * len(head.elements) + species[1]
+    plan, matrices = head.plan(*elements)
+    readout, s = head.readout(*elements)
+    rows = readout.rows(plan)
     for key, values in project(plan, blocks, matrices).items():  # (E, 2L + 1, n)
         if shift and key == (0, True):
             mean = values.mean((0, 1))

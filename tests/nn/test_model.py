@@ -223,7 +223,7 @@ def test_two_calls_give_the_same_bits(model):
 def test_every_weight_receives_a_gradient_except_those_that_read_channels_still_empty():
     """Atoms start without unnatural channels, so that the first message has none to read."""
     model = tiny_model(**STATES).train()
-    out = model(graph(model, *FORMAMIDE), forces=True, hamiltonian=True)
+    out = model(graph(model, *FORMAMIDE, 1, 2), forces=True, hamiltonian=True)
     (out.energy.sum() + out.forces.square().sum() + out.correction.square().sum()).backward()
     without = {n for n, p in model.named_parameters() if p.numel() and (p.grad is None or not p.grad.any())}
     first = "backbone.node_updates.0.message."

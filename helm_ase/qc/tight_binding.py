@@ -1,0 +1,221 @@
+"""GFN2-xTB through tblite: the energy baseline E0, and atomic charges for the baseline H0.
+
+Published tight-binding programs converge energies to 1e-6 Hartree only, which would show as noise in forces and
+charges; here the self-consistent charges are converged a thousand times tighter, for one or two more cycles.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from helm_ase.errors import CheckpointError, ElementError, SCFError, SettingError
+from helm_ase.representation.energy_baseline import EnergyBaseline, EnergyBaselineResult, ReferenceEnergy
+from helm_ase.units import BOHR_IN_ANGSTROM
+
+ACCURACY = 1e-3
+"""Of tblite's thresholds; at 1 they leave 1e-5 Hartree in the energy of ethanol and 1e-4 e in its charges."""
+DAMPED = {"mixer-damping": 0.1, "max-iter": 2000}
+"""Settings of a second attempt where charges do not converge.  The electronic temperature stays: another one
+would be another energy."""
+SAME_ENERGY = 1e-6
+"""Hartree: by how much reference energies may differ between versions of tblite."""
+NO_TBLITE = (
+    "this model needs tblite (GFN2-xTB) for its energy baseline: pip install 'helm-ase[xtb]', or choose a model "
+    "without a baseline (helm-ase models)"
+)
+
+
+def require_tblite() -> None:
+    """Refuse to go on without tblite.
+
+    Raises
+    ------
+    SettingError
+        That names the way out.
+    """
+    if find_spec("tblite") is None:
+        raise SettingError(NO_TBLITE)
+
+
+def with_parameters(baseline: EnergyBaseline, elements: Sequence[int]) -> EnergyBaseline:
+    """The baseline with the installed tblite's parameters of some elements, unless it has parameters.
+
+    Raises
+    ------
+    SettingError
+        If tblite is not installed.
+    """
+    if not baseline or baseline.parameters:
+        return baseline
+    require_tblite()
+    known = _published_parameters()
+    found = {k: v for k, v in known.items() if k not in ("element", "dispersion")}
+    if baseline.dispersion:
+        found["dispersion"] = known["dispersion"]
+    found["element"] = {chemical_symbols[z]: known["element"][chemical_symbols[z]] for z in sorted(elements)}
+    return replace(baseline, parameters=found)
+
+
+@cache
+def _published_parameters() -> dict[str, Any]:
+    """Parameters of GFN2-xTB as tblite knows them."""
+    from tblite import library
+
+    parameters, table = library.new_param(), library.new_table()
+    library.export_gfn2_param(parameters)
+    library.dump_param(parameters, table)
+    return dict(library.table_to_dict(table))
+
+
+class TightBinding:
+    """Self-consistent tight binding of one molecule after another.
+
+    As long as only positions change, a calculation starts from the charges of the one before.
+
+    Parameters
+    ----------
+    baseline
+        Method and parameters.
+
+    Raises
+    ------
+    SettingError
+        If tblite is not installed, or the baseline has no parameters yet.
+    """
+
+    def __init__(self, baseline: EnergyBaseline) -> None:
+        require_tblite()
+        if not baseline.parameters:
+            raise SettingError(f"the parameters of energy baseline {baseline.name!r} are missing")
+        self.baseline = baseline
+        self._system: tuple[Any, ...] = ()
+        self._calculator: Any = None
+        self._last: Any = None
+
+    def __call__(
+        self, numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int, multiplicity: int
+    ) -> EnergyBaselineResult:
+        """Energy, gradient and charges.
+
+        Parameters
+        ----------
+        numbers, positions
+            Atomic numbers (N,) and positions in Å, (N, 3).
+        charge, multiplicity
+            Total charge and 2S + 1.
+
+        Raises
+        ------
+        ElementError
+            If an element has no parameters.
+        SCFError
+            If the charges do not converge.
+        """
+        system = (tuple(np.asarray(numbers).tolist()), charge, multiplicity)
+        places = np.asarray(positions, dtype=np.float64) / BOHR_IN_ANGSTROM
+        if system != self._system:
+            self._start(system, places)
+        else:
+            self._calculator.update(places)
+        try:
+            result = self._calculator.singlepoint(self._last)
+        except _failures():
+            result = self._again(system, places)
+        self._last = result
+        energy, gradient = float(result.get("energy")), np.array(result.get("gradient"))
+        if not (np.isfinite(energy) and np.isfinite(gradient).all()):
+            self._system = ()
+            raise SCFError("GFN2-xTB, the energy baseline, gave no finite energy for this geometry")
+        return EnergyBaselineResult(energy, gradient, np.array(result.get("charges")))
+
+    def _start(self, system: tuple[Any, ...], places: NDArray[np.float64]) -> None:
+        numbers, charge, multiplicity = system
+        known = self.baseline.parameters["element"]
+        if lacking := sorted({chemical_symbols[z] for z in numbers} - set(known)):
+            raise ElementError(
+                f"the energy baseline has no parameters of {', '.join(lacking)}, only of {', '.join(known)}"
+            )
+        self._calculator = self._new(numbers, places, charge, multiplicity, {})
+        self._system, self._last = system, None
+
+    def _again(self, system: tuple[Any, ...], places: NDArray[np.float64]) -> Any:
+        """Second attempt, from the start and with stronger damping."""
+        self._system = ()
+        calculator = self._new(system[0], places, *system[1:], DAMPED)
+        try:
+            return calculator.singlepoint()
+        except _failures() as error:
+            raise SCFError(
+                f"the charges of GFN2-xTB, the energy baseline, do not converge for this geometry ({error}): "
+                "check the geometry, charge and multiplicity, or use a model without an energy baseline"
+            ) from error
+
+    def _new(
+        self, numbers: Sequence[int], places: NDArray[np.float64], charge: int, multiplicity: int,
+        settings: dict[str, float],
+    ) -> Any:  # fmt: skip
+        from tblite.interface import Calculator
+
+        made = Calculator(
+            dict(self.baseline.parameters), np.array(numbers), places, float(charge), multiplicity - 1,
+            color=False, logger=_silent,
+        )  # fmt: skip
+        for key, value in ({"verbosity": 0, "accuracy": ACCURACY} | settings).items():
+            made.set(key, value)
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without tblite's objects, which cannot be copied."""
+        return self.__dict__ | {"_system": (), "_calculator": None, "_last": None}
+
+
+def _silent(message: str) -> None:
+    """tblite prints through this."""
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
+
+    return TBLiteRuntimeError, TBLiteValueError, RuntimeError
+
+
+def reference_energy(
+    baseline: EnergyBaseline, numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int,
+    multiplicity: int,
+) -> ReferenceEnergy:  # fmt: skip
+    """Energy of one molecule, to be compared by :func:`check_references` wherever the baseline is used."""
+    energy = TightBinding(baseline)(numbers, positions, charge, multiplicity).energy
+    return ReferenceEnergy(
+        tuple(np.asarray(numbers).tolist()), tuple(map(tuple, np.asarray(positions).tolist())), charge,
+        multiplicity, energy,
+    )  # fmt: skip
+
+
+def check_references(baseline: EnergyBaseline) -> None:
+    """Compute the reference energies again.
+
+    Raises
+    ------
+    SettingError
+        If tblite is not installed.
+    CheckpointError
+        If the installed tblite gives other energies than that of training.
+    """
+    if not baseline:
+        return
+    compute = TightBinding(baseline)
+    for known in baseline.references:
+        result = compute(
+            np.array(known.numbers), np.array(known.positions), known.charge, known.multiplicity
+        )
+        if abs(result.energy - known.energy) > SAME_ENERGY:
+            raise CheckpointError(
+                f"the installed tblite gives a GFN2-xTB energy of {result.energy:.8f} Eh where the model was "
+                f"trained with {known.energy:.8f}: install the version that its card names"
+            )

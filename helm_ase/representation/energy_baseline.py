@@ -1,0 +1,90 @@
+"""Energy baseline E0: a cheap method from whose energies and forces the network's count."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helm_ase.errors import SettingError
+
+EnergyBaselineName = Literal["none", "gfn2-xtb"]
+
+
+@dataclass(frozen=True)
+class ReferenceEnergy:
+    """What the baseline gave for one molecule when the model was trained: proof that it still does."""
+
+    numbers: tuple[int, ...]
+    """Atomic numbers, (N,)."""
+    positions: tuple[tuple[float, float, float], ...]
+    """Å, (N, 3)."""
+    charge: int
+    """Total charge, e."""
+    multiplicity: int
+    """2S + 1."""
+    energy: float
+    """E0, Hartree."""
+
+    def __post_init__(self) -> None:
+        """Lists, which is what JSON knows, become tuples."""
+        object.__setattr__(self, "numbers", tuple(map(int, self.numbers)))
+        object.__setattr__(self, "positions", tuple(tuple(map(float, r)) for r in self.positions))
+
+
+@dataclass(frozen=True)
+class EnergyBaseline:
+    """Which E0, with everything that is needed to compute it again.
+
+    Raises
+    ------
+    SettingError
+        If the name is unknown, or ``none`` comes with parameters.
+    """
+
+    name: EnergyBaselineName = "none"
+    """``none``: zero; ``gfn2-xtb``: GFN2-xTB (Bannwarth, Ehlert and Grimme 2019), computed by tblite."""
+    dispersion: bool = False
+    """Whether E0 contains GFN2-xTB's D4 dispersion.  Levels of theory without dispersion, such as B3LYP, do
+    not need it."""
+    parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Parameters of the method as tblite reads them; empty in a recipe: those of the installed tblite."""
+    references: tuple[ReferenceEnergy, ...] = field(default=(), repr=False)
+    """Energies that are computed again when a model is loaded."""
+
+    def __post_init__(self) -> None:
+        if self.name not in (allowed := get_args(EnergyBaselineName)):
+            raise SettingError(f"unknown energy baseline {self.name!r}; allowed: {', '.join(allowed)}")
+        if self.name == "none" and (self.parameters or self.references or self.dispersion):
+            raise SettingError("energy baseline 'none' has no parameters, references or dispersion")
+        made = tuple(x if isinstance(x, ReferenceEnergy) else ReferenceEnergy(**x) for x in self.references)
+        object.__setattr__(self, "references", made)
+
+    def __bool__(self) -> bool:
+        """Whether there is something to compute."""
+        return self.name != "none"
+
+    @property
+    def signature(self) -> list[Any]:
+        """What tells its energies from those of another baseline; JSON."""
+        text = json.dumps(self.parameters, sort_keys=True)
+        return [self.name, self.dispersion, hashlib.sha256(text.encode()).hexdigest()]
+
+    def to_json(self) -> dict[str, Any]:
+        """What builds it anew."""
+        return asdict(self) | {"parameters": dict(self.parameters)}
+
+
+@dataclass(frozen=True)
+class EnergyBaselineResult:
+    """E0 of one molecule."""
+
+    energy: float
+    """Hartree."""
+    gradient: NDArray[np.float64]
+    """dE0/dr, Hartree/bohr, (N, 3)."""
+    charges: NDArray[np.float64]
+    """Mulliken charges of the atoms, e, (N,)."""
