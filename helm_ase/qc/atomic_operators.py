@@ -41,7 +41,7 @@ def operator_hamiltonian(mole: Any, operators: Sequence[AtomicOperator]) -> NDAr
     """
     if not operators:
         raise SettingError(
-            "baseline 'fitted' has no operators yet: training fits them, or helm_ase.training.operators"
+            "baseline 'fitted' has no operators yet: training fits them, or helm_ase.training.fitted_baseline"
         )
     found = bare_hamiltonian(mole)
     s = mole.intor_symmetric("int1e_ovlp")
