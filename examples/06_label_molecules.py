@@ -12,9 +12,9 @@ import argparse
 import numpy as np
 
 from helm_ase.cli import main as helm_ase
-from helm_ase.data.batch import balanced_batches, make_loader
-from helm_ase.data.dataset import open_dataset
-from helm_ase.data.formats import open_labels
+from helm_ase.dataset.batch import balanced_batches, make_loader
+from helm_ase.dataset.dataset import open_dataset
+from helm_ase.labels.formats import open_labels
 from helm_ase.qc import Baseline
 
 if __name__ == "__main__":  # worker processes import this file again

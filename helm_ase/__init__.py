@@ -13,19 +13,19 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from helm_ase.calculator import HELMCalculator
+    from helm_ase.calculator.committee import HELMCommittee
+    from helm_ase.calculator.helm import HELMCalculator
     from helm_ase.checkpoint import list_models, load_model
-    from helm_ase.committee import HELMCommittee
-    from helm_ase.domain import ExtrapolationWarning
     from helm_ase.electronic import ElectronicStructure
     from helm_ase.errors import HelmError
+    from helm_ase.prediction.domain import ExtrapolationWarning
     from helm_ase.representation import AOBasis, AOMatrix
     from helm_ase.representation.graph import AtomicGraph
 
 _HOME = {
-    "HELMCalculator": "helm_ase.calculator",
-    "HELMCommittee": "helm_ase.committee",
-    "ExtrapolationWarning": "helm_ase.domain",
+    "HELMCalculator": "helm_ase.calculator.helm",
+    "HELMCommittee": "helm_ase.calculator.committee",
+    "ExtrapolationWarning": "helm_ase.prediction.domain",
     "load_model": "helm_ase.checkpoint",
     "list_models": "helm_ase.checkpoint",
     "ElectronicStructure": "helm_ase.electronic",

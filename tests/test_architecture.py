@@ -11,61 +11,58 @@ import pytest
 import helm_ase
 
 ROOT = Path(helm_ase.__file__).parent
-LEAVES = {"errors", "units", "states", "processes", "writing"}
+CHECKOUT = Path(__file__).parents[1]
+BASE = {"errors", "units", "system"}
 FOUNDATION = {"representation"}
 SIBLINGS = {"nn", "electronic", "qc"}
 COLUMNS = FOUNDATION | SIBLINGS
 MAY_IMPORT = {
     "errors": set(),
     "units": set(),
-    "processes": set(),
-    "writing": {"errors"},
-    "states": {"errors"},
-    "representation": LEAVES,
-    "nn": LEAVES | FOUNDATION,
-    "electronic": LEAVES | FOUNDATION,
-    "qc": LEAVES | FOUNDATION,
-    "data": LEAVES | {"representation", "qc"},
-    "checkpoint": LEAVES | {"representation", "nn", "qc.level"},
-    "sampling": LEAVES | {"representation", "data.connectivity"},
-    "evaluation": LEAVES | COLUMNS | {"data", "checkpoint"},
-    "training": LEAVES | COLUMNS | {"data", "checkpoint", "evaluation"},
-    "domain": LEAVES | {"representation", "checkpoint", "nn"},
-    "prediction": LEAVES | COLUMNS | {"checkpoint"},
-    "keywords": LEAVES,
-    "refinement": LEAVES | COLUMNS | {"prediction"},
-    "fields": LEAVES | {"electronic"},
-    "getters": LEAVES | COLUMNS | {"prediction", "refinement", "fields"},
-    "calculator": LEAVES | COLUMNS | {"checkpoint", "domain", "prediction", "keywords", "getters"},
-    "committee": {"errors", "calculator", "representation.level"},
-    "pictures": LEAVES | {"electronic", "fields", "calculator"},
-    "labelling": LEAVES | {"representation", "qc", "data", "checkpoint", "prediction"},
-    "session": LEAVES | {"calculator", "pictures"},
-    "cli": LEAVES
-    | {
-        "",
-        "representation",
-        "qc",
-        "session",
-        "checkpoint",
-        "data",
-        "sampling",
-        "labelling",
-        "evaluation",
-        "training",
-    },
+    "system": {"errors"},
+    "representation": BASE,
+    "nn": BASE | FOUNDATION,
+    "electronic": BASE | FOUNDATION,
+    "qc": BASE | FOUNDATION,
+    "checkpoint": BASE | {"representation", "nn", "qc.level"},
+    "labels": BASE | {"representation", "qc"},
+    "dataset": BASE | {"representation", "qc", "labels"},
+    "prediction": BASE | COLUMNS | {"checkpoint"},
+    "sampling": BASE | {"representation"},
+    "calculator": BASE | COLUMNS | {"checkpoint", "prediction"},
+    "pictures": BASE | {"electronic", "calculator"},
+    "labelling": BASE | {"representation", "qc", "labels", "checkpoint", "prediction"},
+    "evaluation": BASE | COLUMNS | {"labels", "dataset", "checkpoint"},
+    "training": BASE | COLUMNS | {"labels", "dataset", "checkpoint", "evaluation"},
+    "cli": BASE
+    | {"", "representation", "qc", "checkpoint", "labels", "sampling", "labelling", "evaluation", "training"},
     "": set(),  # the package itself: everything it offers is loaded on first use
 }
 """Part of the package → parts (or single modules) that it may import, its own modules aside."""
 
+SINGLE = {
+    "representation.charge_state": {"errors"},
+    "representation.connectivity": set(),
+    "electronic.fields": BASE | {"electronic"},
+    "prediction.domain": BASE | {"representation", "checkpoint", "nn"},
+    "prediction.electronic": BASE | COLUMNS | {"checkpoint"},
+    "prediction.refinement": BASE | COLUMNS | {"prediction.electronic"},
+    "calculator": {"calculator.helm"},
+    "calculator.keywords": BASE | {"representation.charge_state"},
+    "calculator.electronic_getters": BASE | COLUMNS | {"prediction.electronic", "prediction.refinement"},
+    "calculator.committee": {"errors", "calculator.helm", "representation.level"},
+    "cli.structure_commands": BASE | {"representation", "calculator", "pictures"},
+}
+"""Module → what it may import, its own package included, where that is not what its package may."""
+
 ONLY_IN = {
     "pyscf": {"qc"},
-    "h5py": {"data"},
+    "h5py": {"labels"},
     "e3nn": {"nn"},
     "pooch": {"checkpoint"},
     "safetensors": {"checkpoint"},
-    "sqlite3": {"data"},
-    "lmdb": {"data"},
+    "sqlite3": {"labels"},
+    "lmdb": {"labels"},
     "rdkit": {"sampling"},
     "tblite": {"sampling"},
     "distributed": {"labelling"},
@@ -145,13 +142,15 @@ def test_every_part_of_the_package_has_its_place_in_the_table():
 
 @pytest.mark.parametrize("module", modules())
 def test_a_module_imports_only_from_layers_below_it(module):
-    allowed = MAY_IMPORT[part(module)]
-    foreign = {i for i in inside(imports(modules()[module])) if not i or part(i) != part(module)}
-    assert {i for i in foreign if i not in allowed and part(i) not in allowed} == set()
+    allowed = SINGLE.get(module, MAY_IMPORT[part(module)] | {part(module)})
+    assert {i for i in inside(imports(modules()[module])) if not {i, part(i)} & allowed} == set()
 
 
 def test_the_table_itself_has_no_cycles_and_keeps_siblings_apart():
     below = {name: {part(i) for i in allowed} - {""} for name, allowed in MAY_IMPORT.items()}
+    for module, allowed in SINGLE.items():
+        assert module in modules()
+        below[part(module)] |= {part(i) for i in allowed} - {part(module)}
     assert not any(below[a] & (SIBLINGS - {a}) for a in SIBLINGS)
     done = set()
     while free := {n for n in below if n not in done and below[n] <= done}:
@@ -186,8 +185,38 @@ def test_the_reader_of_imports_sees_what_is_there():
     assert "torch" in imports(ROOT / "nn" / "so2.py")
     assert "pyscf" in {i.split(".")[0] for i in imports(ROOT / "qc" / "level.py")}
     assert "pyscf" not in {i.split(".")[0] for i in imports(ROOT / "qc" / "level.py", lazy=False)}
-    assert "qc.molecule" in inside(imports(ROOT / "prediction.py"))
+    assert "qc.molecule" in inside(imports(ROOT / "prediction" / "electronic.py"))
     assert inside(imports(ROOT / "__init__.py")) == set()
+
+
+# --- the listing and the tests ---------------------------------------------------------------------
+
+
+def test_the_listing_in_contributing_is_true_and_fits_one_screen():
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf8")
+    lines = text.split("```text\n", 1)[1].split("```", 1)[0].splitlines()
+    listed, name = {}, ""
+    for line in lines:
+        if line.startswith(" "):
+            listed[name] |= set(line.replace("/", "").split())
+        else:
+            name = line.split()[0]
+            listed[name] = set()
+    there = {part(m): set() for m in modules() if m}
+    for module in modules():
+        if "." in module:
+            there[part(module)].add(module.split(".")[1])
+    there["cli"].remove("__main__")
+    assert listed == there
+    assert len(lines) <= 50
+
+
+def test_folders_of_tests_mirror_the_package():
+    folders = {
+        path.parent.relative_to(CHECKOUT / "tests") for path in (CHECKOUT / "tests").rglob("test_*.py")
+    }
+    ours = {"/".join(f.parts) for f in folders} - {"", "benchmarks", "clients"}
+    assert {name for name in ours if not (ROOT / name / "__init__.py").is_file()} == set()
 
 
 # --- cost of importing --------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ import torch
 from ase.build import molecule
 from scipy.spatial.transform import Rotation
 
-from helm_ase.data.formats import open_labels
-from helm_ase.data.splits import heavy_atoms, split_by_hash
+from helm_ase.labels.formats import open_labels
+from helm_ase.labels.splits import heavy_atoms, split_by_hash
 from helm_ase.nn import BackboneSettings, HELMSettings
 from helm_ase.representation.graph import AtomicGraph, batch_graphs
 

@@ -11,7 +11,7 @@ import argparse
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from helm_ase.data.formats import open_labels
+from helm_ase.labels.formats import open_labels
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.molecule import build_mole
 from helm_ase.representation.structure import Structure

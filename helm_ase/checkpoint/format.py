@@ -22,7 +22,7 @@ from helm_ase.qc.level import Baseline, LevelOfTheory
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.ordering import CANONICAL
-from helm_ase.writing import whole_file
+from helm_ase.system.atomic_write import whole_file
 
 FORMAT_VERSION = 1
 HEADER_KEY = "helm_ase"

@@ -8,7 +8,7 @@ from typing import Any
 
 from helm_ase.checkpoint.format import Checkpoint, read_checkpoint, save_checkpoint
 from helm_ase.errors import CheckpointError
-from helm_ase.writing import whole_file
+from helm_ase.system.atomic_write import whole_file
 
 
 def publish(

@@ -87,7 +87,7 @@ def _add_split(actions: Any) -> None:
 
 
 def _open(path: str, options: argparse.Namespace) -> Any:
-    formats = import_module("helm_ase.data.formats")
+    formats = import_module("helm_ase.labels.formats")
     extra = {key: _json_or_text(text) for key, text in _pairs(options.option, "--option").items()}
     level = _pairs(options.level, "--level")
     if level and "level" in formats.options_of(path, options.format):
@@ -138,7 +138,7 @@ def _setting_error(message: str) -> Exception:
 
 
 def _info(options: argparse.Namespace) -> None:
-    formats = import_module("helm_ase.data.formats")
+    formats = import_module("helm_ase.labels.formats")
     if options.formats:
         known = {k: {"description": m.DESCRIPTION, "names": m.PATTERNS} for k, m in formats.readers().items()}
         if options.json:
@@ -152,7 +152,7 @@ def _info(options: argparse.Namespace) -> None:
     summaries = []
     for path in options.files:
         with _open(path, options) as source:
-            module = import_module("helm_ase.data.summary")
+            module = import_module("helm_ase.labels.summary")
             name = type(source).__module__.rsplit(".", 1)[-1]
             sample = {} if not options.all else {"sample": None}
             summaries.append(module.summarise(source, name, **sample, progress=sys.stderr.isatty()))
@@ -188,7 +188,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _check(options: argparse.Namespace) -> None:
-    check = import_module("helm_ase.data.check")
+    check = import_module("helm_ase.labels.check")
     with _open(options.file, options) as source:
         report = check.check_labels(
             source, options.sample, options.rebuild, options.seed, progress=sys.stderr.isatty()
@@ -207,20 +207,20 @@ def _writing(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    merge = import_module("helm_ase.data.merge")
+    merge = import_module("helm_ase.labels.merge")
     with _open(options.input, options) as source:
         _report(merge.convert(source, options.output, limit=options.limit, **_writing(options)))
 
 
 def _merge(options: argparse.Namespace) -> None:
-    merge = import_module("helm_ase.data.merge")
+    merge = import_module("helm_ase.labels.merge")
     sources = [_open(path, options) for path in options.files]
     _report(merge.merge(sources, options.output, **_writing(options)))
 
 
 def _split(options: argparse.Namespace) -> None:
-    merge = import_module("helm_ase.data.merge")
-    splits = import_module("helm_ase.data.splits")
+    merge = import_module("helm_ase.labels.merge")
+    splits = import_module("helm_ase.labels.splits")
     with _open(options.file, options) as source:
         shares = {"val": options.val, "test": options.test}
         parts = splits.divide(source, options.by, shares, options.seed, progress=sys.stderr.isatty())

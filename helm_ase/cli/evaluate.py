@@ -61,7 +61,7 @@ def load_subject(options: argparse.Namespace) -> tuple[Any, Any]:
     checkpoint = import_module("helm_ase.checkpoint").load_model(options.checkpoint)
     inference = import_module("helm_ase.evaluation.inference")
     inference.move(checkpoint.model, options.device, options.dtype)
-    return checkpoint, import_module("helm_ase.data.formats").open_labels(options.data, options.format)
+    return checkpoint, import_module("helm_ase.labels.formats").open_labels(options.data, options.format)
 
 
 def split_of(options: argparse.Namespace) -> str | None:

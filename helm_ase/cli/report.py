@@ -23,4 +23,4 @@ def add_commands(commands: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    import_module("helm_ase.session").report_file(options)
+    import_module("helm_ase.cli.structure_commands").report_file(options)

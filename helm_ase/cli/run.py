@@ -29,4 +29,4 @@ def add_commands(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    import_module("helm_ase.session").run_file(options)
+    import_module("helm_ase.cli.structure_commands").run_file(options)

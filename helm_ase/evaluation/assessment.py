@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import PredictionError, SettingError
-from helm_ase.evaluation.back_to_dft import SCFComparison, compare_scf, energy_of_density
 from helm_ase.evaluation.breakdown import Breakdown, break_down, combine
 from helm_ase.evaluation.comparison import MatrixErrors, Molecule, Solution, compare
 from helm_ase.evaluation.errors import error_of
 from helm_ase.evaluation.inference import Answer, answers
+from helm_ase.evaluation.scf_comparison import SCFComparison, compare_scf, energy_of_density
 from helm_ase.evaluation.selection import Selection
 from helm_ase.qc.level import check_variant
 from helm_ase.representation import LabelledMolecule

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from helm_ase.data.connectivity import bonded
-from helm_ase.data.source import LabelSource
+from helm_ase.labels.source import LabelSource
 from helm_ase.nn import HELM
 from helm_ase.representation import LabelledMolecule
+from helm_ase.representation.connectivity import bonded
 from helm_ase.representation.graph import AtomicGraph
-from helm_ase.writing import whole_file
+from helm_ase.system.atomic_write import whole_file
 
 
 @dataclass(frozen=True)

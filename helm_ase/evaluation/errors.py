@@ -7,7 +7,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from helm_ase.data.sample import Sample
+from helm_ase.dataset.sample import Sample
 from helm_ase.evaluation.inference import MAX_LOAD, answers
 from helm_ase.nn import HELM
 from helm_ase.units import HARTREE_IN_EV

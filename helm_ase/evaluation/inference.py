@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from helm_ase.data.batch import collate
-from helm_ase.data.sample import Sample
+from helm_ase.dataset.batch import collate
+from helm_ase.dataset.sample import Sample
 from helm_ase.errors import SettingError
 from helm_ase.nn import HELM, trust_correction
 
@@ -45,7 +45,7 @@ def answers(
     model
         In evaluation mode, on any device.
     samples
-        A list, or a :class:`~helm_ase.data.dataset.MoleculeDataset`.
+        A list, or a :class:`~helm_ase.dataset.dataset.MoleculeDataset`.
     energy
         Energies and forces.
     hamiltonian

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from helm_ase.evaluation.assessment import Assessment, MoleculeReport
 from helm_ase.evaluation.breakdown import BIN_WIDTH, ON_SITE, Breakdown
 from helm_ase.evaluation.statistics import values
-from helm_ase.writing import whole_file
+from helm_ase.system.atomic_write import whole_file
 
 MODEL, BASELINE = "tab:blue", "0.6"
 DPI = 150

@@ -25,8 +25,8 @@ from helm_ase.evaluation.statistics import (
     statistics,
     values,
 )
+from helm_ase.system.atomic_write import whole_file
 from helm_ase.units import HARTREE_IN_EV
-from helm_ase.writing import whole_file
 
 GROUPED = ("hamiltonian", "gap", "wavefunction", "energy", "forces")
 """Quantities of the tables by size."""

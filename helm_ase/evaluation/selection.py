@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.checkpoint.format import file_sha256
-from helm_ase.data.dataset import MoleculeDataset
-from helm_ase.data.derived_cache import may_write
-from helm_ase.data.source import LabelSource
+from helm_ase.dataset.dataset import MoleculeDataset
+from helm_ase.dataset.derived_cache import may_write
 from helm_ase.errors import ChargeError, DatasetError, ElementError, SettingError
+from helm_ase.labels.source import LabelSource
 from helm_ase.representation import LevelOfTheory
 from helm_ase.representation.level import differences, plain
 

@@ -8,14 +8,14 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from helm_ase.data.formats.helm_h5 import HelmH5Source
-from helm_ase.data.writer import LabelWriter, check_label_path
 from helm_ase.errors import DatasetError, StructureError
 from helm_ase.labelling.cluster import ClusterSettings
 from helm_ase.labelling.distribution import distribute
 from helm_ase.labelling.failures import Failure, FailureList
 from helm_ase.labelling.journal import Journal
 from helm_ase.labelling.sandbox import Limits
+from helm_ase.labels.formats.helm_h5 import HelmH5Source
+from helm_ase.labels.writer import LabelWriter, check_label_path
 from helm_ase.qc.labelling import LabelSettings
 from helm_ase.qc.level import check_functional
 from helm_ase.qc.molecule import ao_basis, check_basis_name

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from helm_ase.errors import SettingError
-from helm_ase.processes import deaf_to_interrupts
+from helm_ase.system.worker_process import deaf_to_interrupts
 
 BATCH_SYSTEMS = {
     "htcondor": "HTCondorCluster", "local": "LocalCluster", "lsf": "LSFCluster", "moab": "MoabCluster",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from helm_ase.errors import DatasetError
-from helm_ase.writing import whole_file
+from helm_ase.system.atomic_write import whole_file
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from helm_ase.errors import HelmError
 from helm_ase.qc.convergence import Guess
+from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.representation.structure import Structure
-from helm_ase.states import ChargeState
 
 
 def density_guess(structure: Structure, level: LevelOfTheory, model: str) -> Guess:
@@ -30,7 +30,7 @@ def density_guess(structure: Structure, level: LevelOfTheory, model: str) -> Gue
 
 def _predict(structure: Structure, level: LevelOfTheory, model: str) -> NDArray[np.float64] | None:
     from helm_ase.checkpoint import load_shared
-    from helm_ase.prediction import predict_electronic_structure
+    from helm_ase.prediction.electronic import predict_electronic_structure
 
     checkpoint = load_shared(model)
     settings = checkpoint.model.settings

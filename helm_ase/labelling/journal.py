@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from helm_ase.data.record_log import RecordLog
+from helm_ase.labels.record_log import RecordLog
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.level import LevelOfTheory
 

@@ -9,9 +9,9 @@ import numpy as np
 from ase import Atoms
 
 from helm_ase.errors import ChargeError, StructureError
+from helm_ase.representation.charge_state import charge_state, check_parity
 from helm_ase.representation.geometry import check_geometry
 from helm_ase.representation.structure import Structure
-from helm_ase.states import charge_state, check_parity
 
 OWN_KEYS = {"name", "smiles", "split", "charge", "multiplicity", "spin", "spin_multiplicity", "mult"}
 

@@ -5,8 +5,8 @@ import sys
 from typing import Any
 
 from helm_ase.labelling.sandbox import receive, send
-from helm_ase.processes import die_with_parent
 from helm_ase.qc.labelling import label_structure
+from helm_ase.system.worker_process import die_with_parent
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from helm_ase.electronic import ElectronicStructure
-from helm_ase.pictures.drawing import check_format, save
+from helm_ase.pictures.figure import check_format, save
 from helm_ase.units import HARTREE_IN_EV
 
 

@@ -10,8 +10,8 @@ from ase.data.colors import jmol_colors
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from numpy.typing import NDArray
 
+from helm_ase.electronic.fields import Grid
 from helm_ase.errors import SettingError
-from helm_ase.fields import Grid
 
 BALL, STICK = 0.45, 0.09
 """Radius of an atom over its covalent radius; radius of a bond in Å."""

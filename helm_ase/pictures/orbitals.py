@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from helm_ase.electronic import ElectronicStructure
-from helm_ase.fields import Grid, sample_field
-from helm_ase.pictures.drawing import check_format, save
+from helm_ase.electronic.fields import Grid, sample_field
+from helm_ase.pictures.figure import check_format, save
 from helm_ase.pictures.meshes import Mesh, flat_view, joined, molecule_mesh, orbital_meshes
 
 LIGHT = np.array([-0.35, 0.45, 0.82])

@@ -10,14 +10,14 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from helm_ase.calculator import HELMCalculator
+from helm_ase.calculator.helm import HELMCalculator
+from helm_ase.electronic.fields import spins_with
 from helm_ase.errors import SettingError
-from helm_ase.fields import spins_with
+from helm_ase.pictures.density_of_states import density_of_states_figure
 from helm_ase.pictures.levels import level_figure
 from helm_ase.pictures.scene import check_plotly, scene
-from helm_ase.pictures.states import density_of_states_figure
+from helm_ase.system.atomic_write import whole_file
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM, HARTREE_IN_EV
-from helm_ase.writing import whole_file
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "

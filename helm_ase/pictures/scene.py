@@ -7,8 +7,8 @@ import numpy as np
 from ase import Atoms
 
 from helm_ase.electronic import ElectronicStructure
+from helm_ase.electronic.fields import Grid, sample_field
 from helm_ase.errors import SettingError
-from helm_ase.fields import Grid, sample_field
 from helm_ase.pictures.meshes import Mesh, flat_view, molecule_mesh, orbital_meshes
 
 LIGHTING = {"ambient": 0.55, "diffuse": 0.7, "specular": 0.15, "roughness": 0.6}

@@ -45,7 +45,7 @@ def operator_hamiltonian(
     """
     if not operators:
         raise SettingError(
-            "baseline 'fitted' has no operators yet: training fits them, or helm_ase.training.operators"
+            "baseline 'fitted' has no operators yet: training fits them, or helm_ase.training.fitted_baseline"
         )
     found = bare_hamiltonian(mole)
     s = mole.intor_symmetric("int1e_ovlp")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pyscf.scf import chkfile
 from pyscf.tools import molden
 
-from helm_ase.writing import whole_file
+from helm_ase.system.atomic_write import whole_file
 
 SPINS = ("Alpha", "Beta")
 

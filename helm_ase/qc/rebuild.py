@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from helm_ase.errors import BasisError
 from helm_ase.qc.level import LevelOfTheory
 from helm_ase.qc.molecule import build_mole
-from helm_ase.qc.refinement import SelfConsistency
+from helm_ase.qc.scf_steps import SelfConsistency
 from helm_ase.representation import LabelledMolecule
 
 

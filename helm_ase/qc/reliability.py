@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from helm_ase.qc.refinement import Refined
+from helm_ase.qc.scf_steps import Refined
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from ase import Atoms
 from tqdm import tqdm
 
 from helm_ase.errors import SettingError
-from helm_ase.processes import die_with_parent
 from helm_ase.sampling.dimers import choose_pairs
-from helm_ase.sampling.drawing import Drop, Outcome, Task, draw
 from helm_ase.sampling.filters import Register
 from helm_ase.sampling.molecules import Molecule, distinct
 from helm_ase.sampling.optional import require
 from helm_ase.sampling.settings import SamplingSettings
+from helm_ase.sampling.task import Drop, Outcome, Task, draw
+from helm_ase.system.worker_process import die_with_parent
 
 
 @dataclass(frozen=True)

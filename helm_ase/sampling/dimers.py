@@ -106,6 +106,6 @@ def _turn(positions: NDArray[np.float64], random: np.random.Generator) -> NDArra
 
 
 def _is_connected(bonds: NDArray[np.bool_]) -> bool:
-    from helm_ase.data.connectivity import fragments
+    from helm_ase.representation.connectivity import fragments
 
     return int(fragments(bonds).max()) == 0

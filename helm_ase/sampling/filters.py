@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from helm_ase.data.connectivity import fragments
+from helm_ase.representation.connectivity import fragments
 
 LONGEST_BOND = 1.35
 """Bonds stretched beyond this many sums of covalent radii are broken."""
@@ -16,7 +16,8 @@ SHORTEST_BOND = 0.65
 SHORTEST_CONTACT = 1.15
 """Atoms without a bond that come closer than this many sums of covalent radii have bonded.
 
-Less than the 1.25 of :mod:`helm_ase.data.connectivity`, as opposite corners of small rings come close.
+Less than the 1.25 of :mod:`helm_ase.representation.connectivity`, as opposite corners of small rings come
+close.
 """
 LARGEST_SEPARATION = 5.0
 """Å; a part whose atoms are all farther from the rest has left."""

@@ -10,8 +10,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from helm_ase.errors import ChargeError, HelmError, StructureError
+from helm_ase.representation.charge_state import charge_state, check_parity
 from helm_ase.sampling.conformers import parse_smiles, perceive_smiles
-from helm_ase.states import charge_state, check_parity
 
 SMILES_SUFFIXES = (".smi", ".smiles", ".txt")
 """Files with one SMILES per line; all others are structures that ASE reads."""
@@ -68,7 +68,7 @@ def from_atoms(atoms: Atoms) -> Molecule:
     ChargeError
         If charge and multiplicity do not fit the number of electrons.
     """
-    from helm_ase.data.connectivity import bonded, molecule_hash
+    from helm_ase.representation.connectivity import bonded, molecule_hash
     from helm_ase.representation.labelled import structure_key
 
     if len(atoms) == 0 or atoms.pbc.any() or not np.isfinite(atoms.positions).all():

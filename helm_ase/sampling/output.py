@@ -12,7 +12,7 @@ from ase import Atoms
 
 from helm_ase.errors import SettingError
 from helm_ase.sampling.campaign import SamplingResult
-from helm_ase.writing import whole_file
+from helm_ase.system.atomic_write import whole_file
 
 DROPPED = ".dropped.jsonl"
 """Added to the name of the output: the list of what was dropped."""

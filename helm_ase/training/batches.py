@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from helm_ase.data.batch import TrainingBatch, balanced_batches, collate
-from helm_ase.data.sample import Sample
+from helm_ase.dataset.batch import TrainingBatch, balanced_batches, collate
+from helm_ase.dataset.sample import Sample
 from helm_ase.nn import HELMSettings
 
 SampleWithTrust = tuple[Sample, Tensor | None]

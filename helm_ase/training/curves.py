@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from helm_ase.system.atomic_write import whole_file
 from helm_ase.training.configuration import without_places
 from helm_ase.training.recipe import Recipe
-from helm_ase.writing import whole_file
 
 UNITS = {
     "hamiltonian": ("H", "µEh"), "occupied": ("occupied levels", "eV"), "homo": ("HOMO", "eV"),

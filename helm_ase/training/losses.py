@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from helm_ase.data.batch import TrainingBatch
+from helm_ase.dataset.batch import TrainingBatch
 from helm_ase.errors import SettingError
 from helm_ase.nn import Prediction, trust_correction
 from helm_ase.training.observables import OBSERVABLES, OF_FUNCTIONS, observable_sums

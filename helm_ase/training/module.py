@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from helm_ase.data.batch import TrainingBatch
+from helm_ase.dataset.batch import TrainingBatch
 from helm_ase.evaluation.errors import MoleculeErrors, summarise
 from helm_ase.nn import HELM
 from helm_ase.training.batches import EmptyBatch, ValidationBatch

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from helm_ase.data.targets import Targets
+from helm_ase.dataset.targets import Targets
 from helm_ase.electronic.bond_orders import mayer_bond_orders
 from helm_ase.electronic.charges import mulliken_populations, of_atoms
 from helm_ase.electronic.differentiable import Eigensystem

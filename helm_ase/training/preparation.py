@@ -11,19 +11,19 @@ from ase.data import chemical_symbols
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.checkpoint.format import file_sha256
-from helm_ase.data.sample import Sample
+from helm_ase.dataset.sample import Sample
 from helm_ase.errors import DatasetError, SettingError
 from helm_ase.nn import HELM
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.level import LevelOfTheory
+from helm_ase.system.atomic_write import whole_file
 from helm_ase.training.configuration import plain, to_yaml, without_places
-from helm_ase.training.initial import check_baseline, initial_model, network_settings, open_start
-from helm_ase.training.operators import with_operators
+from helm_ase.training.fitted_baseline import with_operators
+from helm_ase.training.initial_model import check_baseline, initial_model, network_settings, open_start
 from helm_ase.training.ranks import check_processes, is_first_process
 from helm_ase.training.recipe import Compute, Recipe, Stage
 from helm_ase.training.samples import JoinedSamples, open_samples
 from helm_ase.training.schemes import LEARNT
-from helm_ase.writing import whole_file
 
 RECIPE, FINGERPRINT = "recipe.yaml", "fingerprint.json"
 """Files of a run."""

@@ -7,11 +7,11 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from helm_ase.data.dataset import MoleculeDataset
-from helm_ase.data.formats import open_labels
-from helm_ase.data.sample import Sample
-from helm_ase.data.source import LabelSource
+from helm_ase.dataset.dataset import MoleculeDataset
+from helm_ase.dataset.sample import Sample
 from helm_ase.errors import DatasetError
+from helm_ase.labels.formats import open_labels
+from helm_ase.labels.source import LabelSource
 from helm_ase.representation.level import LevelOfTheory, differences
 from helm_ase.training.recipe import DataSettings
 
@@ -75,7 +75,7 @@ def open_samples(
     processes
         To compute it with.
     options
-        Of :class:`~helm_ase.data.dataset.MoleculeDataset`.
+        Of :class:`~helm_ase.dataset.dataset.MoleculeDataset`.
 
     Raises
     ------

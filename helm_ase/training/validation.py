@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from helm_ase.data.sample import Sample
+from helm_ase.dataset.sample import Sample
 from helm_ase.evaluation.errors import MoleculeErrors, error_of, matrix_errors
 from helm_ase.nn import HELMSettings, Prediction, trust_correction
 

@@ -27,10 +27,10 @@ from matplotlib.figure import Figure  # noqa: E402
 from scipy.stats import spearmanr  # noqa: E402
 
 from helm_ase import HELMCalculator  # noqa: E402
-from helm_ase.data.formats import open_labels  # noqa: E402
+from helm_ase.labels.formats import open_labels  # noqa: E402
 from helm_ase.qc.level import kohn_sham  # noqa: E402
 from helm_ase.qc.molecule import build_mole  # noqa: E402
-from helm_ase.qc.refinement import SelfConsistency  # noqa: E402
+from helm_ase.qc.scf_steps import SelfConsistency  # noqa: E402
 from helm_ase.representation import LabelledMolecule, LevelOfTheory  # noqa: E402
 from helm_ase.units import HARTREE_IN_EV  # noqa: E402
 

@@ -19,12 +19,12 @@ from typing import Any  # noqa: E402
 import numpy as np  # noqa: E402
 from scipy.linalg import eigvalsh  # noqa: E402
 
-from helm_ase.data.formats import open_labels  # noqa: E402
+from helm_ase.labels.formats import open_labels  # noqa: E402
 from helm_ase.qc.baseline import baseline_hamiltonian  # noqa: E402
 from helm_ase.qc.level import Baseline, LevelOfTheory  # noqa: E402
 from helm_ase.qc.molecule import basis_of, build_mole  # noqa: E402
 from helm_ase.representation.labelled import LabelledMolecule  # noqa: E402
-from helm_ase.training.operators import fit_operators  # noqa: E402
+from helm_ase.training.fitted_baseline import fit_operators  # noqa: E402
 from helm_ase.training.recipe import DataSettings  # noqa: E402
 from helm_ase.units import HARTREE_IN_EV  # noqa: E402
 

@@ -34,8 +34,8 @@ from ase import Atoms  # noqa: E402
 from ase.build import molecule  # noqa: E402
 from pyscf import dft, gto  # noqa: E402
 
-from helm_ase.data.dataset import MoleculeDataset  # noqa: E402
-from helm_ase.data.formats import open_labels  # noqa: E402
+from helm_ase.dataset.dataset import MoleculeDataset  # noqa: E402
+from helm_ase.labels.formats import open_labels  # noqa: E402
 from helm_ase.qc.labelling import LabelSettings, label_structure  # noqa: E402
 from helm_ase.qc.level import Baseline, pyscf_level  # noqa: E402
 from helm_ase.representation.structure import Structure  # noqa: E402

@@ -41,10 +41,10 @@ import helm_ase.nn.model as network  # noqa: E402
 from helm_ase.checkpoint import Checkpoint, load_model  # noqa: E402
 from helm_ase.electronic import ElectronicStructure  # noqa: E402
 from helm_ase.nn import trust_correction  # noqa: E402
-from helm_ase.prediction import make_graph, predict_energy  # noqa: E402
+from helm_ase.prediction.electronic import make_graph, predict_energy  # noqa: E402
 from helm_ase.qc.baseline import baseline_hamiltonian  # noqa: E402
 from helm_ase.qc.molecule import build_mole, overlap  # noqa: E402
-from helm_ase.states import ChargeState  # noqa: E402
+from helm_ase.representation.charge_state import ChargeState  # noqa: E402
 
 ALKANES = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20)
 NEUTRAL = ChargeState(0, 1)

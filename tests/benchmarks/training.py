@@ -34,8 +34,8 @@ from architecture import gemm_gflops  # noqa: E402
 from molecules import molecule  # noqa: E402
 from torch.optim.swa_utils import AveragedModel  # noqa: E402
 
-from helm_ase.data.batch import collate  # noqa: E402
-from helm_ase.data.sample import Sample  # noqa: E402
+from helm_ase.dataset.batch import collate  # noqa: E402
+from helm_ase.dataset.sample import Sample  # noqa: E402
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings  # noqa: E402
 from helm_ase.qc.molecule import ao_basis  # noqa: E402
 from helm_ase.representation.graph import AtomicGraph  # noqa: E402

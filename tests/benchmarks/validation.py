@@ -3,7 +3,7 @@
     python tests/benchmarks/validation.py LABELS.h5 [--model NAME_OR_PATH] [--xtb] [--cache FOLDER]
                                           [--json OUT] [--markdown OUT]
 
-LABELS.h5 holds labelled molecules in any format that ``helm_ase.data`` reads, with the splits ``train``
+LABELS.h5 holds labelled molecules in any format that ``helm_ase.labels`` reads, with the splits ``train``
 and ``val``.  Only ``val`` is judged; ``train`` serves to fit per-element energies.
 
 Printed: mean, median, 95th percentile and maximum over the molecules of ``val`` of
@@ -36,9 +36,9 @@ from numpy.typing import NDArray  # noqa: E402
 
 from helm_ase.checkpoint import Checkpoint, load_model  # noqa: E402
 from helm_ase.checkpoint.format import file_sha256  # noqa: E402
-from helm_ase.data.dataset import open_dataset  # noqa: E402
-from helm_ase.data.formats import open_labels  # noqa: E402
+from helm_ase.dataset.dataset import open_dataset  # noqa: E402
 from helm_ase.evaluation.errors import MoleculeErrors, evaluate, matrix_errors  # noqa: E402
+from helm_ase.labels.formats import open_labels  # noqa: E402
 from helm_ase.nn import HELM  # noqa: E402
 from helm_ase.representation import LabelledMolecule  # noqa: E402
 from helm_ase.representation.graph import AtomicGraph, batch_graphs  # noqa: E402

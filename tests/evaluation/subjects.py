@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.build import molecule
-from labels import TINY
+from sample_labels import TINY
 
 from helm_ase.checkpoint import Checkpoint, save_checkpoint
-from helm_ase.data.writer import LabelWriter
 from helm_ase.evaluation.comparison import Molecule
+from helm_ase.labels.writer import LabelWriter
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.level import Baseline

@@ -8,14 +8,13 @@ from dataclasses import fields, replace
 import matplotlib
 import numpy as np
 import pytest
-from labels import TINY
+from sample_labels import TINY
 from subjects import checkpoint, write
 
 import helm_ase.evaluation.assessment as assessment_module
 from helm_ase.checkpoint import save_checkpoint
 from helm_ase.checkpoint.format import file_sha256
 from helm_ase.cli import main
-from helm_ase.data.formats import open_labels
 from helm_ase.errors import PredictionError, SettingError
 from helm_ase.evaluation.assessment import AssessmentSettings, assess
 from helm_ase.evaluation.comparison import MatrixErrors
@@ -25,6 +24,7 @@ from helm_ase.evaluation.plots import PICTURES, draw_all
 from helm_ase.evaluation.report import as_json, as_text, facts_of
 from helm_ase.evaluation.selection import select
 from helm_ase.evaluation.statistics import QUANTITIES, by_size, statistics, values
+from helm_ase.labels.formats import open_labels
 
 pytestmark = pytest.mark.scf
 QUICK = AssessmentSettings(energy_from_h=False)

@@ -17,12 +17,9 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import molecule
-from labels import TINY
+from sample_labels import TINY
 
 from helm_ase.cli import main
-from helm_ase.data.formats import open_labels
-from helm_ase.data.record_log import RecordLog
-from helm_ase.data.writer import LabelWriter
 from helm_ase.errors import (
     ChargeError,
     CheckpointError,
@@ -34,6 +31,9 @@ from helm_ase.errors import (
 from helm_ase.labelling import CampaignSettings, campaign, read_structures, run_campaign
 from helm_ase.labelling.cluster import ClusterSettings
 from helm_ase.labelling.sandbox import Limits, Outcome, Sandbox
+from helm_ase.labels.formats import open_labels
+from helm_ase.labels.record_log import RecordLog
+from helm_ase.labels.writer import LabelWriter
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.representation.structure import Structure
 

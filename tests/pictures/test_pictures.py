@@ -6,12 +6,12 @@ from ase import Atoms
 from ase.build import molecule
 
 from helm_ase import HELMCalculator
+from helm_ase.electronic.fields import Grid
 from helm_ase.errors import SettingError
-from helm_ase.fields import Grid
+from helm_ase.pictures.density_of_states import draw_density_of_states
 from helm_ase.pictures.levels import draw_levels
 from helm_ase.pictures.meshes import flat_view, isosurface, isovalue, molecule_mesh, orbital_meshes, sphere
 from helm_ase.pictures.orbitals import draw_orbital
-from helm_ase.pictures.states import draw_density_of_states
 
 
 @pytest.fixture(scope="module")

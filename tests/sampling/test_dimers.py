@@ -6,7 +6,7 @@ from ase.build import molecule
 
 pytest.importorskip("rdkit")
 
-from helm_ase.data.connectivity import fragments
+from helm_ase.representation.connectivity import fragments
 from helm_ase.sampling import SamplingSettings, from_smiles
 from helm_ase.sampling.dimers import choose_pairs, join, place
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from helm_ase.data.connectivity import bonded
+from helm_ase.representation.connectivity import bonded
 from helm_ase.sampling.filters import Register, find_fault, sorted_distances
 
 

@@ -9,10 +9,11 @@ from ase.calculators.calculator import CalculationFailed
 pytest.importorskip("rdkit")
 pytest.importorskip("tblite")
 
-from helm_ase.data.connectivity import fragments
 from helm_ase.errors import SettingError
+from helm_ase.representation.connectivity import fragments
 from helm_ase.representation.labelled import structure_key
-from helm_ase.sampling import SamplingSettings, campaign, drawing, from_smiles, sample
+from helm_ase.sampling import SamplingSettings, campaign, from_smiles, sample
+from helm_ase.sampling import task as task_module
 from helm_ase.sampling.filters import find_fault
 
 SMILES = ("CCO", "O", "[NH4+]", "[CH3]", "C=O", "F")
@@ -116,7 +117,7 @@ def test_failures_of_xtb_are_listed_not_raised(monkeypatch):
     def fail(*_):
         raise CalculationFailed("SCF not converged in 250 cycles")
 
-    monkeypatch.setattr(drawing, "relax", fail)
+    monkeypatch.setattr(task_module, "relax", fail)
     found = sample(molecules(("O",)), SETTINGS)
     assert found.structures == []
     assert {(d.reason, d.detail) for d in found.drops} == {
@@ -127,7 +128,7 @@ def test_failures_of_xtb_are_listed_not_raised(monkeypatch):
 def die_on_methane(task):
     if task.molecule.smiles == "C":
         os._exit(9)
-    return drawing.Outcome(drops=[task.molecule.smiles])
+    return task_module.Outcome(drops=[task.molecule.smiles])
 
 
 def test_a_molecule_that_kills_its_worker_is_dropped_and_the_others_are_kept(monkeypatch):

@@ -6,13 +6,13 @@ from functools import cache
 import numpy as np
 import torch
 from ase.build import molecule
-from labels import TINY
 from laws import ao_rotation
+from sample_labels import TINY
 
-from helm_ase.data.batch import collate
-from helm_ase.data.derived import DerivationSettings, derive
-from helm_ase.data.position import PositionIntegrals
-from helm_ase.data.sample import make_sample
+from helm_ase.dataset.batch import collate
+from helm_ase.dataset.derived import DerivationSettings, derive
+from helm_ase.dataset.position import PositionIntegrals
+from helm_ase.dataset.sample import make_sample
 from helm_ase.nn import Prediction
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.level import Baseline

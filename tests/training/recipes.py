@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from labels import TINY
+from sample_labels import TINY
 
 from helm_ase.nn import BackboneSettings, HELMSettings
 from helm_ase.qc.level import Baseline

@@ -9,21 +9,21 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
-from labels import TINY, write_labels
 from recipes import recipe, stage
+from sample_labels import TINY, write_labels
 
-from helm_ase.calculator import HELMCalculator
+from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.checkpoint import read_checkpoint, read_header
 from helm_ase.cli import main
-from helm_ase.data.formats import open_labels
-from helm_ase.data.writer import LabelWriter
 from helm_ase.errors import DatasetError, SettingError
+from helm_ase.labels.formats import open_labels
+from helm_ase.labels.writer import LabelWriter
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.level import Baseline
 from helm_ase.qc.operator_fit import OperatorFit
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.structure import Structure
-from helm_ase.training.operators import FILE, fit_operators, with_operators
+from helm_ase.training.fitted_baseline import FILE, fit_operators, with_operators
 from helm_ase.training.recipe import DataSettings
 from helm_ase.training.run import train
 from helm_ase.training.samples import open_samples
@@ -83,7 +83,7 @@ def test_a_summary_of_the_model_names_elements_instead_of_numbers(trained, capsy
 
 def test_a_run_that_goes_on_keeps_its_operators(trained, monkeypatch):
     made, _ = trained
-    monkeypatch.setattr("helm_ase.training.operators.fit_operators", None)
+    monkeypatch.setattr("helm_ase.training.fitted_baseline.fit_operators", None)
     again = with_operators(made, None)
     kept = json.loads((trained[1].parent / FILE).read_text())
     assert again.data.baseline.operators == tuple(AtomicOperator(**k) for k in kept)
@@ -93,11 +93,11 @@ def test_other_processes_wait_for_the_operators_of_the_first(data, tmp_path, mon
     made = fitted_recipe(data, tmp_path)
     operators = fit_operators(made.data)
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr("helm_ase.training.operators.fit_operators", None)
-    monkeypatch.setattr("helm_ase.training.operators.PATIENCE", 0.5)
+    monkeypatch.setattr("helm_ase.training.fitted_baseline.fit_operators", None)
+    monkeypatch.setattr("helm_ase.training.fitted_baseline.PATIENCE", 0.5)
     with pytest.raises(DatasetError, match="the first process has not written"):
         with_operators(made)
-    monkeypatch.setattr("helm_ase.training.operators.PATIENCE", 60.0)
+    monkeypatch.setattr("helm_ase.training.fitted_baseline.PATIENCE", 60.0)
     text = json.dumps([asdict(o) for o in operators])
     late = threading.Timer(1.0, lambda: (tmp_path / FILE).write_text(text))
     late.start()
@@ -160,7 +160,7 @@ def test_charged_molecules_count_for_what_no_neutral_one_holds(tmp_path):
             super().add(mole, hamiltonian)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("helm_ase.training.operators.OperatorFit", Watched)
+        patch.setattr("helm_ase.training.fitted_baseline.OperatorFit", Watched)
         fit_operators(data)
     assert sorted(c for c, _ in fits) == [0, 0, 1]  # not the hydroxide
     assert all(len(shape) == 2 for _, shape in fits)  # the radical's two matrices became one

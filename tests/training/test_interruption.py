@@ -8,9 +8,9 @@ import time
 
 import pytest
 import torch
-from labels import write_labels
 from recipes import recipe, stage
 from safetensors.torch import load_file
+from sample_labels import write_labels
 
 from helm_ase.training.configuration import to_yaml
 from helm_ase.training.curves import read_log, read_stages

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from labelled_samples import batch_of, labelled, noise, padded, rotated, sample, sample_of, values_of
-from labels import TINY
 from laws import rotation
+from sample_labels import TINY
 
-from helm_ase.data.batch import collate
+from helm_ase.dataset.batch import collate
 from helm_ase.errors import SettingError
 from helm_ase.nn import Prediction, trust_correction, trust_matrix
 from helm_ase.qc.level import kohn_sham

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from labels import TINY, write_labels
 from recipes import SETTINGS, recipe, stage
+from sample_labels import TINY, write_labels
 
 from helm_ase.checkpoint import read_checkpoint
 from helm_ase.nn import trust_correction, trust_matrix
 from helm_ase.representation.overlap import symmetric_root
-from helm_ase.training.initial import initial_model
+from helm_ase.training.initial_model import initial_model
 from helm_ase.training.run import train
 from helm_ase.training.samples import open_samples
 

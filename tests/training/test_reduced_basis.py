@@ -7,17 +7,17 @@ import pytest
 import torch
 from ase.build import molecule
 from labelled_samples import SAP, values_of
-from labels import TINY
 from laws import TINY as BACKBONE
 from recipes import recipe, stage
+from sample_labels import TINY
 
-from helm_ase.calculator import HELMCalculator
+from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.checkpoint import read_checkpoint
-from helm_ase.data.batch import collate
-from helm_ase.data.dataset import MoleculeDataset
-from helm_ase.data.formats import open_labels
-from helm_ase.data.writer import LabelWriter
+from helm_ase.dataset.batch import collate
+from helm_ase.dataset.dataset import MoleculeDataset
 from helm_ase.errors import BasisError, SettingError
+from helm_ase.labels.formats import open_labels
+from helm_ase.labels.writer import LabelWriter
 from helm_ase.nn import HELM, HELMSettings, Prediction
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.level import Baseline
@@ -26,8 +26,8 @@ from helm_ase.representation import AOMatrix
 from helm_ase.representation.overlap import symmetric_root
 from helm_ase.representation.structure import Structure
 from helm_ase.training.losses import LossWeights, loss_terms
+from helm_ase.training.output_scales import fit_block_scales
 from helm_ase.training.recipe import DataSettings
-from helm_ase.training.referencing import fit_block_scales
 from helm_ase.training.run import train
 
 pytestmark = pytest.mark.scf

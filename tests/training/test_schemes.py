@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from labels import write_labels
 from recipes import SETTINGS, recipe, stage
+from sample_labels import write_labels
 
 from helm_ase.checkpoint import read_checkpoint
 from helm_ase.errors import SettingError

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
-from labels import TINY, write_labels
 from recipes import SETTINGS, recipe, stage
+from sample_labels import TINY, write_labels
 
-from helm_ase.calculator import HELMCalculator
+from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.checkpoint import read_checkpoint
 from helm_ase.checkpoint.publication import publish
-from helm_ase.data.formats import open_labels
-from helm_ase.data.writer import LabelWriter
 from helm_ase.errors import (
     BasisError,
     CheckpointError,
@@ -25,11 +23,13 @@ from helm_ase.errors import (
     UntrainedError,
 )
 from helm_ase.evaluation.errors import evaluate, matrix_errors, summarise
+from helm_ase.labels.formats import open_labels
+from helm_ase.labels.writer import LabelWriter
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.representation.structure import Structure
 from helm_ase.training.batches import SharedBatches
 from helm_ase.training.curves import read_log
-from helm_ase.training.initial import initial_model, open_start
+from helm_ase.training.initial_model import initial_model, open_start
 from helm_ase.training.losses import LossWeights, loss_terms, term_value
 from helm_ase.training.recipe import DataSettings
 from helm_ase.training.run import train
@@ -241,7 +241,7 @@ def test_evaluation_of_a_perfect_correction_is_zero(data, tmp_path):
 
 
 def test_evaluation_and_training_agree_on_the_hamiltonian_error(data, tmp_path):
-    from helm_ase.data.batch import collate
+    from helm_ase.dataset.batch import collate
     from helm_ase.nn import trust_matrix
 
     made = recipe(data, tmp_path)

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from helm_ase.checkpoint import read_checkpoint
 from helm_ase.training.batches import SharedBatches, loads_of
 from helm_ase.training.configuration import read_recipe
-from helm_ase.training.operators import with_operators
+from helm_ase.training.fitted_baseline import with_operators
 from helm_ase.training.recipe import Recipe
 from helm_ase.training.run import train
 from helm_ase.training.samples import open_samples

@@ -22,7 +22,7 @@ import surrogate as direct
 import torch
 
 from helm_ase.checkpoint import read_checkpoint
-from helm_ase.data.sample import Sample
+from helm_ase.dataset.sample import Sample
 from helm_ase.evaluation.inference import answers
 from helm_ase.training.configuration import read_recipe
 from helm_ase.training.losses import LossWeights

@@ -22,7 +22,7 @@ from ase import Atoms
 from make_large import molecules
 
 from helm_ase.cli import main as helm_ase
-from helm_ase.data.splits import heavy_atoms, split_by_hash
+from helm_ase.labels.splits import heavy_atoms, split_by_hash
 
 LEVELS = {
     "sto-3g": ["--basis", "sto-3g", "--no-density-fitting"],

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from helm_ase.data.sample import Sample
+from helm_ase.dataset.sample import Sample
 from helm_ase.nn import HELM, HELMSettings
 from helm_ase.qc.molecule import ao_basis
 from helm_ase.representation.graph import batch_graphs, molecule_index

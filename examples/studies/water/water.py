@@ -16,7 +16,7 @@ import numpy as np
 import scipy.linalg
 
 from helm_ase.checkpoint import read_checkpoint
-from helm_ase.data.sample import Sample
+from helm_ase.dataset.sample import Sample
 from helm_ase.evaluation.inference import answers
 from helm_ase.training.configuration import read_recipe
 from helm_ase.training.recipe import Recipe

@@ -1,0 +1,199 @@
+"""What a calculator with a Hamiltonian is asked for beyond ASE's own properties."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from helm_ase.electronic import ElectronicStructure
+from helm_ase.errors import SettingError
+from helm_ase.prediction.electronic import ElectronicPrediction
+from helm_ase.units import ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV, HARTREE_IN_EV
+
+if TYPE_CHECKING:
+    from helm_ase.prediction.refinement import Refinement
+    from helm_ase.qc.reliability import Reliability
+
+FILES = {".cube": "field", ".molden": "orbitals", ".chk": "PySCF checkpoint"}
+"""Suffix → what :meth:`ElectronicGetters.write` writes."""
+
+
+class ElectronicGetters:
+    """Methods of :class:`~helm_ase.HELMCalculator` that compute a Hamiltonian.
+
+    Each takes ``atoms``; absent, those that the calculator is attached to.  What was computed for a geometry
+    is kept until it changes: Hamiltonian, orbitals, and the Fock matrix of their density.
+    """
+
+    if TYPE_CHECKING:  # of the calculator
+
+        def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction: ...
+        def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+            """Of ASE."""
+
+    # -- the prediction ------------------------------------------------------------------------------
+
+    def get_electronic_structure(self, atoms: Atoms | None = None) -> ElectronicStructure:
+        """Orbitals, levels, density and all observables of the predicted Hamiltonian (atomic units, PySCF AO
+        order)."""
+        return self._solve(atoms).structure
+
+    def get_hamiltonian(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
+        """Kohn–Sham matrix in Hartree, PySCF AO order, (A, A); (2, A, A) for an open shell."""
+        return np.array(self.get_property("hamiltonian", atoms))
+
+    def get_overlap(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
+        """Overlap matrix, PySCF AO order, (A, A)."""
+        return np.array(self.get_property("overlap", atoms))
+
+    def get_density_matrix(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
+        """Total density matrix, PySCF AO order, (A, A); usable as ``dm0`` of a PySCF calculation."""
+        return self._solve(atoms).structure.density_matrix.numpy()
+
+    def get_homo_lumo(self, atoms: Atoms | None = None) -> tuple[float, float]:
+        """HOMO and LUMO in eV, over both spins."""
+        structure = self._solve(atoms).structure
+        return structure.homo * HARTREE_IN_EV, structure.lumo * HARTREE_IN_EV
+
+    def get_homo_lumo_by_spin(self, spin: int = 0, atoms: Atoms | None = None) -> tuple[float, float]:
+        """HOMO and LUMO in eV of one spin channel.
+
+        Raises
+        ------
+        SettingError
+            If there is no such spin: a closed shell has 0 only.
+        """
+        structure = self._solve(atoms).structure
+        if spin not in range(structure.n_spins):
+            raise SettingError(f"spin {spin}: there are spins 0 to {structure.n_spins - 1}")
+        levels, n = structure.orbital_energies[spin] * HARTREE_IN_EV, structure.occupied[spin]
+        return float(levels[n - 1]) if n else -np.inf, float(levels[n]) if n < len(levels) else np.inf
+
+    def get_uncoupled_polarizability(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
+        """Static polarizability that the Hamiltonian implies by itself, e²·Å²/eV, (3, 3).
+
+        Its orbitals do not respond to each other, which makes it 10 to 40 % larger than the physical one.
+        """
+        found = self._solve(atoms).structure.uncoupled_polarizability().numpy()
+        return np.asarray(found * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
+
+    def get_coupled_polarizability(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
+        """Physical static polarizability: PySCF's coupled-perturbed equations on the predicted orbitals.
+
+        About as dear as an SCF.  e²·Å²/eV, (3, 3), the unit of ASE's Raman module.
+
+        Raises
+        ------
+        SCFError
+            If the equations do not converge.
+        SettingError
+            If the installed PySCF means another functional by the name of the level of theory.
+        """
+        found = self._solve(atoms).coupled_polarizability
+        return np.asarray(found * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
+
+    # -- back to DFT ---------------------------------------------------------------------------------
+
+    def initial_guess(self, mol: Any = None, atoms: Atoms | None = None) -> NDArray[np.float64]:
+        """Density matrix for ``mf.kernel(dm0=…)`` of PySCF, any functional.
+
+        Parameters
+        ----------
+        mol
+            ``Mole`` of the calculation, of the same molecule in the same place and any basis; absent: that of
+            the model's basis.
+        atoms
+            Geometry.
+
+        Returns
+        -------
+        ndarray
+            (A', A') in the AO order of ``mol``; (2, A', A') of an open shell.
+
+        Raises
+        ------
+        StructureError, ChargeError, BasisError
+            If ``mol`` is another molecule, charge or state, or has core potentials where the model has none.
+        """
+        from helm_ase.qc.density_guess import density_for
+
+        found = self._solve(atoms)
+        structure = found.structure
+        if mol is None:
+            densities = structure.spin_densities.numpy()
+            return np.array(densities[0] if len(densities) == 1 else densities)
+        return density_for(found.mole, structure.orbitals.numpy(), structure.occupied, mol)
+
+    def refine(self, n_iterations: int = 1, forces: bool = False, atoms: Atoms | None = None) -> "Refinement":
+        """One or a few real SCF steps from the predicted density, on the way to DFT's energy, levels, forces.
+
+        Parameters
+        ----------
+        n_iterations
+            Fock matrices to build, each as dear as an SCF cycle; the first one is shared with
+            :meth:`get_reliability` and :meth:`get_functional_energy`.
+        forces
+            Also analytic forces.
+        atoms
+            Geometry.
+
+        Raises
+        ------
+        SettingError
+            If there is to be no iteration.
+        """
+        from helm_ase.prediction.refinement import refine
+
+        return refine(self._solve(atoms), n_iterations, forces)
+
+    def get_functional_energy(self, atoms: Atoms | None = None) -> float:
+        """E[D(H)], eV: the density functional evaluated once at the predicted density, without iteration."""
+        return self._solve(atoms).first_step.energy * HARTREE_IN_EV
+
+    def get_reliability(self, atoms: Atoms | None = None) -> "Reliability":
+        """Label-free error bar: how far the predicted Hamiltonian is from reproducing itself."""
+        from helm_ase.prediction.refinement import assess
+
+        return assess(self._solve(atoms))
+
+    # -- files ---------------------------------------------------------------------------------------
+
+    def write(
+        self, path: str | Path, field: str | int = "density", spin: int = 0, spacing: float = 0.2,
+        margin: float = 3.0, atoms: Atoms | None = None,
+    ) -> None:  # fmt: skip
+        """Write a ``.cube`` file of a field, a ``.molden`` file or a PySCF ``.chk`` file.
+
+        Parameters
+        ----------
+        path
+            File; its suffix says which kind.
+        field, spin
+            Of a cube: ``density``, ``spin density``, ``potential``, ``homo``, ``lumo+1``, … or the number of
+            an orbital from 0, and its spin.
+        spacing, margin
+            Of a cube's grid, Å.
+        atoms
+            Geometry.
+
+        Raises
+        ------
+        SettingError
+            If the suffix, the field or the grid is none.
+        """
+        from helm_ase.electronic.fields import write_cube
+        from helm_ase.qc.orbital_output import OrbitalTable, write_chkfile, write_molden
+
+        if (suffix := Path(path).suffix.lower()) not in FILES:
+            known = ", ".join(f"{k} ({what})" for k, what in FILES.items())
+            raise SettingError(f"no file format for {path}; there are {known}")
+        found = self._solve(atoms)
+        if suffix == ".cube":
+            write_cube(path, found.atoms, found.structure, field, spacing, margin, spin)
+            return
+        s = found.structure
+        table = OrbitalTable(s.orbital_energies.numpy(), s.orbitals.numpy(), s.occupations.numpy())
+        write_file = write_molden if suffix == ".molden" else write_chkfile
+        write_file(path, found.mole, table)

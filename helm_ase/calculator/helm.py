@@ -1,0 +1,315 @@
+"""HELM as an ASE calculator.
+
+Keywords
+--------
+=============  ============  ======================================================================
+model          default       name, path or address of a checkpoint (``helm-ase models`` lists names)
+device         automatic     ``cpu``, ``cuda``, …
+dtype          float32       precision of the network; references, sums and energies are float64
+charge         0             total charge, unless ``atoms.info['charge']`` says otherwise
+multiplicity   1             2S + 1, unless ``atoms.info['multiplicity']`` (or ``spin``) says otherwise
+=============  ============  ======================================================================
+"""
+
+import copy
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.abc import GetOutputsMixin
+from ase.calculators.calculator import Calculator, all_changes
+from numpy.typing import NDArray
+
+from helm_ase.calculator.electronic_getters import ElectronicGetters
+from helm_ase.calculator.keywords import DEFAULTS, DTYPES, checked
+from helm_ase.checkpoint import Checkpoint, load_shared
+from helm_ase.errors import CheckpointError, SettingError, StructureError
+from helm_ase.nn import HELM
+from helm_ase.prediction.domain import check_kind, check_molecule, check_trained, warn_about_extrapolation
+from helm_ase.prediction.electronic import ElectronicPrediction, predict_electronic_structure, predict_energy
+from helm_ase.representation.charge_state import ChargeState, charge_state
+from helm_ase.units import HARTREE_IN_EV
+
+NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
+
+
+class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
+    """Energy, forces and the Kohn–Sham Hamiltonian of a molecule.
+
+    ``results`` holds ASE's own names only: ``energy`` and ``free_energy`` (eV), ``forces`` (eV/Å), and on
+    request ``dipole`` (e·Å) and ``charges`` (Mulliken, e).  ``hamiltonian`` (Hartree, PySCF AO order),
+    ``overlap`` and ``orbital_energies`` (eV) live in ``extra_results``; ask for them with
+    :meth:`get_property` or the typed getters.  Energies and forces never compute a Hamiltonian.
+
+    Parameters
+    ----------
+    model, device, dtype, charge, multiplicity
+        See the table at the top of this module.
+    atoms
+        Attach the calculator to these atoms.
+
+    Raises
+    ------
+    SettingError
+        For an unknown keyword, dtype or device.
+    CheckpointError
+        If the model cannot be loaded.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from helm_ase import HELMCalculator
+    >>> atoms = molecule("H2O")
+    >>> atoms.calc = HELMCalculator()
+    >>> homo, lumo = atoms.calc.get_homo_lumo()
+    >>> homo < lumo
+    True
+    """
+
+    name = "helm"
+    nolabel = True
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "dipole", "charges"]
+    extra_properties: ClassVar[tuple[str, ...]] = ("hamiltonian", "overlap", "orbital_energies")
+    ignored_changes: ClassVar[set[str]] = {"cell"}
+    discard_results_on_any_change = True
+    default_parameters: ClassVar[dict[str, Any]] = DEFAULTS
+
+    def __init__(
+        self,
+        model: str | None = None,
+        device: str | None = None,
+        dtype: str = "float32",
+        charge: int = 0,
+        multiplicity: int = 1,
+        atoms: Atoms | None = None,
+        **unknown: Any,
+    ) -> None:
+        checked(unknown)  # ASE would accept some of them in silence
+        self.extra_results: dict[str, NDArray[np.float64]] = {}
+        self._electronic: ElectronicPrediction | None = None
+        self._computed_state: ChargeState | None = None
+        self._attached: weakref.ref[Atoms] | None = None
+        self._warned: tuple[bytes, set[tuple[int, int]]] = (b"", set())
+        self._loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None = None
+        super().__init__(
+            model=model,
+            device=device,
+            dtype=dtype,
+            charge=charge,
+            multiplicity=multiplicity,
+        )
+        if atoms is not None:
+            atoms.calc = self
+
+    # -- settings ------------------------------------------------------------------------------------
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Change keywords; any change discards the results.
+
+        Raises
+        ------
+        SettingError
+            For an unknown keyword or value.
+        """
+        kwargs = checked(kwargs)
+        self._load(self.parameters | kwargs)  # first: a model that fails to load must change nothing
+        changed: dict[str, Any] = super().set(**kwargs)
+        return changed
+
+    def _load(self, parameters: Mapping[str, Any]) -> None:
+        wanted = parameters.get("model"), parameters.get("device"), str(parameters.get("dtype", "float32"))
+        if self._loaded is not None and self._loaded[0] == wanted:
+            return
+        checkpoint = load_shared(wanted[0])
+        try:
+            device = torch.device(wanted[1] or ("cuda" if torch.cuda.is_available() else "cpu"))
+            model = checkpoint.model
+            if device.type != "cpu" or wanted[2] != "float32":
+                with torch.inference_mode(False):  # else there would be no forces outside it
+                    model = copy.deepcopy(model).cast(DTYPES[wanted[2]]).to(device)
+        except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: MPS has no float64
+            raise SettingError(f"device {wanted[1]!r} cannot be used: {error}") from error
+        self._loaded = wanted, checkpoint, model
+        self._warned = (b"", set())
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The loaded checkpoint: level of theory, basis, elements, metrics."""
+        assert self._loaded is not None
+        return self._loaded[1]
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """What databases and trajectories record: keywords, model and checksum, charge and multiplicity.
+
+        The charge and multiplicity are those of the last calculation, which ``atoms.info`` may have set.
+        """
+        recorded = super().todict(skip_default)
+        if self._computed_state is not None:
+            recorded |= self._computed_state._asdict()
+        return recorded | {"model": self.checkpoint.name, "model_sha256": self.checkpoint.sha256}
+
+    # -- ASE's book-keeping --------------------------------------------------------------------------
+
+    def set_atoms(self, atoms: Atoms) -> None:
+        """Called by ``atoms.calc = calc``: refuse at once what can never be computed."""
+        check_kind(atoms, self.checkpoint)
+        self._attached = weakref.ref(atoms)
+
+    def reset(self) -> None:
+        """Forget all results."""
+        super().reset()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.extra_results = {}
+        self._electronic = None
+        self._computed_state = None
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """List what changed since the last calculation, charge and spin in ``atoms.info`` included."""
+        changes: list[str] = super().check_state(atoms, tol=tol)
+        if self.atoms is not None and self._state(atoms) != self._computed_state:
+            changes = [*changes, "initial_charges"] if "initial_charges" not in changes else changes
+        return changes
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """ASE's ``get_property``, which also serves the names in :attr:`extra_properties`."""
+        atoms = self._current(atoms)
+        if atoms is not None and self.extra_results and self.check_state(atoms):
+            self.reset()  # ASE itself would clear ``results`` only
+        if name not in self.extra_properties:
+            return super().get_property(name, atoms, allow_calculation)
+        stale = atoms is None or bool(self.check_state(atoms)) or name not in self.extra_results
+        if stale and not allow_calculation:
+            return None
+        self._solve(atoms)
+        return self.extra_results[name].copy()
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Compute ``properties``; forces bring the energy along, the Hamiltonian only what needs it.
+
+        Raises
+        ------
+        StructureError, ElementError, ChargeError
+            If the model cannot take this system.
+        UntrainedError
+            If the model was not trained to predict it.
+        PredictionError
+            If a result is not finite.
+        """
+        if system_changes:
+            self.results: dict[str, Any] = {}
+            self._forget()
+        if (atoms := self.atoms if atoms is None else atoms) is None:
+            raise StructureError(NO_ATOMS)
+        self._computed_state = state = self._state(atoms)  # before ASE keeps atoms that stand for no state
+        super().calculate(atoms, list(properties), list(system_changes))
+        assert self._loaded is not None
+        _, checkpoint, model = self._loaded
+        check_molecule(self.atoms, checkpoint, state)
+        molecule = self.atoms.numbers.tobytes()
+        already = self._warned[1] if self._warned[0] == molecule else set()
+        self._warned = molecule, warn_about_extrapolation(self.atoms, checkpoint, already)
+        if {"energy", "free_energy", "forces"} & set(properties):
+            check_trained(checkpoint, "energy")
+            energy, forces = predict_energy(model, self.atoms, state, "forces" in properties)
+            self.results |= {"energy": energy, "free_energy": energy}
+            if forces is not None:
+                self.results["forces"] = forces
+        if {"dipole", "charges", *self.extra_properties} & set(properties):
+            check_trained(checkpoint, "hamiltonian")
+            if self._electronic is None:
+                self._electronic = predict_electronic_structure(model, checkpoint, self.atoms, state)
+            if "dipole" in properties:
+                self.results["dipole"] = self._electronic.dipole
+            if "charges" in properties:
+                self.results["charges"] = self._electronic.charges
+
+    def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction:
+        atoms = self._current(atoms)
+        if atoms is None:
+            raise StructureError(NO_ATOMS)
+        changes = self.check_state(atoms)
+        if changes:
+            self.reset()
+        if self._electronic is None:
+            self.calculate(atoms, ["hamiltonian"], changes)
+        assert self._electronic is not None
+        if not self.extra_results:
+            levels = self._electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
+            self.extra_results = {
+                "hamiltonian": self._electronic.hamiltonian.copy(),  # what callers do to it stays theirs
+                "overlap": self._electronic.structure.overlap.numpy().copy(),
+                "orbital_energies": levels[0] if len(levels) == 1 else levels,
+            }
+        return self._electronic
+
+    def _current(self, atoms: Atoms | None) -> Atoms | None:
+        if atoms is not None:
+            self._attached = weakref.ref(atoms)
+            return atoms
+        attached = None if self._attached is None else self._attached()
+        return self.atoms if attached is None else attached
+
+    def _state(self, atoms: Atoms) -> ChargeState:
+        return charge_state(atoms, self.parameters["charge"], self.parameters["multiplicity"])
+
+    def _outputmixin_get_results(self) -> dict[str, Any]:
+        structure = self._solve().structure
+        return self.results | {
+            "eigenvalues": structure.orbital_energies.numpy()[:, None] * HARTREE_IN_EV,
+            "occupations": structure.occupations.numpy()[:, None].copy(),
+            "fermi_level": structure.fermi_level * HARTREE_IN_EV,
+            "nspins": structure.n_spins,
+            "nkpts": 1,
+            "nbands": structure.orbital_energies.shape[1],
+            "ibz_kpoints": np.zeros((1, 3)),
+            "kpoint_weights": np.ones(1),
+        }
+
+    def get_bz_k_points(self) -> NDArray[np.float64]:
+        """The Γ point: a molecule has no other."""
+        return np.zeros((1, 3))
+
+    def band_structure(self) -> Any:
+        """Raise: a molecule has no band structure."""
+        raise StructureError("a molecule has no band structure; get_eigenvalues() gives its levels")
+
+    # -- copies --------------------------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "HELMCalculator":
+        """Copy settings and results; the weights, which nothing changes, are shared."""
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        attached = None if self._attached is None else memo.get(id(self._attached()))
+        follows = None if attached is None else weakref.ref(attached)
+        shared = {"_loaded": self._loaded, "_attached": follows, "_electronic": None}
+        for key, value in self.__dict__.items():
+            twin.__dict__[key] = shared[key] if key in shared else copy.deepcopy(value, memo)
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the weights and caches; unpickling loads the model again by name."""
+        attached = None if self._attached is None else self._attached()
+        state = self.__dict__ | {"_loaded": None, "_attached": attached, "_electronic": None}
+        mutable = {key: copy.deepcopy(state[key]) for key in ("parameters", "results", "extra_results")}
+        state |= mutable  # copy.copy comes here, too: twins must not share what either may change
+        return state | {"model_sha256": self.checkpoint.sha256}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        attached, sha256 = state["_attached"], state.pop("model_sha256")
+        self.__dict__.update(state | {"_attached": None if attached is None else weakref.ref(attached)})
+        self._load(self.parameters)
+        if self.checkpoint.sha256 != sha256:
+            raise CheckpointError(
+                f"this calculator was pickled with model {sha256[:12]}…, but its keywords now lead to "
+                f"{self.checkpoint.name!r} ({self.checkpoint.sha256[:12]}…)"
+            )

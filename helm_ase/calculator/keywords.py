@@ -1,0 +1,47 @@
+"""Keywords of the calculator: names, defaults, and what their values may be."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from helm_ase.errors import SettingError
+from helm_ase.representation.charge_state import is_whole
+
+DEFAULTS: dict[str, Any] = {
+    "model": None,
+    "device": None,
+    "dtype": "float32",
+    "charge": 0,
+    "multiplicity": 1,
+}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keywords with values that ASE can write to any file.
+
+    Raises
+    ------
+    SettingError
+        For an unknown keyword, naming the closest known one, or a value that is not allowed.
+    """
+    for key in keywords:
+        if key not in DEFAULTS:
+            close = difflib.get_close_matches(key, DEFAULTS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise SettingError(
+                f"HELMCalculator has no keyword {key!r} (allowed: {', '.join(DEFAULTS)}){hint}"
+            )
+    values = dict(keywords)
+    values |= {k: str(values[k]) for k in ("model", "device") if values.get(k) is not None}
+    if "dtype" in values:
+        values["dtype"] = str(values["dtype"]).removeprefix("torch.")
+        if values["dtype"] not in DTYPES:
+            raise SettingError(f"dtype {values['dtype']!r} is not one of {', '.join(DTYPES)}")
+    for key in {"charge", "multiplicity"} & set(values):
+        if not is_whole(values[key]):
+            raise SettingError(f"{key} must be an integer, not {values[key]!r}")
+        values[key] = int(values[key])
+    return values

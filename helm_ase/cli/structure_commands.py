@@ -1,0 +1,184 @@
+"""``helm-ase run`` and ``report``: one structure from file to printed answer or page."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase import units as ase_units
+from ase.io import read, write
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+from ase.io.trajectory import TrajectoryWriter
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import Stationary, thermalize_momenta
+from ase.md.verlet import VelocityVerlet
+from ase.optimize import BFGS
+from tqdm import tqdm
+
+from helm_ase.calculator.helm import HELMCalculator
+from helm_ase.errors import SettingError, StructureError
+from helm_ase.pictures.figure import check_format
+from helm_ase.pictures.levels import draw_levels, level_table
+from helm_ase.representation.charge_state import charge_state, give_state
+from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
+
+
+def run_file(options: argparse.Namespace) -> None:
+    """Do what the options of ``helm-ase run`` ask for.
+
+    Raises
+    ------
+    StructureError
+        If ASE cannot read the file.
+    SettingError
+        If a file that is asked for could not be written.
+    """
+    check_outputs(options)
+    atoms = _read(options)
+    atoms.calc = HELMCalculator(model=options.model, device=options.device, dtype=options.dtype)
+    print_header(atoms)
+    predicts = atoms.calc.checkpoint.predicts
+    if options.opt or options.md:
+        move(atoms, options)
+    if "energy" in predicts:
+        print_energies(atoms)
+    if options.output:  # before anything that may fail
+        write(options.output, atoms)
+        print(f"structure: {options.output}")
+    if options.levels or (not options.no_orbitals and "hamiltonian" in predicts):
+        print_orbitals(atoms)
+    if options.levels:
+        draw_levels(atoms.calc.get_electronic_structure(), options.levels, atoms.get_chemical_formula())
+        print(f"level diagram: {options.levels}")
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Refuse what could not be written before anything is computed.
+
+    Raises
+    ------
+    SettingError
+        If a folder is missing, a format unknown, or there will be no frames for a trajectory.
+    """
+    for path in filter(None, (options.output, options.levels, options.trajectory)):
+        if not Path(path).resolve().parent.is_dir():
+            raise SettingError(f"there is no folder {Path(path).parent} for {path}")
+    if options.levels:
+        check_format(options.levels)
+    if options.output:
+        try:
+            form = filetype(options.output, read=False)
+        except UnknownFileTypeError:
+            form = ""
+        if form not in ioformats or not ioformats[form].can_write:
+            raise SettingError(f"ASE knows no format to write {options.output} in; try .xyz or .traj")
+    if options.trajectory and not options.trajectory.endswith(".traj"):
+        raise SettingError(
+            f"--trajectory writes ASE .traj files, not {options.trajectory}; 'ase convert' turns them into "
+            "others"
+        )
+    if options.trajectory and not (options.opt or options.md):
+        raise SettingError("--trajectory holds the frames of --opt or --md: ask for one of them")
+
+
+def move(atoms: Atoms, options: argparse.Namespace) -> None:
+    """Optimise, run dynamics, or both."""
+    atoms.get_forces()  # if these cannot be had, an older trajectory stays as it is
+    frames = TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else None
+    if options.opt:
+        optimise(atoms, options.fmax, frames)
+    if options.md:
+        dynamics(atoms, options, frames)
+
+
+def report_file(options: argparse.Namespace) -> None:
+    """Write the page that the options of ``helm-ase report`` ask for.
+
+    Raises
+    ------
+    StructureError
+        If ASE cannot read the file.
+    SettingError
+        If there is no such orbital, or a package is missing.
+    """
+    from helm_ase.pictures.page import write_page
+
+    atoms = _read(options)
+    atoms.calc = HELMCalculator(model=options.model)
+    write_page(options.output, atoms.calc, options.orbitals, not options.no_check)
+    print(f"report: {options.output}")
+
+
+def _read(options: argparse.Namespace) -> Atoms:
+    try:
+        atoms = read(options.file)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # ASE's readers raise whatever they trip over
+        raise StructureError(f"ASE cannot read {options.file}: {error}") from error
+    if not isinstance(atoms, Atoms):
+        raise StructureError(f"{options.file} names {len(atoms)} frames: name one, as in FILE@0")
+    give_state(atoms, options.charge, options.multiplicity)
+    return atoms
+
+
+def optimise(atoms: Atoms, fmax: float, frames: TrajectoryWriter | None) -> None:
+    """Relax with BFGS, showing the largest force."""
+    optimizer = BFGS(atoms, logfile=None)
+    if frames is not None:
+        optimizer.attach(frames.write, interval=1)
+    with tqdm(desc="optimising", unit="step") as bar:
+        for _ in optimizer.irun(fmax=fmax, steps=500):
+            bar.set_postfix(fmax=f"{np.linalg.norm(atoms.get_forces(), axis=1).max():.4f} eV/Å")
+            bar.update()
+    state = "converged" if optimizer.converged(atoms.get_forces().ravel()) else "NOT converged"
+    print(f"optimisation {state} after {optimizer.nsteps} steps")
+
+
+def dynamics(atoms: Atoms, options: argparse.Namespace, frames: TrajectoryWriter | None) -> None:
+    """Run Langevin or constant-energy dynamics, showing temperature and total energy."""
+    rng = np.random.default_rng(options.seed)
+    thermalize_momenta(atoms, options.temperature, rng=rng)
+    Stationary(atoms)
+    step = options.timestep * ase_units.fs
+    if options.nve:
+        md = VelocityVerlet(atoms, step)
+    else:
+        md = Langevin(
+            atoms, step, temperature_K=options.temperature, friction=0.01 / ase_units.fs, fixcm=False, rng=rng
+        )
+    if frames is not None:
+        md.attach(frames.write, interval=10)
+    start = atoms.get_total_energy()
+    with tqdm(total=options.md, desc="dynamics", unit="step") as bar:
+        for _ in md.irun(options.md):
+            bar.set_postfix(T=f"{atoms.get_temperature():.0f} K", refresh=False)
+            bar.update(min(1, options.md - bar.n))
+    drift = (atoms.get_total_energy() - start) * 1000 / len(atoms)
+    print(f"{options.md} steps of {options.timestep} fs; total energy changed by {drift:.3f} meV/atom")
+
+
+def print_header(atoms: Atoms) -> None:
+    """Print formula, model, level of theory, and charge and multiplicity where they are not 0 and 1."""
+    level, state = atoms.calc.checkpoint.level, charge_state(atoms)
+    shown = f"  charge {state.charge:+d}, multiplicity {state.multiplicity}" if state != (0, 1) else ""
+    name = atoms.calc.checkpoint.name
+    print(f"{atoms.get_chemical_formula()}  {name}  ({level.functional.upper()}/{level.basis}){shown}")
+
+
+def print_energies(atoms: Atoms) -> None:
+    """Print energy and forces."""
+    forces = atoms.get_forces()
+    print(f"\nenergy  {atoms.get_potential_energy():.6f} eV\n\nforces / eV/Å")
+    for symbol, (x, y, z) in zip(atoms.symbols, forces, strict=True):
+        print(f"  {symbol:<2} {x:12.6f} {y:12.6f} {z:12.6f}")
+
+
+def print_orbitals(atoms: Atoms) -> None:
+    """Print the orbital table, the gap and the dipole."""
+    structure = atoms.calc.get_electronic_structure()
+    homo, lumo = atoms.calc.get_homo_lumo()
+    print(f"\n{level_table(structure)}\n\nHOMO-LUMO gap  {lumo - homo:.3f} eV")
+    dipole = float(structure.dipole().norm()) * ATOMIC_DIPOLE_IN_E_ANGSTROM / DEBYE_IN_E_ANGSTROM
+    origin = " about the centre of nuclear charge" if atoms.calc.todict().get("charge") else ""
+    print(f"dipole  {dipole:.3f} D{origin}")

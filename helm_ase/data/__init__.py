@@ -1,1 +1,0 @@
-"""Labelled molecules: reading them, and preparing them for training."""

@@ -1,0 +1,1 @@
+"""Training samples: what training makes of labelled molecules."""

@@ -1,0 +1,124 @@
+"""Samples → padded batches of similar size, also from worker processes."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch_geometric.data import Batch
+
+from helm_ase.dataset.sample import Sample
+from helm_ase.dataset.targets import Targets, tensors_on
+from helm_ase.representation.graph import batch_graphs
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Samples padded to the largest matrix; s is the number of spin channels of the batch."""
+
+    graph: Batch
+    energy: Tensor
+    """(B,) eV, float64."""
+    forces: Tensor
+    """(N, 3) eV/Å."""
+    correction: Tensor
+    """(B, s, A, A) Hartree; both channels of a closed shell are the same."""
+    trust: Tensor | None
+    """(B, A, A) trust filter W, or None."""
+    orbitals: Tensor
+    """(B, s, A, M); columns beyond a molecule's own are zero."""
+    orbital_count: Tensor
+    """(B, s) number of orbitals that are not padding."""
+    ao_count: Tensor
+    """(B,) number of functions of each molecule."""
+    targets: tuple[Targets, ...] | None = None
+    """Observables of each molecule, where they were asked for."""
+    has_matrix: bool = True
+    """Whether there is a ΔH to compare with: not if the labels have a larger basis than the model."""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "TrainingBatch":
+        """Return the same batch on another device; this one stays where it is."""
+        graph = copy.copy(self.graph).to(device, non_blocking=non_blocking)  # Batch.to changes its own
+        targets = self.targets and tuple(t.to(device, non_blocking) for t in self.targets)
+        return replace(self, graph=graph, targets=targets, **tensors_on(device, self, non_blocking))
+
+
+def collate(samples: Sequence[Sample], trust: Sequence[Tensor] | None = None) -> TrainingBatch:
+    """Pad and stack samples; ``trust`` holds the filter of each sample."""
+    spins = max(len(s.correction) for s in samples)
+    size = max(len(s.overlap) for s in samples)
+    width = max(s.orbitals.shape[2] for s in samples)
+    batch = len(samples)
+    targets = tuple(s.targets for s in samples if s.targets is not None)
+    correction = torch.zeros(batch, spins, size, size)
+    orbitals = torch.zeros(batch, spins, size, width)
+    filters = None if trust is None else torch.zeros(batch, size, size)
+    for k, s in enumerate(samples):
+        a, m = s.orbitals.shape[1:]
+        correction[k, :, :a, :a] = s.correction
+        orbitals[k, :, :a, :m] = s.orbitals
+        if filters is not None and trust is not None:
+            filters[k, :a, :a] = trust[k]
+    return TrainingBatch(
+        graph=batch_graphs([s.graph for s in samples]),
+        energy=torch.tensor([s.energy for s in samples], dtype=torch.float64),
+        forces=torch.cat([s.forces for s in samples]),
+        correction=correction,
+        trust=filters,
+        orbitals=orbitals,
+        orbital_count=(orbitals != 0).any(2).sum(2),
+        ao_count=torch.tensor([len(s.overlap) for s in samples]),
+        targets=targets if len(targets) == batch else None,
+        has_matrix=all(s.has_matrix for s in samples),
+    )
+
+
+def balanced_batches(
+    loads: NDArray[np.int64], max_load: int, generator: np.random.Generator
+) -> Iterator[list[int]]:
+    """Shuffle, sort roughly by size, and cut into batches of at most ``max_load`` pairs and atoms each.
+
+    A batch of molecules of similar size wastes little padding; the batches come in random order.
+
+    Parameters
+    ----------
+    loads
+        Pairs and atoms of every sample, (M,).
+    max_load
+        Limit of a batch; a larger molecule makes a batch of its own.
+    generator
+        Source of the order.
+    """
+    order = np.argsort(loads * generator.uniform(0.7, 1.4, len(loads)))
+    batches: list[list[int]] = [[]]
+    total = 0
+    for k in order:
+        if batches[-1] and total + loads[k] > max_load:
+            batches.append([])
+            total = 0
+        batches[-1].append(int(k))
+        total += int(loads[k])
+    for b in generator.permutation(len(batches)):
+        if batches[b]:
+            yield batches[b]
+
+
+def make_loader(
+    samples: Sequence[Sample], batches: Sequence[Sequence[int]], workers: int = 0
+) -> "DataLoader[TrainingBatch]":
+    """Batches in the order given, prepared by worker processes (0: by this one).
+
+    No more than two batches a worker are ever waiting.
+    """
+    return DataLoader(
+        samples,  # type: ignore[arg-type]  # a sequence is a map-style data set
+        batch_sampler=[list(b) for b in batches],
+        collate_fn=collate,
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+        multiprocessing_context="spawn" if workers else None,
+    )

@@ -1,0 +1,216 @@
+"""What follows from a label at some cost: H0, S and reference orbitals.
+
+The matrices may be those of a smaller basis than the label's: that of a model whose observables, but not
+whose matrices, are to be those of the label.
+"""
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from helm_ase.dataset.orbitals import Orbitals
+from helm_ase.errors import BasisError
+from helm_ase.qc.baseline import baseline_hamiltonian
+from helm_ase.qc.level import Baseline
+from helm_ase.qc.molecule import basis_of, build_mole, cross_overlap, dipole_integrals, overlap
+from helm_ase.representation import AOBasis, AOMatrix
+from helm_ase.representation.labelled import LabelledMolecule, pack_triangle, unpack_triangle
+from helm_ase.representation.level import LevelOfTheory
+
+VIRTUALS = 6
+"""Reference virtual orbitals kept for losses that see the spectrum."""
+SHAPE = struct.Struct("<iiii")
+
+
+@dataclass(frozen=True)
+class LargeBasis:
+    """Observables of the label in its own basis, where the model has a smaller one."""
+
+    gap: float
+    """Hartree."""
+    dipole: NDArray[np.float64]
+    """Of the electrons, about the origin, e·a0, (3,)."""
+    polarizability: NDArray[np.float64]
+    """Uncoupled, a0³, (3, 3)."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Matrices in canonical AO order; spin first in an open shell, as in the label.
+
+    A functions are those of the model, also where the label has more.
+    """
+
+    baseline: NDArray[np.float64]
+    """H0, Hartree, (A, A)."""
+    overlap: NDArray[np.float64]
+    """S, (A, A)."""
+    orbital_energies: NDArray[np.float64]
+    """All levels of the label's H, Hartree, (s, A); in a smaller basis those of ``orbitals``, (s, M)."""
+    orbitals: NDArray[np.float32]
+    """Its occupied and lowest virtual orbitals, (s, A, M); columns beyond a spin's own are zero.  In
+    a smaller basis their projection on it."""
+    electrons: tuple[int, ...]
+    """Occupied orbitals of each spin, (s,)."""
+    large: LargeBasis | None = None
+    """Observables of a label in a larger basis."""
+
+
+@dataclass(frozen=True)
+class DerivationSettings:
+    """On what the derived quantities depend, besides the label."""
+
+    level: LevelOfTheory
+    baseline: Baseline
+    virtuals: int = VIRTUALS
+    model_basis: str | None = None
+    """Basis of the model where it is a smaller one than the label's."""
+
+    @property
+    def title(self) -> bytes:
+        """What a cache of them says it holds."""
+        level = asdict(self.level)
+        facts = {k: level[k] for k in ("functional", "basis", "density_fitting", "auxiliary_basis")}
+        facts |= {"baseline": self.baseline.signature, "virtuals": self.virtuals}
+        if self.model_basis:
+            facts |= {"model basis": self.model_basis}
+        return json.dumps({"derived from": facts}).encode()
+
+    @property
+    def name(self) -> str:
+        """For the name of the file."""
+        return self.baseline.name
+
+    @property
+    def subject(self) -> str:
+        """What is derived, for the user."""
+        return "H0"
+
+    def derive(self, label: LabelledMolecule, known: Derived | None = None) -> Derived:
+        """See :func:`derive`."""
+        return derive(label, self, known)
+
+    def pack(self, derived: Derived) -> bytes:
+        """Record → bytes."""
+        return pack(derived)
+
+    def unpack(self, payload: bytes) -> Derived:
+        """Bytes → record."""
+        return unpack(payload, self.model_basis is not None)
+
+
+def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived | None = None) -> Derived:
+    """Compute H0, S and the orbitals of the label's own H.
+
+    ``known`` holds what does not depend on the label's matrix.
+
+    Raises
+    ------
+    DatasetError, BasisError
+        If the matrix does not fit the basis.
+    """
+    mole, basis = _molecule(label, settings.model_basis or settings.level.basis)
+    if known is None:
+        s = overlap(mole, basis).values
+        h0 = baseline_hamiltonian(mole, basis, settings.level, settings.baseline).values
+    else:
+        s, h0 = known.overlap, known.baseline
+    if settings.model_basis:
+        return _derive_from_larger(label, settings, mole, basis, (h0, s))
+    solved = _solve(label, mole, basis, s)
+    kept = _lowest(solved, min(max(solved.occupied) + settings.virtuals, len(s)), settings.virtuals)
+    return Derived(h0, s, np.stack(solved.energies), kept, solved.occupied)
+
+
+def _derive_from_larger(
+    label: LabelledMolecule, settings: DerivationSettings, mole: Any, basis: AOBasis,
+    matrices: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> Derived:  # fmt: skip
+    """Orbitals and observables of the label in its own basis, seen from the model's smaller one."""
+    h0, s = matrices
+    theirs, their_basis = _molecule(label, settings.level.basis)
+    if len(s) > theirs.nao:
+        raise BasisError(
+            f"model_basis {settings.model_basis} has {len(s)} functions, {settings.level.basis}, that of the "
+            f"labels, only {theirs.nao}: a model's matrix may be smaller than theirs, not larger"
+        )
+    solved = _solve(label, theirs, their_basis, overlap(theirs, their_basis).values)
+    occupied = max(solved.occupied)
+    if theirs.nelec != mole.nelec or len(s) < occupied:
+        raise BasisError(
+            f"{settings.model_basis} ({mole.nelectron} electrons, {len(s)} orbitals) cannot stand for "
+            f"{settings.level.basis} ({theirs.nelectron} electrons outside core potentials)"
+        )
+    width = min(occupied + settings.virtuals, len(s))
+    projection = scipy.linalg.solve(s, cross_overlap(mole, basis, theirs, their_basis), assume_a="pos")
+    r = dipole_integrals(theirs, their_basis)
+    return Derived(
+        h0,
+        s,
+        np.stack([e[:width] for e in solved.energies]),
+        _lowest(solved, width, settings.virtuals, projection),
+        solved.occupied,
+        LargeBasis(solved.gap, solved.dipole(r), solved.polarizability(r)),
+    )
+
+
+def _molecule(label: LabelledMolecule, basis: str) -> tuple[Any, AOBasis]:
+    mole = build_mole(label.numbers, label.positions, basis, label.charge, label.multiplicity)
+    return mole, basis_of(mole)
+
+
+def _solve(label: LabelledMolecule, mole: Any, basis: AOBasis, s: NDArray[np.float64]) -> Orbitals:
+    """Orbitals of the label's H in canonical AO order."""
+    matrices = label.hamiltonian.reshape(-1, *label.hamiltonian.shape[-2:])
+    pairs = [
+        scipy.linalg.eigh(AOMatrix(m, label.numbers, basis, "pyscf").reorder("e3nn").values, s)
+        for m in matrices
+    ]
+    electrons = tuple(map(int, mole.nelec[: label.spin_channels]))
+    return Orbitals(tuple(e for e, _ in pairs), tuple(c for _, c in pairs), electrons)
+
+
+def _lowest(
+    solved: Orbitals, width: int, virtuals: int, projection: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
+    """Occupied and lowest virtual orbitals, (s, A, width), projected on another basis if asked."""
+    kept = []
+    for c, n in zip(solved.coefficients, solved.occupied, strict=True):
+        own = c[:, : min(n + virtuals, width)]
+        own = own if projection is None else projection @ own
+        kept.append(np.pad(own, ((0, 0), (0, width - own.shape[1]))).astype(np.float32))
+    return np.stack(kept)
+
+
+def pack(derived: Derived) -> bytes:
+    """Record → bytes."""
+    s, a, m = derived.orbitals.shape
+    head = SHAPE.pack(s, a, m, len(derived.electrons)) + np.array(derived.electrons, "<i8").tobytes()
+    numbers = [pack_triangle(derived.baseline), pack_triangle(derived.overlap), derived.orbital_energies]
+    parts = [(x, "<f8") for x in numbers] + [(derived.orbitals, "<f4")]
+    if (large := derived.large) is not None:
+        parts += [(x, "<f8") for x in (np.array([large.gap]), large.dipole, large.polarizability)]
+    return head + b"".join(np.ascontiguousarray(x, kind).tobytes() for x, kind in parts)
+
+
+def unpack(payload: bytes, smaller: bool = False) -> Derived:
+    """Bytes → record; ``smaller``: in a smaller basis than the label's."""
+    s, a, m, n = SHAPE.unpack_from(payload)
+    place = SHAPE.size
+
+    def take(kind: str, *shape: int) -> NDArray[Any]:
+        nonlocal place
+        found = np.frombuffer(payload, kind, int(np.prod(shape)), place).reshape(shape)
+        place += found.nbytes
+        return found.copy()
+
+    electrons = tuple(take("<i8", n).tolist())
+    baseline, overlap = (unpack_triangle(take("<f8", a * (a + 1) // 2)) for _ in range(2))
+    energies, orbitals = take("<f8", s, m if smaller else a), take("<f4", s, a, m)
+    large = LargeBasis(float(take("<f8", 1)[0]), take("<f8", 3), take("<f8", 3, 3)) if smaller else None
+    return Derived(baseline, overlap, energies, orbitals, electrons, large)

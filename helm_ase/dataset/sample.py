@@ -1,0 +1,125 @@
+"""One molecule, ready for the network: graph and targets as tensors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from helm_ase.dataset.derived import Derived
+from helm_ase.dataset.targets import Targets, make_targets
+from helm_ase.representation.graph import AtomicGraph
+from helm_ase.representation.labelled import LabelledMolecule
+from helm_ase.representation.ordering import reordering
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Graph and targets; matrices in canonical AO order.  s is 1 in a closed shell and 2 in an open one.
+
+    Where the model has a smaller basis than the label, A are its functions, and there is no matrix for it.
+    """
+
+    name: str
+    graph: AtomicGraph
+    energy: float
+    """eV; NaN if the label has none."""
+    forces: Tensor
+    """eV/Å, (N, 3), float32; NaN if the label has none."""
+    correction: Tensor
+    """H − H0, Hartree, (s, A, A), float32; NaN where the label has a larger basis."""
+    overlap: Tensor
+    """S, (A, A), float64."""
+    baseline: Tensor
+    """H0, Hartree, (A, A), float64."""
+    orbitals: Tensor
+    """Reference orbitals, occupied and the lowest virtual ones, (s, A, M), float32, padded with zeros."""
+    orbital_energies: Tensor
+    """All reference orbital energies, Hartree, (s, A), float64; of a label in a larger basis only those of
+    ``orbitals``, (s, M)."""
+    electrons: tuple[int, ...]
+    """Occupied orbitals of each spin, (s,)."""
+    targets: Targets | None = None
+    """Observables, where they were asked for."""
+
+    @property
+    def has_matrix(self) -> bool:
+        """Whether there is a matrix to compare with: not if the label has a larger basis."""
+        return bool(torch.isfinite(self.correction[0, 0, 0]))
+
+    @property
+    def load(self) -> int:
+        """Atoms and pairs: what the network's time goes with."""
+        return int(self.graph.pair_index.shape[1]) + int(self.graph.num_nodes)
+
+
+def make_sample(
+    label: LabelledMolecule,
+    derived: Derived,
+    shells: dict[int, tuple[int, ...]],
+    cutoff: float,
+    position: NDArray[np.float64] | None = None,
+    coupled: bool = False,
+) -> Sample:
+    """Turn a label and what follows from it into tensors.
+
+    Parameters
+    ----------
+    label
+        Matrices in PySCF's AO order.
+    derived
+        H0, S and orbitals, canonical order.
+    shells
+        Atomic number → degrees of its shells in the basis of the model.
+    cutoff
+        Largest pair distance in Å.
+    position
+        Integrals of the position, (3, A, A), bohr; they ask for the observables.
+    coupled
+        Aim at the label's coupled polarizability, where it has one, and not at the uncoupled one of its H.
+    """
+    correction = torch.from_numpy(_correction(label, derived, shells)).float()
+    n = len(label.numbers)
+    forces = np.full((n, 3), np.nan) if label.forces is None else label.forces
+    return Sample(
+        name=label.name,
+        graph=AtomicGraph.from_arrays(
+            label.numbers, label.positions, cutoff, label.charge, label.multiplicity
+        ),
+        energy=float("nan") if label.energy is None else label.energy,
+        forces=torch.from_numpy(forces).float(),
+        correction=correction,
+        overlap=torch.from_numpy(derived.overlap),
+        baseline=torch.from_numpy(derived.baseline),
+        orbitals=torch.from_numpy(derived.orbitals),
+        orbital_energies=torch.from_numpy(derived.orbital_energies),
+        electrons=derived.electrons,
+        targets=None if position is None else _targets(label, derived, correction, shells, position, coupled),
+    )
+
+
+def _correction(
+    label: LabelledMolecule, derived: Derived, shells: dict[int, tuple[int, ...]]
+) -> NDArray[np.float64]:
+    """H − H0 in canonical AO order, (s, A, A)."""
+    if derived.large is not None:
+        return np.full((label.spin_channels, *derived.baseline.shape), np.nan)
+    degrees = [l for z in label.numbers.tolist() for l in shells[z]]
+    index, sign = reordering(degrees, "pyscf", "e3nn")
+    h = label.hamiltonian.reshape(-1, *label.hamiltonian.shape[-2:])[:, index[:, None], index]
+    if (sign != 1).any():
+        h = h * np.outer(sign, sign)
+    return np.asarray(h - derived.baseline)
+
+
+def _targets(
+    label: LabelledMolecule, derived: Derived, correction: Tensor, shells: dict[int, tuple[int, ...]],
+    position: NDArray[np.float64], coupled: bool,
+) -> Targets:  # fmt: skip
+    sizes = [sum(2 * l + 1 for l in shells[z]) for z in label.numbers.tolist()]
+    alpha = None
+    if coupled:
+        alpha = np.full((3, 3), np.nan) if label.polarizability is None else label.polarizability
+    atom = np.repeat(np.arange(len(sizes)), sizes)
+    return make_targets(derived, correction.double().numpy(), position, atom, alpha)

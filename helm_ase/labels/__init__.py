@@ -1,0 +1,1 @@
+"""Files of labelled molecules: reading, writing, checking, merging and splitting them."""

@@ -1,0 +1,208 @@
+"""Copying labels from file to file: conversion, merging, division; one molecule in memory at a time."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from helm_ase.errors import DatasetError, HelmError, SettingError
+from helm_ase.labels.source import LabelSource
+from helm_ase.labels.writer import LabelWriter
+from helm_ase.representation import LabelledMolecule, LevelOfTheory
+from helm_ase.representation.level import differences
+
+Precision = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What became of the molecules."""
+
+    path: Path
+    written: int
+    duplicates: int = 0
+    """Left out, for the same geometry, charge and multiplicity was there already."""
+    renamed: int = 0
+    """Written under another name, for theirs was taken."""
+
+
+def convert(
+    source: LabelSource,
+    output: str | Path,
+    precision: Precision = "float64",
+    limit: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Copied:
+    """Write the molecules of any source into a file of the package's own.
+
+    Overlap matrices are not kept: PySCF has them at the price of reading them.
+
+    Parameters
+    ----------
+    source
+        What to read.
+    output
+        File to write.
+    precision
+        Of the matrices.
+    limit
+        Stop after so many molecules.
+    overwrite
+        Replace a file that exists.
+    progress
+        Show a bar.
+
+    Raises
+    ------
+    DatasetError
+        If an entry cannot be read or does not fit the basis; nothing is written then.
+    SettingError
+        If the output exists.
+    """
+    if limit is not None and limit < 1:
+        raise SettingError(f"limit is {limit}; it must be at least 1")
+    return merge([source], output, precision, limit, overwrite, progress)
+
+
+def merge(
+    sources: Sequence[LabelSource],
+    output: str | Path,
+    precision: Precision = "float64",
+    limit: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Copied:
+    """Write the molecules of several sources of one level of theory into one file.
+
+    A structure that was there before is left out; a name that was is prefixed with that of its file.
+
+    Parameters
+    ----------
+    sources
+        What to read, in this order.
+    output, precision, limit, overwrite, progress
+        As for :func:`convert`.
+
+    Raises
+    ------
+    DatasetError
+        If the levels of theory differ, or an entry cannot be read; nothing is written then.
+    SettingError
+        If there is no source, or the output exists.
+    """
+    if not sources:
+        raise SettingError("nothing to merge: name at least one file")
+    path = _free(output, overwrite)
+    for other in sources[1:]:
+        require_same_level(sources[0], other)
+    pairs = ((source, index) for source in sources for index in range(len(source)))
+    total = sum(map(len, sources))
+    total = total if limit is None else min(total, limit)
+    return _write(pairs, path, sources[0].level, precision, total, progress)
+
+
+def split(
+    source: LabelSource,
+    parts: Mapping[str, NDArray[np.int64]],
+    prefix: str | Path,
+    precision: Precision = "float64",
+    overwrite: bool = False,
+    progress: bool = False,
+) -> dict[str, Copied]:
+    """Write each part into a file ``PREFIX.PART.h5``; its labels then say to which part they belong.
+
+    Parameters
+    ----------
+    source
+        What to divide.
+    parts
+        Name of each part → indices (:mod:`helm_ase.labels.splits`); empty parts make no file.
+    prefix
+        Path without the ending.
+    precision, overwrite, progress
+        As for :func:`convert`.
+
+    Raises
+    ------
+    DatasetError
+        If an entry cannot be read; the file of its part is not written then.
+    SettingError
+        If a file exists.
+    """
+    paths = {name: _free(f"{prefix}.{name}.h5", overwrite) for name, indices in parts.items() if len(indices)}
+    done = {}
+    for name, path in paths.items():
+        indices = parts[name].tolist()
+        pairs = ((source, index) for index in indices)
+        done[name] = _write(pairs, path, source.level, precision, len(indices), progress, name)
+    return done
+
+
+def require_same_level(first: LabelSource, other: LabelSource) -> None:
+    """Refuse to mix levels of theory.
+
+    Raises
+    ------
+    DatasetError
+        If they differ; the message names the fields.
+    """
+    if differing := differences(first.level, other.level):
+        raise DatasetError(
+            f"{first.path} and {other.path} have different levels of theory ({differing}); "
+            f"labels of different levels cannot be in one file"
+        )
+
+
+def _free(path: str | Path, overwrite: bool) -> Path:
+    path = Path(path)
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise SettingError(f"{path} exists already; choose another name or allow overwriting (--force)")
+    return path
+
+
+def _write(
+    pairs: Iterable[tuple[LabelSource, int]],
+    path: Path,
+    level: LevelOfTheory,
+    precision: Precision,
+    total: int,
+    progress: bool,
+    part: str | None = None,
+) -> Copied:
+    duplicates = renamed = 0
+    bar = tqdm(desc=path.name, unit="mol", total=total, disable=not progress)
+    with bar, LabelWriter(path, level, precision=precision) as writer:
+        for source, label in _labels(pairs):
+            if len(writer) >= total:
+                break
+            bar.update()
+            if label.key in writer:
+                duplicates += 1
+                continue
+            name = _free_name(label.name, source.path.stem, writer)
+            renamed += name != label.name
+            label = replace(label, name=name, split=label.split if part is None else part)
+            try:
+                writer.add(label)
+            except HelmError as error:
+                raise DatasetError(f"{source.path}, entry {label.name}: {error}") from error
+        written = len(writer)
+    return Copied(path, written, duplicates, renamed)
+
+
+def _labels(pairs: Iterable[tuple[LabelSource, int]]) -> Iterator[tuple[LabelSource, LabelledMolecule]]:
+    for source, index in pairs:
+        yield source, source[index]
+
+
+def _free_name(name: str, prefix: str, writer: LabelWriter) -> str:
+    candidate, count = name, 1
+    while writer.has_name(candidate):
+        candidate = f"{prefix}/{name}" if count == 1 else f"{prefix}/{name}#{count}"
+        count += 1
+    return candidate

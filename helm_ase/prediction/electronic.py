@@ -1,0 +1,171 @@
+"""From ``Atoms`` to numbers: network, baseline and electronic structure put together.
+
+The calculator keeps ASE's books; what is computed, and in which order, stands here.  PySCF is imported with
+the first Hamiltonian: who only runs MD never waits for it.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.electronic import ElectronicStructure
+from helm_ase.errors import PredictionError, SettingError
+from helm_ase.nn import HELM, trust_correction
+from helm_ase.representation import AOMatrix
+from helm_ase.representation.charge_state import ChargeState
+from helm_ase.representation.graph import AtomicGraph
+from helm_ase.representation.level import LevelOfTheory
+from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
+
+if TYPE_CHECKING:
+    from helm_ase.qc.scf_steps import SCFStep, SelfConsistency
+
+
+@dataclass(frozen=True)
+class ElectronicPrediction:
+    """Everything that follows from one predicted Hamiltonian; matrices in PySCF AO order."""
+
+    mole: Any
+    """PySCF ``Mole`` of the geometry."""
+    numbers: NDArray[np.int64]
+    """Atomic numbers, (N,)."""
+    structure: ElectronicStructure
+    """H, S, orbitals and density, Hartree."""
+    level: LevelOfTheory
+    """Level of theory of the labels that the model learnt."""
+
+    @property
+    def hamiltonian(self) -> NDArray[np.float64]:
+        """Hartree, (A, A), or (2, A, A) for α and β."""
+        h = self.structure.hamiltonian.numpy()
+        return h[0] if len(h) == 1 else h
+
+    @property
+    def atoms(self) -> Atoms:
+        """The geometry."""
+        return Atoms(self.numbers, self.mole.atom_coords() * BOHR_IN_ANGSTROM)
+
+    @property
+    def multiplicity(self) -> int:
+        """2S + 1."""
+        return int(self.mole.spin) + 1
+
+    @cached_property
+    def scf(self) -> "SelfConsistency":
+        """The SCF problem that the prediction is a guess of.
+
+        Raises
+        ------
+        SettingError
+            If the installed PySCF means another functional by the name that the model's labels had, or the
+            matrix is an effective one, of which no SCF is the origin.
+        """
+        from helm_ase.qc.level import check_variant
+        from helm_ase.qc.scf_steps import SelfConsistency
+
+        if self.level.label_basis:
+            raise SettingError(
+                f"this model's Hamiltonian is an effective one in {self.level.basis} with the levels of "
+                f"{self.level.label_basis}: no SCF has it as its result, so there is none to go on with or "
+                "to compare with; initial_guess(mol) gives its density in any basis"
+            )
+        check_variant(self.level)
+        return SelfConsistency(self.mole, self.level, self.structure.n_spins)
+
+    @cached_property
+    def first_step(self) -> "SCFStep":
+        """Fock matrix and energy of the predicted density: as dear as one SCF cycle."""
+        return self.scf.build(self.structure.spin_densities.numpy())
+
+    @cached_property
+    def coupled_polarizability(self) -> NDArray[np.float64]:
+        """Full response of the predicted orbitals, taken as converged, a0³, (3, 3): as dear as an SCF."""
+        s = self.structure
+        found = (s.orbital_energies.numpy(), s.orbitals.numpy(), s.occupations.numpy())
+        return self.scf.coupled_polarizability(tuple(x[0] for x in found) if s.n_spins == 1 else found)
+
+    @cached_property
+    def dipole(self) -> NDArray[np.float64]:
+        """About the origin of the coordinates, e·Å, shape (3,)."""
+        return self.structure.dipole(torch.zeros(3, device="cpu")).numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM
+
+    @cached_property
+    def charges(self) -> NDArray[np.float64]:
+        """Mulliken charges, e, shape (N,)."""
+        return self.structure.charges().numpy()
+
+
+def predict_energy(
+    model: HELM, atoms: Atoms, state: ChargeState, forces: bool
+) -> tuple[float, NDArray[np.float64] | None]:
+    """Energy in eV and, if asked, forces in eV/Å.
+
+    Raises
+    ------
+    PredictionError
+        If the network returns a number that is not finite.
+    """
+    with torch.inference_mode(False):  # forces need autograd even where the caller has switched it off
+        out = model(make_graph(model, atoms, state), energy=True, forces=forces)
+    energy = float(out.energy.detach())
+    gradient = None if out.forces is None else out.forces.detach().cpu().numpy().astype(np.float64)
+    if not np.isfinite(energy) or (gradient is not None and not np.isfinite(gradient).all()):
+        raise PredictionError("the network returned an energy or force that is not finite for this geometry")
+    return energy, gradient
+
+
+def predict_electronic_structure(
+    model: HELM, checkpoint: Checkpoint, atoms: Atoms, state: ChargeState
+) -> ElectronicPrediction:
+    """Predict H = H0 + W ΔH W and solve H C = S C ε.
+
+    Parameters
+    ----------
+    model
+        Network of the checkpoint in the wanted precision and on the wanted device.
+    checkpoint
+        Level of theory and baseline.
+    atoms, state
+        Geometry, charge and multiplicity.
+    """
+    from helm_ase.qc.baseline import baseline_hamiltonian
+    from helm_ase.qc.integrals import MoleIntegrals
+    from helm_ase.qc.molecule import build_mole, overlap
+
+    basis = checkpoint.basis
+    mole = build_mole(atoms.numbers, atoms.positions, basis.name, state.charge, state.multiplicity)
+    s = overlap(mole, basis)
+    h0 = baseline_hamiltonian(mole, basis, checkpoint.level, checkpoint.baseline)
+    with torch.inference_mode(False), torch.no_grad():
+        out = model(make_graph(model, atoms, state), energy=False, hamiltonian=True)
+    correction = out.correction[0].double().cpu()  # (s, A, A)
+    correction = correction[:1] if state.multiplicity == 1 else correction
+    if (sides := model.settings.filter_of(torch.from_numpy(s.values))) is not None:
+        correction = trust_correction(correction, sides)
+    matrices = [
+        AOMatrix(h0.values + dh.numpy(), h0.numbers, basis).reorder("pyscf").values for dh in correction
+    ]
+    if not np.isfinite(matrices).all():
+        raise PredictionError("the network returned a Hamiltonian that is not finite for this geometry")
+    structure = ElectronicStructure.solve(
+        torch.from_numpy(np.stack(matrices)),
+        torch.from_numpy(s.reorder("pyscf").values),
+        basis.electrons(atoms.numbers, state.charge),
+        state.multiplicity,
+        integrals=MoleIntegrals(mole),
+    )
+    return ElectronicPrediction(mole, atoms.numbers.copy(), structure, checkpoint.level)
+
+
+def make_graph(model: HELM, atoms: Atoms, state: ChargeState) -> AtomicGraph:
+    """Graph of ``atoms`` on the model's device."""
+    graph = AtomicGraph.from_arrays(
+        atoms.numbers, atoms.positions, model.cutoff, state.charge, state.multiplicity
+    )
+    return graph.to(model.energy_reference.device)

@@ -1,0 +1,88 @@
+"""Back to DFT: what one or a few real SCF steps make of a prediction, in ASE's units."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from helm_ase.electronic import ElectronicStructure
+from helm_ase.prediction.electronic import ElectronicPrediction
+from helm_ase.qc.reliability import Reliability, reliability
+from helm_ase.qc.scf_steps import OVERLAP_THRESHOLD
+from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Energy, levels and, if asked for, forces after real SCF steps."""
+
+    energy: float
+    """Estimate of the converged DFT energy, eV: Harris and Foulkes', of all densities (DIIS)."""
+    functional_energy: float
+    """E[D] of the density that entered the last step, eV: an upper bound up to numerical integration."""
+    structure: ElectronicStructure
+    """Orbitals of the last Fock matrix, which is extrapolated from all (DIIS); Hartree, PySCF AO order."""
+    iterations: int
+    """Fock matrices that were built."""
+    forces: NDArray[np.float64] | None = None
+    """Analytic gradient at the density extrapolated from those whose Fock matrices were built, eV/Å, (N, 3):
+    its error is of first order in that of the density, and it is not the slope of ``energy``."""
+
+    @property
+    def homo_lumo(self) -> tuple[float, float]:
+        """HOMO and LUMO, eV."""
+        return self.structure.homo * HARTREE_IN_EV, self.structure.lumo * HARTREE_IN_EV
+
+    @property
+    def gap(self) -> float:
+        """LUMO − HOMO, eV."""
+        return self.structure.gap * HARTREE_IN_EV
+
+
+def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool = False) -> Refinement:
+    """SCF steps from the density of a predicted Hamiltonian.
+
+    Parameters
+    ----------
+    prediction
+        With its level of theory.
+    n_iterations
+        Fock matrices to build; the first is kept with the prediction.
+    forces
+        Also the analytic gradient.
+
+    Raises
+    ------
+    SettingError
+        If there is to be no iteration.
+    """
+    found = prediction.scf.iterate(prediction.first_step, n_iterations)
+    old = prediction.structure
+    structure = ElectronicStructure.solve(
+        torch.from_numpy(found.fock), old.overlap, sum(old.electrons), prediction.multiplicity,
+        threshold=OVERLAP_THRESHOLD, integrals=old.integrals,
+    )  # fmt: skip
+    gradient = None
+    if forces:
+        gradient = prediction.scf.forces(found.mixed, found.fock) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+    return Refinement(
+        found.harris_energy * HARTREE_IN_EV,
+        found.step.energy * HARTREE_IN_EV,
+        structure,
+        n_iterations,
+        gradient,
+    )
+
+
+def assess(prediction: ElectronicPrediction) -> Reliability:
+    """Error bar of a prediction from the Fock matrix of its own density."""
+    found = prediction.scf.iterate(prediction.first_step, 1)
+    structure = prediction.structure
+    return reliability(
+        structure.hamiltonian.numpy(),
+        structure.overlap.numpy(),
+        found,
+        structure.molecule.atom.numpy(),
+        HARTREE_IN_EV,
+    )

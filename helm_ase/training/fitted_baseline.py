@@ -1,0 +1,125 @@
+"""The operators of a fitted baseline: those of the checkpoint to start from, or new ones."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.errors import DatasetError, SettingError
+from helm_ase.labels.source import LabelSource
+from helm_ase.qc.molecule import build_mole
+from helm_ase.qc.operator_fit import OperatorFit
+from helm_ase.representation.atomic_operator import AtomicOperator
+from helm_ase.representation.labelled import LabelledMolecule
+from helm_ase.system.atomic_write import whole_file
+from helm_ase.training.ranks import is_first_process
+from helm_ase.training.recipe import DataSettings, Recipe
+from helm_ase.training.samples import open_entries
+
+MOLECULES = 200
+"""Training labels, drawn at random, that operators are fitted to."""
+OF_EACH = 20
+"""Labels with an element, if there are so many; further ones are drawn for those that are rare."""
+FILE = "operators.json"
+"""In the folder of the run: a run that goes on must add to the same H0, and so must all its processes."""
+PATIENCE = 3600.0
+"""Seconds that the other processes wait for the first one's fit."""
+
+
+def with_operators(recipe: Recipe, start: Checkpoint | None = None) -> Recipe:
+    """The recipe, with operators where its baseline is ``fitted`` and has none yet.
+
+    Those of ``start`` are kept unless its Hamiltonian head is renewed; otherwise the first process fits new
+    ones, and leaves them in the run's folder.
+
+    Raises
+    ------
+    SettingError
+        If they would have to be fitted to matrices of another basis.
+    DatasetError, BasisError
+        If labels cannot be read or do not fit their basis.
+    """
+    baseline = recipe.data.baseline
+    if baseline.name != "fitted" or baseline.operators:
+        return recipe
+    if start is not None and start.baseline.operators and "hamiltonian" not in recipe.renew:
+        operators = start.baseline.operators
+    else:
+        operators = _kept(Path(recipe.folder) / FILE, recipe.data)
+    return replace(recipe, data=replace(recipe.data, baseline=replace(baseline, operators=operators)))
+
+
+def _kept(path: Path, data: DataSettings) -> tuple[AtomicOperator, ...]:
+    """Operators in the file, which the first process writes where it is not there yet."""
+    if not path.exists() and is_first_process():
+        operators = fit_operators(data)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps([asdict(o) for o in operators]), encoding="utf8")
+    last = time.monotonic() + PATIENCE
+    while not path.exists():
+        if time.monotonic() > last:
+            raise DatasetError(f"the first process has not written {path} within {PATIENCE:g} s")
+        time.sleep(0.2)
+    return tuple(AtomicOperator(**x) for x in json.loads(path.read_text(encoding="utf8")))
+
+
+def fit_operators(data: DataSettings, molecules: int = MOLECULES) -> tuple[AtomicOperator, ...]:
+    """Operators for which H0 is nearest to the Hamiltonians of some training labels.
+
+    Parameters
+    ----------
+    data
+        Labels to draw from, at random; of an open shell the mean of both spins counts.
+    molecules
+        How many to draw.  Further ones follow for elements that are rare.  A charge shifts all levels, so
+        charged molecules count only for elements that no neutral one holds.
+
+    Raises
+    ------
+    SettingError, DatasetError, BasisError
+        As :func:`with_operators`.
+    """
+    sources, entries, level = open_entries(data, False)
+    basis = level.basis
+    if data.model_basis not in (None, basis):
+        raise SettingError(
+            f"baseline 'fitted' needs Hamiltonians in the model's basis, {data.model_basis}; the labels are "
+            f"in {basis}: use 'minao' or 'sap'"
+        )
+    fit, seen = OperatorFit(), Counter[int]()
+    for charged in (False, True):
+        settled, fitted = set(seen), 0
+        for label in _labels(sources, entries, data.draw_seed):
+            elements = set(label.numbers.tolist())
+            enough = fitted >= molecules and min(seen[z] for z in elements) >= OF_EACH
+            if (label.charge != 0) is charged and not elements <= settled and not enough:
+                _add(fit, label, basis)
+                seen.update(elements)
+                fitted += 1
+    return fit.solve()
+
+
+def _add(fit: OperatorFit, label: LabelledMolecule, basis: str) -> None:
+    mole = build_mole(label.numbers, label.positions, basis, label.charge, label.multiplicity)
+    h = label.hamiltonian
+    if h.shape[-1] != mole.nao:
+        raise DatasetError(
+            f"entry {label.name}: the Hamiltonian has {h.shape[-1]} functions, but {basis} has {mole.nao}"
+        )
+    fit.add(mole, h.mean(0) if h.ndim == 3 else h)
+
+
+def _labels(
+    sources: Sequence[LabelSource], entries: Sequence[Sequence[int]], seed: int
+) -> Iterator[LabelledMolecule]:
+    """All training labels in a random order that is always the same."""
+    flat = [(part, k) for part, indices in enumerate(entries) for k in indices]
+    for n in np.random.default_rng(seed).permutation(len(flat)):
+        part, k = flat[n]
+        yield sources[part][k]

@@ -1,0 +1,87 @@
+"""What a model takes from the training set before the first step: references and scales."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from helm_ase.dataset.sample import Sample
+from helm_ase.dataset.statistics import element_statistics
+from helm_ase.nn import HELM, HELMSettings
+from helm_ase.nn.hamiltonian_head import HamiltonianHead, path_name
+from helm_ase.nn.tensor_construction import project
+from helm_ase.representation.overlap import symmetric_root
+
+
+def fit_energy_references(model: HELM, samples: Sequence[Sample]) -> None:
+    """Set per-element reference energies by least squares and the scale of what remains.
+
+    Labels without energy do not count; without any, references stay zero.
+    """
+    statistics = element_statistics(samples, model.basis.elements)
+    if np.isfinite(statistics.energy_scale):
+        model.energy_reference.copy_(torch.from_numpy(statistics.reference_energies))
+        model.energy_scale.fill_(statistics.energy_scale)
+
+
+def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
+    """Set scale (root mean square) and on-site shift (mean) of every path from the training targets.
+
+    Where ΔH is unknown, a guess of its size must not become a shift: it would displace every core level.
+    """
+    known = all(sample.has_matrix for sample in samples)
+    for spin, head in enumerate(model.hamiltonian_heads):
+        assert isinstance(head, HamiltonianHead)
+        onsite, pairs = _collect_blocks(model, samples, spin)
+        for species, blocks in onsite.items():
+            _set_scales(head, (species,), torch.stack(blocks).double(), shift=known)
+        n = len(model.basis.elements)
+        for species, blocks in pairs.items():
+            _set_scales(head, divmod(species, n), torch.stack(blocks).double(), shift=False)
+
+
+def _collect_blocks(
+    model: HELM, samples: Sequence[Sample], spin: int
+) -> tuple[dict[int, list[torch.Tensor]], dict[int, list[torch.Tensor]]]:
+    onsite: dict[int, list[torch.Tensor]] = {}
+    pairs: dict[int, list[torch.Tensor]] = {}
+    n = len(model.basis.elements)
+    for sample in samples:
+        species = model.element_index[sample.graph.z].tolist()
+        start = model.basis.offsets(sample.graph.z.numpy())
+        correction = _expected(sample, spin, model.settings)
+        spans = [slice(a, b) for a, b in pairwise(start)]
+        for i, s in enumerate(species):
+            onsite.setdefault(s, []).append(correction[spans[i], spans[i]])
+        for i, j in sample.graph.pair_index.T.tolist():
+            block = correction[spans[i], spans[j]]
+            pairs.setdefault(species[i] * n + species[j], []).append(block)
+            if species[i] == species[j] or not model.settings.hermitian:
+                pairs.setdefault(species[j] * n + species[i], []).append(block.T)
+    return onsite, pairs
+
+
+def _expected(sample: Sample, spin: int, settings: HELMSettings) -> torch.Tensor:
+    """Output for one spin, (A, A); a twentieth of H0 where labels in a larger basis leave ΔH unknown."""
+    spin = min(spin, len(sample.correction) - 1)  # a closed shell has one for both
+    correction = sample.correction[spin].double() if sample.has_matrix else 0.05 * sample.baseline
+    if settings.orthogonal:
+        inverse = torch.linalg.inv(symmetric_root(sample.overlap))
+        correction = inverse @ correction @ inverse
+    return correction.float()
+
+
+def _set_scales(
+    head: HamiltonianHead, elements: tuple[int, ...], blocks: torch.Tensor, shift: bool
+) -> None:
+    plan, matrices = head.plan(*elements)
+    readout, s = head.readout(*elements)
+    rows = readout.rows(plan)
+    for key, values in project(plan, blocks, matrices).items():  # (E, 2L + 1, n)
+        if shift and key == (0, True):
+            mean = values.mean((0, 1))
+            readout.shift[s, rows[key]] = mean.float()
+            values = values - mean
+        scale = values.square().mean((0, 1)).sqrt().clamp(min=1e-5)
+        getattr(readout, f"scale_{path_name(key)}")[s, rows[key]] = scale.float()
