@@ -14,7 +14,7 @@ multiplicity   1             2S + 1, unless ``atoms.info['multiplicity']`` (or `
 import copy
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from helm_ase.prediction.domain import check_kind, check_molecule, check_trained
 from helm_ase.prediction.electronic import ElectronicPrediction, predict_electronic_structure, predict_energy
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.units import HARTREE_IN_EV
+
+if TYPE_CHECKING:
+    from helm_ase.qc.tight_binding import TightBinding
 
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
@@ -94,6 +97,7 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         self._attached: weakref.ref[Atoms] | None = None
         self._warned: tuple[bytes, set[tuple[int, int]]] = (b"", set())
         self._loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None = None
+        self._tight_binding: TightBinding | None = None
         super().__init__(
             model=model,
             device=device,
@@ -132,6 +136,12 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
                     model = copy.deepcopy(model).cast(DTYPES[wanted[2]]).to(device)
         except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: MPS has no float64
             raise SettingError(f"device {wanted[1]!r} cannot be used: {error}") from error
+        if checkpoint.energy_baseline:
+            from helm_ase.qc.tight_binding import checked_tight_binding
+
+            self._tight_binding = checked_tight_binding(checkpoint.energy_baseline)
+        else:
+            self._tight_binding = None
         self._loaded = wanted, checkpoint, model
         self._warned = (b"", set())
 
@@ -220,14 +230,18 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         self._warned = molecule, warn_about_extrapolation(self.atoms, checkpoint, already)
         if {"energy", "free_energy", "forces"} & set(properties):
             check_trained(checkpoint, "energy")
-            energy, forces = predict_energy(model, self.atoms, state, "forces" in properties)
+            energy, forces = predict_energy(
+                model, self.atoms, state, "forces" in properties, self._tight_binding
+            )
             self.results |= {"energy": energy, "free_energy": energy}
             if forces is not None:
                 self.results["forces"] = forces
         if {"dipole", "charges", *self.extra_properties} & set(properties):
             check_trained(checkpoint, "hamiltonian")
             if self._electronic is None:
-                self._electronic = predict_electronic_structure(model, checkpoint, self.atoms, state)
+                self._electronic = predict_electronic_structure(
+                    model, checkpoint, self.atoms, state, self._tight_binding
+                )
             if "dipole" in properties:
                 self.results["dipole"] = self._electronic.dipole
             if "charges" in properties:

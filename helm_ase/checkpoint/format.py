@@ -21,10 +21,11 @@ from helm_ase.nn import HELM, BackboneSettings, HELMSettings
 from helm_ase.qc.level import Baseline, LevelOfTheory
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.coverage import DistanceCoverage
+from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.ordering import CANONICAL
 from helm_ase.system.atomic_write import whole_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HEADER_KEY = "helm_ase"
 UNITS = {"length": "angstrom", "energy": "eV", "forces": "eV/angstrom", "hamiltonian": "hartree"}
 EVERYTHING = ("energy", "forces", "hamiltonian")
@@ -35,7 +36,16 @@ _NOT_A_MODEL = (
 )  # fmt: skip
 """What building a model from nonsense may raise."""
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _to_second_format(header: dict[str, Any]) -> dict[str, Any]:
+    """Models of format 1 add a vector for their state to every atom, their blocks do not fade with distance,
+    and they have no energy baseline."""
+    settings = dict(header["settings"])
+    settings["backbone"] = dict(settings["backbone"]) | {"state_heads": 0, "pair_decay_length": 0.0}
+    return header | {"settings": settings, "energy_baseline": {"name": "none"}, "format_version": 2}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_second_format}
 """Version n → function that turns a header of version n into one of version n + 1."""
 
 
@@ -59,6 +69,8 @@ class Checkpoint:
     """Validation errors when the file was written."""
     sha256: str = ""
     """Of the file it was read from."""
+    energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
+    """E0 to which the model's energies and forces must be added."""
 
     @property
     def basis(self) -> AOBasis:
@@ -100,7 +112,8 @@ def _header(checkpoint: Checkpoint) -> dict[str, Any]:
             "core_electrons": {str(z): n for z, n in basis.core_electrons.items()},
         },
         "level": asdict(checkpoint.level),
-        "baseline": {k: v for k, v in asdict(checkpoint.baseline).items() if v != ()},
+        "baseline": _plain_baseline(checkpoint.baseline),
+        "energy_baseline": checkpoint.energy_baseline.to_json(),
         "elements": list(basis.elements),
         "charges": list(settings.charges),
         "multiplicities": list(settings.multiplicities),
@@ -110,6 +123,13 @@ def _header(checkpoint: Checkpoint) -> dict[str, Any]:
         "training": dict(checkpoint.training),
         "metrics": dict(checkpoint.metrics),
     }
+
+
+def _plain_baseline(baseline: Baseline) -> dict[str, Any]:
+    found = {k: v for k, v in asdict(baseline).items() if v != ()}
+    if baseline.operators:
+        found["operators"] = [operator.to_json() for operator in baseline.operators]
+    return found
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
@@ -168,11 +188,12 @@ def _read(path: str | Path, header: dict[str, Any]) -> Checkpoint:
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         _load_weights(model, weights)
         level, baseline = LevelOfTheory(**header["level"]), Baseline(**header["baseline"])
+        e0 = EnergyBaseline(**header["energy_baseline"])
         coverage = DistanceCoverage.from_json(header["coverage"])
         name, training, metrics = str(header["name"]), dict(header["training"]), dict(header["metrics"])
     except _NOT_A_MODEL as error:
         raise CheckpointError(f"{path}: header and weights do not make a model: {error!r}") from error
-    return Checkpoint(name, model, level, baseline, coverage, training, metrics, file_sha256(path))
+    return Checkpoint(name, model, level, baseline, coverage, training, metrics, file_sha256(path), e0)
 
 
 def _empty_model(basis: AOBasis, settings: HELMSettings) -> HELM:

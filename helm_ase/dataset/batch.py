@@ -47,8 +47,35 @@ class TrainingBatch:
         return replace(self, graph=graph, targets=targets, **tensors_on(device, self, non_blocking))
 
 
-def collate(samples: Sequence[Sample], trust: Sequence[Tensor] | None = None) -> TrainingBatch:
-    """Pad and stack samples; ``trust`` holds the filter of each sample."""
+def shared_states(charge: Tensor, multiplicity: Tensor) -> Tensor:
+    """Group of each molecule of a batch, (B,): every second ion or open shell is joined by a neutral closed
+    shell.
+
+    The two are as far apart as two molecules of a batch always are, and share one state.  So the network
+    learns from labels of single molecules to leave the charge and the spin of a system where they belong.
+    """
+    plain = (charge == 0) & (multiplicity == 1)
+    special = (~plain).nonzero().squeeze(1)[::2].tolist()
+    group = torch.arange(len(charge))
+    for one, other in zip(special, plain.nonzero().squeeze(1).tolist(), strict=False):
+        group[other] = group[one]
+    return torch.unique(group, return_inverse=True)[1]
+
+
+def collate(
+    samples: Sequence[Sample], trust: Sequence[Tensor] | None = None, share: bool = False
+) -> TrainingBatch:
+    """Pad and stack samples.
+
+    Parameters
+    ----------
+    samples
+        Of the batch.
+    trust
+        The filter of each sample.
+    share
+        Let some molecules share a state, see :func:`shared_states`; for training only.
+    """
     spins = max(len(s.correction) for s in samples)
     size = max(len(s.overlap) for s in samples)
     width = max(s.orbitals.shape[2] for s in samples)
@@ -63,8 +90,11 @@ def collate(samples: Sequence[Sample], trust: Sequence[Tensor] | None = None) ->
         orbitals[k, :, :a, :m] = s.orbitals
         if filters is not None and trust is not None:
             filters[k, :a, :a] = trust[k]
+    graph = batch_graphs([s.graph for s in samples])
+    if share:
+        graph.group = shared_states(graph.charge, graph.multiplicity)
     return TrainingBatch(
-        graph=batch_graphs([s.graph for s in samples]),
+        graph=graph,
         energy=torch.tensor([s.energy for s in samples], dtype=torch.float64),
         forces=torch.cat([s.forces for s in samples]),
         correction=correction,

@@ -17,6 +17,7 @@ from helm_ase.labels.formats import open_labels
 from helm_ase.labels.source import LabelSource
 from helm_ase.qc.level import Baseline
 from helm_ase.qc.molecule import ao_basis, check_basis_name
+from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.level import LevelOfTheory, differences
 
@@ -50,6 +51,8 @@ class MoleculeDataset(Sequence[Sample]):
         observables to aim at are those of the labels, and there is no ``correction``.
     coupled_polarizability
         Aim at the labels' coupled polarizability, where they have one, and not at the uncoupled one of H.
+    energy_baseline
+        E0 to subtract; it also gives the charges for H0.
 
     Raises
     ------
@@ -69,6 +72,7 @@ class MoleculeDataset(Sequence[Sample]):
         observables: bool = False,
         model_basis: str | None = None,
         coupled_polarizability: bool = False,
+        energy_baseline: EnergyBaseline | None = None,
     ) -> None:
         self.source, self.cutoff, self.in_memory = source, cutoff, in_memory
         self.indices = np.arange(len(source)) if indices is None else np.asarray(indices, dtype=np.int64)
@@ -76,7 +80,8 @@ class MoleculeDataset(Sequence[Sample]):
         if model_basis is not None:
             check_basis_name(model_basis)
         smaller = self.basis if self.basis != source.level.basis.lower() else None
-        settings = DerivationSettings(source.level, baseline or Baseline(), virtuals, smaller)
+        e0 = energy_baseline or EnergyBaseline()
+        settings = DerivationSettings(source.level, baseline or Baseline(), virtuals, smaller, e0)
         self.derived = DerivedCache(cache_path(source.path, settings, cache), settings)
         integrals = PositionIntegrals(self.basis)
         self.position = DerivedCache(cache_path(source.path, integrals, cache), integrals)

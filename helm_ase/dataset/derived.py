@@ -6,7 +6,8 @@ whose matrices, are to be those of the label.
 
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from helm_ase.errors import BasisError
 from helm_ase.qc.baseline import baseline_hamiltonian
 from helm_ase.qc.level import Baseline
 from helm_ase.qc.molecule import basis_of, build_mole, cross_overlap, dipole_integrals, overlap
+from helm_ase.qc.tight_binding import TightBinding
 from helm_ase.representation import AOBasis, AOMatrix
+from helm_ase.representation.energy_baseline import EnergyBaseline, EnergyBaselineResult
 from helm_ase.representation.labelled import LabelledMolecule, pack_triangle, unpack_triangle
 from helm_ase.representation.level import LevelOfTheory
 
@@ -59,6 +62,8 @@ class Derived:
     """Occupied orbitals of each spin, (s,)."""
     large: LargeBasis | None = None
     """Observables of a label in a larger basis."""
+    energy_baseline: EnergyBaselineResult | None = None
+    """E0, its gradient and charges, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,13 @@ class DerivationSettings:
     virtuals: int = VIRTUALS
     model_basis: str | None = None
     """Basis of the model where it is a smaller one than the label's."""
+    energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
+    """E0, which also gives the charges for H0."""
+
+    @cached_property
+    def tight_binding(self) -> TightBinding | None:
+        """What computes E0."""
+        return TightBinding(self.energy_baseline) if self.energy_baseline else None
 
     @property
     def title(self) -> bytes:
@@ -79,6 +91,8 @@ class DerivationSettings:
         facts |= {"baseline": self.baseline.signature, "virtuals": self.virtuals}
         if self.model_basis:
             facts |= {"model basis": self.model_basis}
+        if self.energy_baseline:
+            facts |= {"energy baseline": self.energy_baseline.signature}
         return json.dumps({"derived from": facts}).encode()
 
     @property
@@ -101,7 +115,7 @@ class DerivationSettings:
 
     def unpack(self, payload: bytes) -> Derived:
         """Bytes → record."""
-        return unpack(payload, self.model_basis is not None)
+        return unpack(payload, self.model_basis is not None, bool(self.energy_baseline))
 
 
 def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived | None = None) -> Derived:
@@ -116,15 +130,23 @@ def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived
     """
     mole, basis = _molecule(label, settings.model_basis or settings.level.basis)
     if known is None:
+        e0 = _energy_baseline(label, settings)
         s = overlap(mole, basis).values
-        h0 = baseline_hamiltonian(mole, basis, settings.level, settings.baseline).values
+        charges = None if e0 is None else e0.charges
+        h0 = baseline_hamiltonian(mole, basis, settings.level, settings.baseline, charges).values
     else:
-        s, h0 = known.overlap, known.baseline
+        s, h0, e0 = known.overlap, known.baseline, known.energy_baseline
     if settings.model_basis:
-        return _derive_from_larger(label, settings, mole, basis, (h0, s))
+        return replace(_derive_from_larger(label, settings, mole, basis, (h0, s)), energy_baseline=e0)
     solved = _solve(label, mole, basis, s)
     kept = _lowest(solved, min(max(solved.occupied) + settings.virtuals, len(s)), settings.virtuals)
-    return Derived(h0, s, np.stack(solved.energies), kept, solved.occupied)
+    return Derived(h0, s, np.stack(solved.energies), kept, solved.occupied, energy_baseline=e0)
+
+
+def _energy_baseline(label: LabelledMolecule, settings: DerivationSettings) -> EnergyBaselineResult | None:
+    if settings.tight_binding is None:
+        return None
+    return settings.tight_binding(label.numbers, label.positions, label.charge, label.multiplicity)
 
 
 def _derive_from_larger(
@@ -195,11 +217,13 @@ def pack(derived: Derived) -> bytes:
     parts = [(x, "<f8") for x in numbers] + [(derived.orbitals, "<f4")]
     if (large := derived.large) is not None:
         parts += [(x, "<f8") for x in (np.array([large.gap]), large.dipole, large.polarizability)]
+    if (e0 := derived.energy_baseline) is not None:
+        parts += [(x, "<f8") for x in (np.array([e0.energy]), e0.gradient, e0.charges)]
     return head + b"".join(np.ascontiguousarray(x, kind).tobytes() for x, kind in parts)
 
 
-def unpack(payload: bytes, smaller: bool = False) -> Derived:
-    """Bytes → record; ``smaller``: in a smaller basis than the label's."""
+def unpack(payload: bytes, smaller: bool = False, energy_baseline: bool = False) -> Derived:
+    """Bytes → record; ``smaller``: in a smaller basis than the label's; ``energy_baseline``: with E0."""
     s, a, m, n = SHAPE.unpack_from(payload)
     place = SHAPE.size
 
@@ -213,4 +237,8 @@ def unpack(payload: bytes, smaller: bool = False) -> Derived:
     baseline, overlap = (unpack_triangle(take("<f8", a * (a + 1) // 2)) for _ in range(2))
     energies, orbitals = take("<f8", s, m if smaller else a), take("<f4", s, a, m)
     large = LargeBasis(float(take("<f8", 1)[0]), take("<f8", 3), take("<f8", 3, 3)) if smaller else None
-    return Derived(baseline, overlap, energies, orbitals, electrons, large)
+    e0 = None
+    if energy_baseline:
+        energy, atoms = float(take("<f8", 1)[0]), (len(payload) - place) // 32
+        e0 = EnergyBaselineResult(energy, take("<f8", atoms, 3), take("<f8", atoms))
+    return Derived(baseline, overlap, energies, orbitals, electrons, large, e0)

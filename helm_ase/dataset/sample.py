@@ -12,6 +12,7 @@ from helm_ase.dataset.targets import Targets, make_targets
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.ordering import reordering
+from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Sample:
     name: str
     graph: AtomicGraph
     energy: float
-    """eV; NaN if the label has none."""
+    """Energy minus that of the energy baseline, E − E0, eV; NaN if the label has none."""
     forces: Tensor
-    """eV/Å, (N, 3), float32; NaN if the label has none."""
+    """Forces minus those of the energy baseline, eV/Å, (N, 3), float32; NaN if the label has none."""
     correction: Tensor
     """H − H0, Hartree, (s, A, A), float32; NaN where the label has a larger basis."""
     overlap: Tensor
@@ -81,13 +82,17 @@ def make_sample(
     """
     correction = torch.from_numpy(_correction(label, derived, shells)).float()
     n = len(label.numbers)
+    energy = float("nan") if label.energy is None else label.energy
     forces = np.full((n, 3), np.nan) if label.forces is None else label.forces
+    if (e0 := derived.energy_baseline) is not None:
+        energy = energy - e0.energy * HARTREE_IN_EV
+        forces = forces + e0.gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
     return Sample(
         name=label.name,
         graph=AtomicGraph.from_arrays(
             label.numbers, label.positions, cutoff, label.charge, label.multiplicity
         ),
-        energy=float("nan") if label.energy is None else label.energy,
+        energy=energy,
         forces=torch.from_numpy(forces).float(),
         correction=correction,
         overlap=torch.from_numpy(derived.overlap),

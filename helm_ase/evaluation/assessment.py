@@ -183,16 +183,16 @@ class _Case:
     @property
     def energy_error(self) -> float:
         """Predicted − label, eV; NaN if one of them is missing."""
-        if self.label.energy is None or "energy" not in self.trained:
+        if "energy" not in self.trained:
             return float("nan")
-        return self.answer.energy - self.label.energy
+        return self.answer.energy - self.answer.sample.energy
 
     @property
     def force_error(self) -> float:
         """Mean absolute component, eV/Å; NaN if one of them is missing."""
-        if self.label.forces is None or self.answer.forces is None or "forces" not in self.trained:
+        if self.answer.forces is None or "forces" not in self.trained:
             return float("nan")
-        return error_of(self.answer.forces, self.label.forces)
+        return error_of(self.answer.forces, self.answer.sample.forces.numpy())
 
     def judge(self, solution: Solution | None, reference_energy: float) -> Judged:
         """Compare one of the Hamiltonians; without a reference energy, E[D(H)] is not computed."""

@@ -75,8 +75,9 @@ def select(
     known, skipped = choose(checkpoint, source, split, limit, skip_unknown)
     source.level = checkpoint.level  # of H0, which is the model's whatever the labels are
     dataset = MoleculeDataset(
-        source, known, baseline=checkpoint.baseline, cutoff=checkpoint.model.cutoff, cache=cache
-    )
+        source, known, baseline=checkpoint.baseline, cutoff=checkpoint.model.cutoff, cache=cache,
+        energy_baseline=checkpoint.energy_baseline,
+    )  # fmt: skip
     return Selection(dataset, level, split, skipped, tuple(remarks))
 
 

@@ -11,7 +11,7 @@ from helm_ase.nn.edges import DirectedEdges, EdgeBuilder
 from helm_ase.nn.equivariant import Channels, EquivariantNorm
 from helm_ase.nn.harmonics import EdgeRows, row_degrees
 from helm_ase.nn.interaction import EdgeUpdate, NodeUpdate, gather_messages, rotate_back
-from helm_ase.nn.radial import Envelope, PairScalars, RadialMLP
+from helm_ase.nn.radial import Envelope, PairEnvelope, PairScalars, RadialMLP
 from helm_ase.nn.state_sharing import StateSharing
 
 
@@ -34,9 +34,13 @@ class BackboneSettings:
     average_neighbours: float = 8.0
     parity: bool = True
     envelope: bool = True
+    pair_decay_start: float = 3.0
+    """Distance in Å at which blocks of two atoms have faded to one half; see ``pair_decay_length``."""
+    pair_decay_length: float = 1.2
+    """Length in Å over which they fade exponentially, as H − H0 of labels does; 0: they do not fade."""
     state_heads: int = 8
-    """Ways in which the atoms of a molecule share its charge and multiplicity, after the first node layer; 0: a
-    vector for the state of the molecule is added to every atom, as in the paper's code."""
+    """Ways in which the atoms of a molecule share its charge and multiplicity, after the first node layer; 0:
+    a vector for the state of the molecule is added to every atom, as in the paper's code."""
 
     def __post_init__(self) -> None:
         if not 0 < self.edge_layers <= self.node_layers:
@@ -46,10 +50,10 @@ class BackboneSettings:
             )
         if not (self.cutoff > 0 and self.pair_cutoff > 0):
             raise SettingError(f"cutoffs must be positive, not {self.cutoff} and {self.pair_cutoff}")
-        if self.state_heads < 0 or (self.state_heads and self.natural_channels % self.state_heads):
+        if self.state_heads < 0 or self.pair_decay_length < 0:
             raise SettingError(
-                f"state_heads is {self.state_heads}; allowed: 0, or a divisor of natural_channels = "
-                f"{self.natural_channels}"
+                f"state_heads is {self.state_heads} and pair_decay_length {self.pair_decay_length}; both must "
+                "be 0 or more"
             )
         if not 0 <= self.mmax_nodes <= self.lmax:
             raise SettingError(f"mmax_nodes is {self.mmax_nodes}; allowed: 0 to lmax = {self.lmax}")
@@ -112,7 +116,7 @@ class Backbone(nn.Module):
         self.node_frames = EdgeBuilder(self.rows, c.unnatural > 0)
         self.pair_frames = EdgeBuilder(self.pair_rows, c.unnatural > 0)
         self.node_envelope = Envelope(s.cutoff, s.envelope)
-        self.pair_envelope = Envelope(s.pair_cutoff, s.envelope)
+        self.pair_envelope = PairEnvelope(s.pair_cutoff, s.envelope, s.pair_decay_start, s.pair_decay_length)
         self.node_scalars = PairScalars(n_elements, s.cutoff, s.radial_hidden, s.gaussians)
         self.pair_scalars = PairScalars(n_elements, s.pair_cutoff, s.radial_hidden, s.gaussians)
         self.neighbour_scale = s.average_neighbours**-0.5

@@ -1,7 +1,7 @@
 """Hamiltonian head: embeddings of atoms and pairs → AO blocks of the correction ΔH.
 
-Elements that carry the same shells are of one *kind*, and blocks of one kind, or of one pair of kinds, are built
-together, so that the number of steps does not grow with the square of the number of elements.
+Elements that carry the same shells are of one *kind*, and blocks of one kind, or of one pair of kinds, are
+built together, so that the number of steps does not grow with the square of the number of elements.
 """
 
 from dataclasses import dataclass
@@ -77,21 +77,22 @@ class BlockReadout(nn.Module):
         x = self.gate(self.mix(embeddings))
         return x * (1 + self.gain.index_select(0, species).index_select(1, self.degrees))
 
-    def coefficients(
-        self, x: Tensor, species: Tensor, rows: dict[PathKey, Tensor]
-    ) -> dict[PathKey, Tensor]:
-        """Coefficients (E, 2L + 1, n) from features (E, L, C) of species (E,) that read the same rows (n,)."""
+    def coefficients(self, x: Tensor, species: Tensor, rows: dict[PathKey, Tensor]) -> dict[PathKey, Tensor]:
+        """Coefficients (E, 2L + 1, n) from features (E, L, C) of species (E,) that share their rows (n,)."""
         parts = x.split([2 * l + 1 for l in range(self.lmax + 1)], dim=1)
         found = {}
         for key, picked in rows.items():
             name, (coupled, natural) = path_name(key), key
             table = self.tables[name]
-            scale = getattr(self, f"scale_{name}").index_select(0, species).index_select(1, picked)  # (E, n)
+            scale = getattr(self, f"scale_{name}").index_select(0, species).index_select(1, picked)
             h = parts[coupled]
             if self.parity:
                 h = h[..., : self.channels.natural] if natural else h[..., self.channels.natural :]
-            y = (h @ table.T).index_select(2, picked) if self.pad_shells else h @ table.index_select(0, picked).T
-            y = y * scale[:, None]
+            if self.pad_shells:
+                y = (h @ table.T).index_select(2, picked)
+            else:
+                y = h @ table.index_select(0, picked).T
+            y = y * scale[:, None]  # (E, 2L + 1, n)
             if key == (0, True):
                 y = y + self.shift.index_select(0, species).index_select(1, picked)[:, None]
             found[key] = y

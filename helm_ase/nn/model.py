@@ -1,5 +1,6 @@
 """HELM: backbone, Hamiltonian head and energy head."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -125,7 +126,12 @@ class HELM(nn.Module):
         return self.backbone.element.weight.dtype
 
     def forward(
-        self, graph: Data, energy: bool = True, forces: bool = False, hamiltonian: bool = False
+        self,
+        graph: Data,
+        energy: bool = True,
+        forces: bool = False,
+        hamiltonian: bool = False,
+        energy_baseline: Callable[[Tensor], Tensor] | None = None,
     ) -> Prediction:
         """Compute only what is asked for; energy and forces never touch the edge track.
 
@@ -135,6 +141,9 @@ class HELM(nn.Module):
             :class:`~helm_ase.representation.AtomicGraph` or a batch of them.
         energy, forces, hamiltonian
             What to compute.
+        energy_baseline
+            E0 in eV, (B,), of positions in Å, (N, 3), added before forces are taken; None: energies and
+            forces are those that the network adds to E0.
 
         Raises
         ------
@@ -149,6 +158,8 @@ class HELM(nn.Module):
             edges = self.backbone.message_edges(vectors, graph.pair_index, self.dtype)
             layers, x_ij = self.backbone.node_track(elements, state, edges)
             total = self._energy(graph, elements, layers[-1], edges, x_ij) if energy or forces else None
+            if total is not None and energy_baseline is not None:
+                total = total + energy_baseline(position)
             gradient = self._forces(total, position) if forces and total is not None else None
         correction = self._correction(graph, elements, layers, vectors.detach()) if hamiltonian else None
         return Prediction(total, gradient, correction)
@@ -226,9 +237,7 @@ class HELM(nn.Module):
         for b in head.pair_blocks(states, target, source):
             row, col = edges.target[b.members], edges.source[b.members]
             values = b.values * weight[b.members, None]
-            placed.append(
-                PlacedBlocks(molecule[row], offsets[row], offsets[col], values, b.rows, b.columns)
-            )
+            placed.append(PlacedBlocks(molecule[row], offsets[row], offsets[col], values, b.rows, b.columns))
         return placed
 
     def _ao_offsets(self, graph: Data, elements: Tensor) -> tuple[Tensor, int]:
@@ -262,8 +271,8 @@ class HELM(nn.Module):
 def grouped_states(graph: Data) -> tuple[Tensor, Tensor, Tensor]:
     """Charge and multiplicity of each group of molecules, each (G,), and the group of each molecule, (B,).
 
-    A group shares one state, as molecules far apart in one system do.  Unless the graph has a field ``group``,
-    every molecule is a group of its own.
+    A group shares one state, as molecules far apart in one system do.  Unless the graph has a field
+    ``group``, every molecule is a group of its own.
     """
     group = getattr(graph, "group", None)
     if group is None:

@@ -24,6 +24,33 @@ class Envelope(nn.Module):
         return 1 - x**6 * (28 - 48 * x + 21 * x**2)
 
 
+class PairEnvelope(Envelope):
+    """Smooth cutoff times 1 / (1 + exp((d − start) / length)): how blocks of two atoms fade with distance.
+
+    H − H0 of labels falls off exponentially with the distance of the atoms, alike for wide and for narrow
+    functions, and much more slowly than their overlap: exchange reaches farther.  An output that does not
+    fade leaves a small error in every block of distant atoms, and many such errors add up in diffuse levels.
+
+    Parameters
+    ----------
+    cutoff, enabled
+        Of the smooth cutoff.
+    start
+        Distance at which one half is left, Å.
+    length
+        Of the exponential, Å; 0: nothing fades.
+    """
+
+    def __init__(self, cutoff: float, enabled: bool, start: float, length: float) -> None:
+        super().__init__(cutoff, enabled)
+        self.start, self.length = start, length
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """Value for distances of shape (E,) in Å; shape (E,)."""
+        cut = super().forward(distances)
+        return cut if not self.length else cut * torch.sigmoid((self.start - distances) / self.length)
+
+
 class DistanceExpansion(nn.Module):
     """Gaussians of equal width on [0, cutoff]."""
 

@@ -1,10 +1,12 @@
 """The charge and multiplicity of a molecule, brought to its atoms as local shares.
 
-A vector added to every atom, as most networks do it, changes a molecule that is far from an ion.  Here the atoms
-of a molecule compete for the state of the whole by attention, similar to SpookyNet (Unke et al., Nat. Commun.
-2021), normalised over the molecule, so that shares are local where the chemistry is; and a neutral closed
-shell has nothing to share.
+A vector added to every atom, as most networks do it, changes a molecule that is far from an ion.  Here the
+atoms of a molecule compete for the state of the whole by attention, similar to SpookyNet (Unke et al., Nat.
+Commun. 2021), normalised over the molecule, so that shares are local where the chemistry is; and a neutral
+closed shell has nothing to share.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -16,20 +18,25 @@ class StateSharing(nn.Module):
     Parameters
     ----------
     channels
-        Of the scalars, C; divisible by ``heads``.
+        Of the scalars, C.
     charges, multiplicities
         Known states; 0 and 1 are those in which nothing is shared.
     heads
-        Independent ways to share.
+        Independent ways to share: as many of them as divide the channels.
     gain
         As many atoms as a share is divided among in the mean.
     """
 
     def __init__(
-        self, channels: int, charges: tuple[int, ...], multiplicities: tuple[int, ...], heads: int, gain: float
+        self,
+        channels: int,
+        charges: tuple[int, ...],
+        multiplicities: tuple[int, ...],
+        heads: int,
+        gain: float,
     ) -> None:
         super().__init__()
-        self.heads, self.gain = heads, gain
+        self.heads, self.gain = math.gcd(heads, channels), gain
         self.charge = nn.Embedding(len(charges), channels)
         self.multiplicity = nn.Embedding(len(multiplicities), channels)
         self.key = nn.Sequential(
@@ -54,7 +61,9 @@ class StateSharing(nn.Module):
         """
         state = difference(self.charge, charge, self.neutral)
         state = state + difference(self.multiplicity, multiplicity, self.singlet)  # (B, C)
-        query, value = (f(state).unflatten(1, (self.heads, -1)) for f in (self.query, self.value))  # (B, H, C/H)
+        query, value = (
+            f(state).unflatten(1, (self.heads, -1)) for f in (self.query, self.value)
+        )  # (B, H, C/H)
         key = self.key(scalars).unflatten(1, (self.heads, -1))  # (N, H, C/H)
         share = softmax_over((key * query[molecule]).sum(-1), molecule, len(charge))  # (N, H)
         return (self.gain * share[:, :, None] * value[molecule]).flatten(1)

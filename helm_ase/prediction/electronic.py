@@ -25,6 +25,7 @@ from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
 
 if TYPE_CHECKING:
     from helm_ase.qc.scf_steps import SCFStep, SelfConsistency
+    from helm_ase.qc.tight_binding import TightBinding
 
 
 @dataclass(frozen=True)
@@ -102,17 +103,39 @@ class ElectronicPrediction:
 
 
 def predict_energy(
-    model: HELM, atoms: Atoms, state: ChargeState, forces: bool
+    model: HELM,
+    atoms: Atoms,
+    state: ChargeState,
+    forces: bool,
+    tight_binding: "TightBinding | None" = None,
 ) -> tuple[float, NDArray[np.float64] | None]:
     """Energy in eV and, if asked, forces in eV/Å.
+
+    Parameters
+    ----------
+    model
+        Network.
+    atoms, state
+        Geometry, charge and multiplicity.
+    forces
+        Whether to compute forces.
+    tight_binding
+        Energy baseline of the model's checkpoint; None if it has none.
 
     Raises
     ------
     PredictionError
         If the network returns a number that is not finite.
+    SCFError
+        If the energy baseline does not converge.
     """
+    baseline = None
+    if tight_binding is not None:
+        from helm_ase.prediction.energy_baseline import baseline_energy
+
+        baseline = baseline_energy(tight_binding, atoms.numbers, state)
     with torch.inference_mode(False):  # forces need autograd even where the caller has switched it off
-        out = model(make_graph(model, atoms, state), energy=True, forces=forces)
+        out = model(make_graph(model, atoms, state), energy=True, forces=forces, energy_baseline=baseline)
     energy = float(out.energy.detach())
     gradient = None if out.forces is None else out.forces.detach().cpu().numpy().astype(np.float64)
     if not np.isfinite(energy) or (gradient is not None and not np.isfinite(gradient).all()):
@@ -121,7 +144,11 @@ def predict_energy(
 
 
 def predict_electronic_structure(
-    model: HELM, checkpoint: Checkpoint, atoms: Atoms, state: ChargeState
+    model: HELM,
+    checkpoint: Checkpoint,
+    atoms: Atoms,
+    state: ChargeState,
+    tight_binding: "TightBinding | None" = None,
 ) -> ElectronicPrediction:
     """Predict H = H0 + W ΔH W and solve H C = S C ε.
 
@@ -133,6 +160,8 @@ def predict_electronic_structure(
         Level of theory and baseline.
     atoms, state
         Geometry, charge and multiplicity.
+    tight_binding
+        Energy baseline of the checkpoint, which gives the charges for H0; None: a new one.
     """
     from helm_ase.qc.baseline import baseline_hamiltonian
     from helm_ase.qc.integrals import MoleIntegrals
@@ -141,7 +170,13 @@ def predict_electronic_structure(
     basis = checkpoint.basis
     mole = build_mole(atoms.numbers, atoms.positions, basis.name, state.charge, state.multiplicity)
     s = overlap(mole, basis)
-    h0 = baseline_hamiltonian(mole, basis, checkpoint.level, checkpoint.baseline)
+    charges = None
+    if checkpoint.baseline.charges:
+        from helm_ase.qc.tight_binding import TightBinding
+
+        compute = tight_binding or TightBinding(checkpoint.energy_baseline)
+        charges = compute(atoms.numbers, atoms.positions, *state).charges
+    h0 = baseline_hamiltonian(mole, basis, checkpoint.level, checkpoint.baseline, charges)
     with torch.inference_mode(False), torch.no_grad():
         out = model(make_graph(model, atoms, state), energy=False, hamiltonian=True)
     correction = out.correction[0].double().cpu()  # (s, A, A)

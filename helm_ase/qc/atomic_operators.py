@@ -105,9 +105,41 @@ def screening(
     return np.asarray(lib.unpack_tril(total))
 
 
-def _clouds(
-    places: NDArray[np.float64], exponents: Sequence[float], electrons: NDArray[np.float64]
-) -> Any:
+def unit_fields(
+    mole: Any, atoms: NDArray[np.int64], exponents: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Field of one electron in each Gaussian, summed over atoms with several sets of weights.
+
+    Parameters
+    ----------
+    mole
+        PySCF ``Mole``.
+    atoms
+        Where the Gaussians are, (n,).
+    exponents
+        Of the Gaussians, a0⁻², (k,).
+    weights
+        Of the atoms, (n, w).
+
+    Returns
+    -------
+    NDArray
+        Lower triangles, Hartree, (w, k, A (A + 1) / 2).
+    """
+    pairs = mole.nao * (mole.nao + 1) // 2
+    k, step = len(exponents), max(1, CHUNK // (pairs * len(exponents)))
+    total = np.zeros((weights.shape[1], k, pairs))
+    places = mole.atom_coords()[atoms]
+    for first in range(0, len(atoms), step):
+        part = slice(first, first + step)
+        near = places[part]
+        clouds = gto.fakemol_for_charges(near.repeat(k, 0), np.tile(exponents, len(near)))
+        values = df.incore.aux_e2(mole, clouds, "int3c2e", aosym="s2ij").reshape(pairs, -1, k)
+        total += np.einsum("pnk,nw->wkp", values, weights[part], optimize=True)
+    return total
+
+
+def _clouds(places: NDArray[np.float64], exponents: Sequence[float], electrons: NDArray[np.float64]) -> Any:
     """``Mole`` with one shell on every place, whose Coulomb potential is that of its electrons, (n, k)."""
     clouds = gto.fakemol_for_cgtf_charge(places[:1], np.array(exponents), np.ones(len(exponents)))
     unit = clouds._env[clouds._bas[0, gto.PTR_COEFF] :][: len(exponents)]  # of one electron each

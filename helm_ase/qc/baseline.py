@@ -17,7 +17,13 @@ SAP_POTENTIALS = "sapgrasplarge"
 """Gaussian-fitted atomic potentials (Lehtola, Visscher & Engel, J. Chem. Phys. 152, 144105) in PySCF."""
 
 
-def baseline_hamiltonian(mole: Any, basis: AOBasis, level: LevelOfTheory, baseline: Baseline) -> AOMatrix:
+def baseline_hamiltonian(
+    mole: Any,
+    basis: AOBasis,
+    level: LevelOfTheory,
+    baseline: Baseline,
+    charges: NDArray[np.float64] | None = None,
+) -> AOMatrix:
     """H0 in Hartree, canonical AO order, symmetric.
 
     Parameters
@@ -30,13 +36,15 @@ def baseline_hamiltonian(mole: Any, basis: AOBasis, level: LevelOfTheory, baseli
         Level of theory; ``minao`` uses its functional and density fitting.
     baseline
         Which H0.
+    charges
+        Of the atoms, e, (N,); needed by ``fitted`` operators that respond to them.
 
     Raises
     ------
     BasisError
         If it does not know an element of the molecule.
     SettingError
-        If it is to be fitted first.
+        If it is to be fitted first, or charges are missing.
     """
     match baseline.name:
         case "none":
@@ -46,7 +54,7 @@ def baseline_hamiltonian(mole: Any, basis: AOBasis, level: LevelOfTheory, baseli
         case "minao":
             values = minao_hamiltonian(mole, level, baseline.grid)
         case "fitted":
-            values = operator_hamiltonian(mole, baseline.operators)
+            values = operator_hamiltonian(mole, baseline.operators, charges)
     values = 0.5 * (values + values.T)
     return AOMatrix(values, atomic_numbers(mole), basis, "pyscf").reorder("e3nn")
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from helm_ase.errors import SettingError
@@ -27,6 +27,9 @@ class Baseline:
     ethanol, 434 leave 4 µEh at the same cost."""
     operators: tuple[AtomicOperator, ...] = field(default=(), repr=False)
     """Of ``fitted``, one for each element; empty in a recipe: to be fitted to its training labels."""
+    charges: bool = False
+    """Whether the operators of ``fitted`` respond to the charges of the atoms, which the energy baseline
+    gives."""
 
     def __post_init__(self) -> None:
         if self.name not in (allowed := get_args(BaselineName)):
@@ -36,6 +39,12 @@ class Baseline:
         object.__setattr__(self, "grid", tuple(self.grid))  # JSON knows only lists
         made = tuple(x if isinstance(x, AtomicOperator) else AtomicOperator(**x) for x in self.operators)
         object.__setattr__(self, "operators", made)
+        if self.charges and self.name != "fitted":
+            raise SettingError(f"baseline {self.name!r} knows no charges of atoms; 'fitted' does")
+        if any(operator.responds_to_charge is not self.charges for operator in made):
+            raise SettingError(
+                f"charges is {self.charges}, which is not what the operators of the baseline were fitted for"
+            )
         if len({operator.number for operator in made}) < len(made):
             raise SettingError("the baseline holds two operators of one element")
 
@@ -44,7 +53,7 @@ class Baseline:
         """What tells its matrices from those of another baseline; JSON."""
         if self.name != "fitted":
             return [self.name, list(self.grid)]
-        numbers = json.dumps([asdict(operator) for operator in self.operators])
+        numbers = json.dumps([operator.to_json() for operator in self.operators])
         return [self.name, hashlib.sha256(numbers.encode()).hexdigest()]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.errors import DatasetError
-from helm_ase.qc.atomic_operators import bare_hamiltonian, functions_by_degree, screening
+from helm_ase.qc.atomic_operators import bare_hamiltonian, functions_by_degree, unit_fields
 from helm_ase.qc.molecule import atomic_numbers
 from helm_ase.representation.atomic_operator import AtomicOperator, Matrix
 
@@ -83,14 +83,17 @@ class OperatorFit:
             functions = functions_by_degree(mole, atoms)
             self.shells[z] = [f.shape[1] for f in functions]
             self.nuclei[z] = float(mole.atom_charge(atoms[0]))
-            clouds = _unit_clouds(mole, atoms, exponents_of(z), np.ones(len(atoms)))
+            q = np.zeros(len(atoms)) if charges is None else charges[atoms]
+            weights = np.stack([np.ones(len(atoms)), q], axis=1)
+            clouds, moved = unit_fields(mole, atoms, exponents_of(z), weights) * _weights_of_triangle(
+                mole.nao
+            )
             fixed = fixed + self.nuclei[z] * clouds[0]  # the others move electrons away from the first
             columns |= {(False, z, -1, k, 0): cloud - clouds[0] for k, cloud in enumerate(clouds) if k}
             columns |= {(False, z, *k): v for k, v in _projectors(s, functions, np.ones(len(atoms))).items()}
-            if self.charged and charges is not None:
-                q = charges[atoms]
-                clouds = _unit_clouds(mole, atoms, exponents_of(z)[:CHARGE_CLOUDS], q)
-                fixed = fixed - clouds[0]
+            if self.charged:
+                fixed = fixed - moved[0]
+                clouds = moved[:CHARGE_CLOUDS]
                 columns |= {(True, z, -1, k, 0): cloud - clouds[0] for k, cloud in enumerate(clouds) if k}
                 columns |= {(True, z, *k): v for k, v in _projectors(s, functions, q).items()}
         return fixed, columns
@@ -137,13 +140,6 @@ class OperatorFit:
         return tuple(found)
 
 
-def _unit_clouds(
-    mole: Any, atoms: NDArray[np.int64], exponents: NDArray[np.float64], weights: NDArray[np.float64]
-) -> list[NDArray[np.float64]]:
-    """Field of one electron in each Gaussian on every atom, times the weight of the atom, packed."""
-    return [_packed(screening(mole, atoms, [e], weights[:, None])) for e in exponents]
-
-
 def _projectors(
     s: NDArray[np.float64], functions: Sequence[NDArray[np.int64]], weights: NDArray[np.float64]
 ) -> dict[tuple[int, int, int], NDArray[np.float64]]:
@@ -159,8 +155,13 @@ def _projectors(
 
 def _packed(symmetric: NDArray[np.float64]) -> NDArray[np.float64]:
     """Lower triangle with products between vectors as between the matrices, (A (A + 1) / 2,)."""
-    rows, columns = np.tril_indices(len(symmetric))
-    return np.asarray(symmetric[rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2.0)))
+    return np.asarray(symmetric[np.tril_indices(len(symmetric))] * _weights_of_triangle(len(symmetric)))
+
+
+def _weights_of_triangle(size: int) -> NDArray[np.float64]:
+    """1 on the diagonal and √2 below it, (A (A + 1) / 2,)."""
+    rows, columns = np.tril_indices(size)
+    return np.where(rows == columns, 1.0, np.sqrt(2.0))
 
 
 def _pairs(n: int) -> Iterator[tuple[int, int]]:

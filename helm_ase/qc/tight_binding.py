@@ -1,9 +1,11 @@
 """GFN2-xTB through tblite: the energy baseline E0, and atomic charges for the baseline H0.
 
-Published tight-binding programs converge energies to 1e-6 Hartree only, which would show as noise in forces and
-charges; here the self-consistent charges are converged a thousand times tighter, for one or two more cycles.
+Published tight-binding programs converge energies to 1e-6 Hartree only, which would show as noise in forces
+and charges; here the self-consistent charges are converged a thousand times tighter, for one or two more
+cycles.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -26,7 +28,7 @@ would be another energy."""
 SAME_ENERGY = 1e-6
 """Hartree: by how much reference energies may differ between versions of tblite."""
 NO_TBLITE = (
-    "this model needs tblite (GFN2-xTB) for its energy baseline: pip install 'helm-ase[xtb]', or choose a model "
+    "this model needs tblite (GFN2-xTB) for its energy baseline: pip install tblite, or choose a model "
     "without a baseline (helm-ase models)"
 )
 
@@ -147,7 +149,8 @@ class TightBinding:
     def _again(self, system: tuple[Any, ...], places: NDArray[np.float64]) -> Any:
         """Second attempt, from the start and with stronger damping."""
         self._system = ()
-        calculator = self._new(system[0], places, *system[1:], DAMPED)
+        numbers, charge, multiplicity = system
+        calculator = self._new(numbers, places, charge, multiplicity, DAMPED)
         try:
             return calculator.singlepoint()
         except _failures() as error:
@@ -197,6 +200,25 @@ def reference_energy(
     )  # fmt: skip
 
 
+def checked_tight_binding(baseline: EnergyBaseline) -> TightBinding:
+    """Tight binding of a checkpoint's baseline, once it is known to give the energies of training.
+
+    Raises
+    ------
+    SettingError, CheckpointError
+        As :func:`check_references`.
+    """
+    key = json.dumps(baseline.to_json(), sort_keys=True)
+    if key not in _CHECKED:
+        check_references(baseline)
+        _CHECKED.add(key)
+    return TightBinding(baseline)
+
+
+_CHECKED: set[str] = set()
+"""Baselines that have been compared with their references in this process."""
+
+
 def check_references(baseline: EnergyBaseline) -> None:
     """Compute the reference energies again.
 
@@ -211,9 +233,7 @@ def check_references(baseline: EnergyBaseline) -> None:
         return
     compute = TightBinding(baseline)
     for known in baseline.references:
-        result = compute(
-            np.array(known.numbers), np.array(known.positions), known.charge, known.multiplicity
-        )
+        result = compute(np.array(known.numbers), np.array(known.positions), known.charge, known.multiplicity)
         if abs(result.energy - known.energy) > SAME_ENERGY:
             raise CheckpointError(
                 f"the installed tblite gives a GFN2-xTB energy of {result.energy:.8f} Eh where the model was "

@@ -58,8 +58,8 @@ class AtomicOperator:
         sizes = [list(map(len, matrices)) for matrices in (self.projectors, self.charge_projectors)]
         if self.responds_to_charge and sizes[0] != sizes[1]:
             raise SettingError(
-                f"the operator of element {self.number} has projectors of {sizes[0]} shells, but its response "
-                f"to charge has them of {sizes[1]}"
+                f"the operator of element {self.number} has projectors of {sizes[0]} shells, but its "
+                f"response to charge has them of {sizes[1]}"
             )
 
     @property

@@ -148,8 +148,12 @@ def collate_with_trust(pairs: Sequence[SampleWithTrust]) -> TrainingBatch | Empt
     """Pad and stack."""
     if not pairs:
         return EmptyBatch()
+    return _collate(pairs, share=True)
+
+
+def _collate(pairs: Sequence[SampleWithTrust], share: bool) -> TrainingBatch:
     filters = [trust for _, trust in pairs if trust is not None]
-    return collate([sample for sample, _ in pairs], filters or None)
+    return collate([sample for sample, _ in pairs], filters or None, share)
 
 
 def loads_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
@@ -165,7 +169,6 @@ def validation_loader(samples: Samples, batches: SharedBatches) -> "DataLoader[S
 
 def collate_for_validation(pairs: Sequence[SampleWithTrust]) -> ValidationBatch | EmptyBatch:
     """Pad and stack, and keep the samples."""
-    batch = collate_with_trust(pairs)
-    if isinstance(batch, EmptyBatch):
-        return batch
-    return ValidationBatch(batch, tuple(sample for sample, _ in pairs))
+    if not pairs:
+        return EmptyBatch()
+    return ValidationBatch(_collate(pairs, share=False), tuple(sample for sample, _ in pairs))

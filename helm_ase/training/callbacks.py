@@ -15,6 +15,7 @@ from helm_ase.checkpoint.format import Checkpoint, save_checkpoint
 from helm_ase.nn import HELM
 from helm_ase.qc.level import Baseline
 from helm_ase.representation.coverage import DistanceCoverage
+from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.training.module import TrainingModule
 
@@ -26,13 +27,17 @@ class Imprint:
     name: str
     level: LevelOfTheory
     baseline: Baseline
+    energy_baseline: EnergyBaseline
     coverage: DistanceCoverage
     training: Mapping[str, Any]
 
     def checkpoint(self, model: HELM, errors: Mapping[str, float]) -> Checkpoint:
         """The model as it is now, with its validation errors."""
         metrics = {k: float(f"{v:.6g}") for k, v in errors.items()}
-        return Checkpoint(self.name, model, self.level, self.baseline, self.coverage, self.training, metrics)
+        return Checkpoint(
+            self.name, model, self.level, self.baseline, self.coverage, self.training, metrics,
+            energy_baseline=self.energy_baseline,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,11 @@ class ExponentialAverage(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         super().__init__(use_buffers=False, multi_avg_fn=GrowingDecay(decay))
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Keep the average where the model is going to be: Lightning's default is the host."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
 
 
 class KeepBest(Callback):

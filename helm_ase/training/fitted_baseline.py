@@ -4,7 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from helm_ase.errors import DatasetError, SettingError
 from helm_ase.labels.source import LabelSource
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.operator_fit import OperatorFit
+from helm_ase.qc.tight_binding import TightBinding
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.system.atomic_write import whole_file
@@ -25,6 +26,8 @@ MOLECULES = 200
 """Training labels, drawn at random, that operators are fitted to."""
 OF_EACH = 20
 """Labels with an element, if there are so many; further ones are drawn for those that are rare."""
+OF_CHARGED = 600
+"""Training labels for operators that respond to charges: four times as many numbers are fitted."""
 FILE = "operators.json"
 """In the folder of the run: a run that goes on must add to the same H0, and so must all its processes."""
 PATIENCE = 3600.0
@@ -60,7 +63,7 @@ def _kept(path: Path, data: DataSettings) -> tuple[AtomicOperator, ...]:
         operators = fit_operators(data)
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
-            partial.write_text(json.dumps([asdict(o) for o in operators]), encoding="utf8")
+            partial.write_text(json.dumps([o.to_json() for o in operators]), encoding="utf8")
     last = time.monotonic() + PATIENCE
     while not path.exists():
         if time.monotonic() > last:
@@ -69,7 +72,7 @@ def _kept(path: Path, data: DataSettings) -> tuple[AtomicOperator, ...]:
     return tuple(AtomicOperator(**x) for x in json.loads(path.read_text(encoding="utf8")))
 
 
-def fit_operators(data: DataSettings, molecules: int = MOLECULES) -> tuple[AtomicOperator, ...]:
+def fit_operators(data: DataSettings, molecules: int | None = None) -> tuple[AtomicOperator, ...]:
     """Operators for which H0 is nearest to the Hamiltonians of some training labels.
 
     Parameters
@@ -78,7 +81,8 @@ def fit_operators(data: DataSettings, molecules: int = MOLECULES) -> tuple[Atomi
         Labels to draw from, at random; of an open shell the mean of both spins counts.
     molecules
         How many to draw.  Further ones follow for elements that are rare.  A charge shifts all levels, so
-        charged molecules count only for elements that no neutral one holds.
+        for operators that do not respond to charges, charged molecules count only for elements that no
+        neutral one holds.
 
     Raises
     ------
@@ -92,27 +96,34 @@ def fit_operators(data: DataSettings, molecules: int = MOLECULES) -> tuple[Atomi
             f"baseline 'fitted' needs Hamiltonians in the model's basis, {data.model_basis}; the labels are "
             f"in {basis}: use 'minao' or 'sap'"
         )
-    fit, seen = OperatorFit(), Counter[int]()
-    for charged in (False, True):
+    respond = data.baseline.charges
+    wanted = molecules or (OF_CHARGED if respond else MOLECULES)
+    fit, seen = OperatorFit(respond), Counter[int]()
+    charges = TightBinding(data.energy_baseline) if respond else None
+    for charged in (None,) if respond else (False, True):
         settled, fitted = set(seen), 0
         for label in _labels(sources, entries, data.draw_seed):
             elements = set(label.numbers.tolist())
-            enough = fitted >= molecules and min(seen[z] for z in elements) >= OF_EACH
-            if (label.charge != 0) is charged and not elements <= settled and not enough:
-                _add(fit, label, basis)
+            enough = fitted >= wanted and min(seen[z] for z in elements) >= OF_EACH
+            in_turn = charged is None or ((label.charge != 0) is charged and not elements <= settled)
+            if in_turn and not enough:
+                _add(fit, label, basis, charges)
                 seen.update(elements)
                 fitted += 1
     return fit.solve()
 
 
-def _add(fit: OperatorFit, label: LabelledMolecule, basis: str) -> None:
+def _add(fit: OperatorFit, label: LabelledMolecule, basis: str, charges: TightBinding | None) -> None:
     mole = build_mole(label.numbers, label.positions, basis, label.charge, label.multiplicity)
     h = label.hamiltonian
     if h.shape[-1] != mole.nao:
         raise DatasetError(
             f"entry {label.name}: the Hamiltonian has {h.shape[-1]} functions, but {basis} has {mole.nao}"
         )
-    fit.add(mole, h.mean(0) if h.ndim == 3 else h)
+    q = None
+    if charges is not None:
+        q = charges(label.numbers, label.positions, label.charge, label.multiplicity).charges
+    fit.add(mole, h.mean(0) if h.ndim == 3 else h, q)
 
 
 def _labels(

@@ -13,6 +13,9 @@ from helm_ase.nn.hamiltonian_head import HamiltonianHead, path_name
 from helm_ase.nn.tensor_construction import project
 from helm_ase.representation.overlap import symmetric_root
 
+SMALLEST_ENVELOPE = 1e-3
+"""Blocks that have faded further say nothing about the size of outputs."""
+
 
 def fit_energy_references(model: HELM, samples: Sequence[Sample]) -> None:
     """Set per-element reference energies by least squares and the scale of what remains.
@@ -54,8 +57,10 @@ def _collect_blocks(
         spans = [slice(a, b) for a, b in pairwise(start)]
         for i, s in enumerate(species):
             onsite.setdefault(s, []).append(correction[spans[i], spans[i]])
-        for i, j in sample.graph.pair_index.T.tolist():
-            block = correction[spans[i], spans[j]]
+        vectors = sample.graph.pos[sample.graph.pair_index[1]] - sample.graph.pos[sample.graph.pair_index[0]]
+        envelope = model.backbone.pair_envelope(vectors.norm(dim=1)).clamp(min=SMALLEST_ENVELOPE).tolist()
+        for (i, j), faded in zip(sample.graph.pair_index.T.tolist(), envelope, strict=True):
+            block = correction[spans[i], spans[j]] / faded
             pairs.setdefault(species[i] * n + species[j], []).append(block)
             if species[i] == species[j] or not model.settings.hermitian:
                 pairs.setdefault(species[j] * n + species[i], []).append(block.T)
@@ -72,9 +77,7 @@ def _expected(sample: Sample, spin: int, settings: HELMSettings) -> torch.Tensor
     return correction.float()
 
 
-def _set_scales(
-    head: HamiltonianHead, elements: tuple[int, ...], blocks: torch.Tensor, shift: bool
-) -> None:
+def _set_scales(head: HamiltonianHead, elements: tuple[int, ...], blocks: torch.Tensor, shift: bool) -> None:
     plan, matrices = head.plan(*elements)
     readout, s = head.readout(*elements)
     rows = readout.rows(plan)

@@ -15,9 +15,11 @@ from helm_ase.dataset.sample import Sample
 from helm_ase.errors import DatasetError, SettingError
 from helm_ase.nn import HELM
 from helm_ase.representation.coverage import DistanceCoverage
+from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.system.atomic_write import whole_file
 from helm_ase.training.configuration import plain, to_yaml, without_places
+from helm_ase.training.energy_baseline import with_energy_baseline, with_references
 from helm_ase.training.fitted_baseline import with_operators
 from helm_ase.training.initial_model import check_baseline, initial_model, network_settings, open_start
 from helm_ase.training.ranks import check_processes, is_first_process
@@ -37,6 +39,7 @@ class Run:
     train: Sequence[Sample]
     validation: Sequence[Sample]
     level: LevelOfTheory
+    energy_baseline: EnergyBaseline
     coverage: DistanceCoverage
     facts: Mapping[str, Any]
     """About data and start, for the header of every checkpoint."""
@@ -57,8 +60,10 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozens
     files = [{"name": Path(p).name, "sha256": file_sha256(p)} for p in label_files(recipe)]
     if is_first_process():
         claim(recipe, files, start)
-    written, recipe = without_places(recipe), with_operators(recipe, start)
+    written = without_places(recipe)
+    recipe = with_operators(with_energy_baseline(recipe, start), start)
     train, validation, level = _open(recipe, start, stages)
+    e0 = with_references(recipe.data.energy_baseline, train)
     model = initial_model(recipe, start, train, level)
     check_labels(model, stages, train, validation)
     check_operators(model, recipe)
@@ -74,7 +79,7 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozens
     }
     geometries = [(s.graph.z.numpy(), s.graph.pos.numpy()) for s in train]
     coverage = DistanceCoverage.collect(geometries, model.settings.backbone.cutoff)
-    return Run(recipe, train, validation, level, coverage, facts), model, learnt
+    return Run(recipe, train, validation, level, e0, coverage, facts), model, learnt
 
 
 def _open(

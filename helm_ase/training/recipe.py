@@ -9,6 +9,7 @@ from typing import Literal
 from helm_ase.errors import SettingError
 from helm_ase.nn import HELMSettings
 from helm_ase.qc.level import Baseline
+from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.training.losses import LossWeights
 
@@ -53,6 +54,8 @@ class DataSettings:
     """Of labels in files that do not say; files that do must have it."""
     baseline: Baseline = field(default_factory=Baseline)
     """H0, to which the network adds."""
+    energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
+    """E0, to which the network adds energies and forces; its charges of the atoms serve H0."""
     model_basis: str | None = None
     """Basis of the predicted matrix where it is a smaller one than that of the labels ('upscaling')."""
     coupled_polarizability: bool = False
@@ -61,12 +64,21 @@ class DataSettings:
     """Keep samples once read; otherwise they are read from disk every time."""
     loaders: int = 0
     """Processes that prepare batches; 0: the training process does."""
+    resident: bool = False
+    """Keep the training set on the device and put batches together there; for GPUs, and losses without
+    observables."""
+    processes: int = 1
+    """Processes that compute baselines, overlaps and orbitals before the first step."""
     cache: str | None = None
     """Folder for H0, overlap and reference orbitals; absent: the run's."""
 
     def __post_init__(self) -> None:
-        check_range(self, ("train_limit", "validation_limit"), 1)
+        check_range(self, ("train_limit", "validation_limit", "processes"), 1)
         check_range(self, ("loaders", "draw_seed"), 0)
+        if self.baseline.charges and not self.energy_baseline:
+            raise SettingError(
+                "baseline.charges needs the atomic charges of an energy_baseline, but that is 'none'"
+            )
 
 
 @dataclass(frozen=True)
@@ -143,6 +155,8 @@ class Stage:
     """An epoch is at most so many batches; absent: all."""
     validate_every: int = 1
     """Epochs."""
+    save_every: int = 1
+    """Epochs between two states from which an interrupted run goes on."""
     keep: Literal["best", "last"] = "best"
     """Weights that come out: of the lowest validation loss, or of the last validation, whatever it says."""
 
@@ -157,7 +171,7 @@ class Stage:
         return LossWeights(**mixed)
 
     def __post_init__(self) -> None:
-        check_range(self, ("epochs", "batch_load", "validate_every", "epoch_batches"), 1)
+        check_range(self, ("epochs", "batch_load", "validate_every", "epoch_batches", "save_every"), 1)
         check_range(self, ("backbone_rate",), 0)
         if self.minutes is not None and self.minutes <= 0:
             raise SettingError(f"minutes is {self.minutes}; leave it out for no limit")
@@ -177,6 +191,9 @@ class Compute:
     """``auto``: data-parallel if there is more than one process."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     """Of the network; energies and functions of the Hamiltonian are always in double precision."""
+    products: Literal["highest", "high"] = "highest"
+    """Precision of matrix products in single precision: ``high`` lets a GPU round their factors to 11 bits
+    (TF32), which makes them several times faster."""
     progress_bar: bool = True
     """Show one."""
 

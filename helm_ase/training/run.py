@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from helm_ase.training.module import TrainingModule
 from helm_ase.training.preparation import Run, prepare
 from helm_ase.training.ranks import is_first_process, processes_outside
 from helm_ase.training.recipe import Compute, Recipe, Stage
+from helm_ase.training.resident import ResidentBatches, ResidentSamples
 from helm_ase.training.schemes import check_order, learnt_after, settled
 
 BEST, LAST, FINISHED = "best.safetensors", "last.ckpt", "finished"
@@ -53,14 +55,26 @@ def train(recipe: Recipe) -> Path:
     stages = tuple(settled(stage) for stage in recipe.stages)
     run, model, learnt = prepare(recipe, stages)
     folder = Path(recipe.folder)
-    for k, stage in enumerate(stages):
-        learnt = learnt_after(stage, learnt)
-        model = run_stage(run, model, stage, folder / str(k), learnt)
+    with matrix_products(recipe.compute.products):
+        for k, stage in enumerate(stages):
+            learnt = learnt_after(stage, learnt)
+            model = run_stage(run, model, stage, folder / str(k), learnt)
     target = folder / f"{recipe.name}.safetensors"
     if is_first_process():
         save_checkpoint(read_checkpoint(folder / str(len(stages) - 1) / BEST), target)
         write_report(folder, recipe)
     return target
+
+
+@contextlib.contextmanager
+def matrix_products(precision: str) -> Iterator[None]:
+    """Precision of matrix products while this lasts."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def run_stage(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[str]) -> HELM:
@@ -86,7 +100,8 @@ def is_over(path: Path) -> bool:
 def _fit(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[str]) -> None:
     module = TrainingModule(model, stage)
     training = {**run.facts, "predicts": sorted(learnt)}
-    imprint = Imprint(run.recipe.name, run.level, run.recipe.data.baseline, run.coverage, training)
+    baselines = run.recipe.data.baseline, run.energy_baseline
+    imprint = Imprint(run.recipe.name, run.level, *baselines, run.coverage, training)
     trainer = make_trainer(run.recipe.compute, stage, folder, KeepBest(folder / BEST, imprint))
     last = folder / LAST
     with warnings.catch_warnings():
@@ -105,7 +120,8 @@ class StageData(lightning.LightningDataModule):
 
     def __init__(self, run: Run, stage: Stage, settings: HELMSettings) -> None:
         super().__init__()
-        self.run, self.stage = run, stage
+        self.run, self.stage, self.settings = run, stage, settings
+        self._kept: ResidentSamples | None = None
         keep = run.recipe.data.in_memory
         self.train, self.validation = (Samples(s, settings, keep) for s in (run.train, run.validation))
 
@@ -117,7 +133,15 @@ class StageData(lightning.LightningDataModule):
         """Batches of the training set; asked for in every epoch, because their number varies."""
         batches = self._batches(self.train, self.run.recipe.seed, self.stage.epoch_batches)
         batches.set_epoch(self.trainer.current_epoch if self.trainer else 0)
+        if self.run.recipe.data.resident:
+            return ResidentBatches(self._resident(), batches)
         return loader(self.train, batches, self.run.recipe.data.loaders)
+
+    def _resident(self) -> ResidentSamples:
+        if self._kept is None:
+            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+            self._kept = ResidentSamples(self.run.train, self.settings, device)
+        return self._kept
 
     def val_dataloader(self) -> Any:
         """Batches of the validation set, always the same."""
@@ -130,7 +154,7 @@ def make_trainer(compute: Compute, stage: Stage, folder: Path, keep_best: KeepBe
         EndOfStage(),
         keep_best,
         ExponentialAverage(stage.optimiser.averaging),
-        ModelCheckpoint(folder, filename="last", save_top_k=1, monitor=None, every_n_epochs=1,
+        ModelCheckpoint(folder, filename="last", save_top_k=1, monitor=None, every_n_epochs=stage.save_every,
                         save_on_train_epoch_end=True, enable_version_counter=False),
     ]  # fmt: skip
     if compute.progress_bar:

@@ -57,7 +57,6 @@ def open_samples(
     validation: bool,
     cutoff: float,
     folder: str | Path,
-    processes: int = 1,
     **options: Any,
 ) -> tuple[JoinedSamples, LevelOfTheory]:
     """Open the files of a recipe and compute what is missing of H0, overlap and orbitals.
@@ -72,8 +71,6 @@ def open_samples(
         Largest pair distance, Å.
     folder
         Of the run; the place of what is computed unless the recipe names another.
-    processes
-        To compute it with.
     options
         Of :class:`~helm_ase.dataset.dataset.MoleculeDataset`.
 
@@ -85,8 +82,15 @@ def open_samples(
     sources, chosen, level = open_entries(data, validation)
     parts = [
         MoleculeDataset(
-            source, indices, data.baseline, cutoff, data.cache or folder, in_memory=data.in_memory, **options
-        ).prepare(processes)
+            source,
+            indices,
+            data.baseline,
+            cutoff,
+            data.cache or folder,
+            in_memory=data.in_memory,
+            energy_baseline=data.energy_baseline,
+            **options,
+        ).prepare(data.processes)
         for source, indices in zip(sources, chosen, strict=True)
         if indices
     ]

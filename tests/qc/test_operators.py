@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 from ase.build import molecule
+from ase.units import Bohr
 from laws import WATER
 from pyscf import dft
 from pyscf.scf import hf
@@ -15,7 +16,7 @@ from helm_ase.qc.atomic_operators import functions_by_degree, operator_hamiltoni
 from helm_ase.qc.baseline import minao_hamiltonian
 from helm_ase.qc.level import Baseline
 from helm_ase.qc.molecule import build_mole
-from helm_ase.qc.operator_fit import OperatorFit, exponents_of
+from helm_ase.qc.operator_fit import CHARGE_CLOUDS, OperatorFit, exponents_of
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.level import LevelOfTheory
 
@@ -192,3 +193,74 @@ def test_a_baseline_is_known_by_the_numbers_of_its_operators():
 def test_a_baseline_that_is_to_be_fitted_cannot_be_computed():
     with pytest.raises(SettingError, match="no operators yet"):
         operator_hamiltonian(build_mole(*WATER, "sto-3g"), ())
+
+
+# --- response to charges -------------------------------------------------------------------------------
+
+
+def charged_operator(mole, z, seed):
+    """Random operator of an element that responds to charges."""
+    plain = operator(mole, z, seed)
+    rng = np.random.default_rng(seed + 50)
+    sizes = [len(p) for p in plain.projectors]
+    response = [0.05 * (m + m.T) for m in (rng.normal(size=(n, n)) for n in sizes)]
+    moved = rng.normal(size=CHARGE_CLOUDS - 1)
+    return replace(
+        plain, charge_electrons=(-1.0 - moved.sum(), *moved), charge_projectors=tuple(map(tuple, response))
+    )
+
+
+def test_atoms_without_charge_have_the_operators_of_neutral_atoms():
+    mole = build_mole(*WATER, "def2-svp")
+    charged = [charged_operator(mole, z, z) for z in (1, 8)]
+    plain = [replace(o, charge_electrons=(), charge_projectors=()) for o in charged]
+    np.testing.assert_allclose(
+        operator_hamiltonian(mole, charged, np.zeros(3)),
+        operator_hamiltonian(mole, plain),
+        rtol=0,
+        atol=1e-12,
+    )
+    with pytest.raises(SettingError, match="pass charges"):
+        operator_hamiltonian(mole, charged)
+
+
+def test_a_charge_has_its_coulomb_potential_at_a_distance():
+    """An electron on a far atom sees −q/r of an atom of charge q, whatever the clouds."""
+    distance = 40.0
+    mole = build_mole([8, 1], np.array([[0.0, 0, 0], [0, 0, distance]]), "def2-svp", multiplicity=2)
+    operators = [charged_operator(mole, z, z) for z in (1, 8)]
+    q = np.array([0.7, 0.0])
+    change = operator_hamiltonian(mole, operators, q) - operator_hamiltonian(mole, operators, np.zeros(2))
+    hydrogen = slice(mole.aoslice_by_atom()[1, 2], None)
+    s = mole.intor("int1e_ovlp")[hydrogen, hydrogen]
+    found = change[hydrogen, hydrogen]
+    np.testing.assert_allclose(found.diagonal(), -0.7 * Bohr / distance * s.diagonal(), rtol=0, atol=3e-6)
+    assert abs(found - np.diag(found.diagonal()))[2:, 2:].max() < 1e-6
+
+
+def test_a_fit_finds_the_responses_that_made_the_matrices():
+    fit, rng = OperatorFit(charged=True), np.random.default_rng(0)
+    for name in ("H2O", "CH4", "CH3OH", "CO2", "H2CO", "CH3CHO", "HCOOH", "C2H6"):
+        mole = mole_of(name, rattle=0.1)
+        q = rng.normal(size=mole.natm)
+        made = [charged_operator(mole, z, z) for z in (1, 6, 8)]
+        fit.add(mole, operator_hamiltonian(mole, made, q), q)
+    unseen = mole_of("HCOOCH3", rattle=0.1, seed=1)
+    q, found = rng.normal(size=unseen.natm), fit.solve()
+    assert [sum(o.charge_electrons) for o in found] == pytest.approx([-1.0] * 3)
+    error = operator_hamiltonian(unseen, found, q) - operator_hamiltonian(unseen, made, q)
+    assert abs(error).max() < 2e-3
+    with pytest.raises(DatasetError, match="without charges"):
+        fit.add(unseen, np.zeros((unseen.nao, unseen.nao)))
+
+
+def test_a_baseline_says_whether_its_operators_respond():
+    mole = build_mole(*WATER, "def2-svp")
+    charged = tuple(charged_operator(mole, z, z) for z in (1, 8))
+    assert Baseline("fitted", operators=charged, charges=True).charges
+    with pytest.raises(SettingError, match="not what the operators"):
+        Baseline("fitted", operators=charged)
+    with pytest.raises(SettingError, match="knows no charges"):
+        Baseline("minao", charges=True)
+    with pytest.raises(SettingError, match="response"):
+        replace(charged[0], charge_projectors=())

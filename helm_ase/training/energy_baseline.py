@@ -1,0 +1,71 @@
+"""The energy baseline of a run: that of the checkpoint to start from, or that of the installed tblite."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.dataset.sample import Sample
+from helm_ase.errors import SettingError
+from helm_ase.qc.tight_binding import reference_energy, with_parameters
+from helm_ase.representation.energy_baseline import EnergyBaseline
+from helm_ase.representation.graph import AtomicGraph
+from helm_ase.training.recipe import Recipe
+from helm_ase.training.samples import open_entries
+
+REFERENCES = 4
+"""Molecules whose E0 is kept in the checkpoint."""
+
+
+def with_energy_baseline(recipe: Recipe, start: Checkpoint | None = None) -> Recipe:
+    """The recipe, with the parameters of its energy baseline.
+
+    Raises
+    ------
+    SettingError
+        If the checkpoint to start from has another one and its energy head is not renewed, or tblite is
+        missing.
+    """
+    ours = recipe.data.energy_baseline
+    theirs = EnergyBaseline() if start is None else start.energy_baseline
+    if start is not None and (ours.name, ours.dispersion) != (theirs.name, theirs.dispersion):
+        if "energy" not in recipe.renew:
+            raise SettingError(
+                f"checkpoint {start.name!r} adds to the energy baseline {theirs}, the recipe to {ours}: name "
+                "the same, or renew 'energy'"
+            )
+    elif theirs and not ours.parameters:
+        return replace(recipe, data=replace(recipe.data, energy_baseline=replace(theirs, references=())))
+    if ours and not ours.parameters:
+        ours = with_parameters(ours, _elements(recipe, start))
+    return replace(recipe, data=replace(recipe.data, energy_baseline=ours))
+
+
+def _elements(recipe: Recipe, start: Checkpoint | None) -> Sequence[int]:
+    """Elements of the network that is to be trained."""
+    if recipe.elements or start is not None:
+        return recipe.elements or start.basis.elements  # type: ignore[union-attr]
+    sources, entries, _ = open_entries(recipe.data, False)
+    return sorted(
+        {z for source, part in zip(sources, entries, strict=True) for k in part
+         for z in source[k].numbers.tolist()}
+    )  # fmt: skip
+
+
+def with_references(baseline: EnergyBaseline, samples: Sequence[Sample]) -> EnergyBaseline:
+    """The baseline with energies of small training molecules that hold as many elements as possible."""
+    if not baseline:
+        return baseline
+    graphs = sorted((s.graph for s in samples), key=lambda g: len(g.z))
+    chosen: list[AtomicGraph] = []
+    seen: set[int] = set()
+    for graph in graphs:
+        if len(chosen) < REFERENCES and not set(graph.z.tolist()) <= seen:
+            chosen.append(graph)
+            seen |= set(graph.z.tolist())
+    made = [
+        reference_energy(baseline, g.z.numpy(), np.asarray(g.pos.numpy()), int(g.charge), int(g.multiplicity))
+        for g in chosen
+    ]
+    return replace(baseline, references=tuple(made))

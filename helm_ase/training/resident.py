@@ -1,0 +1,136 @@
+"""Samples that stay on the device: batches are put together there, without a copy from the host.
+
+A GPU takes a step of a hundred molecules in less time than a processor needs to pad their matrices.  Sets of
+some ten thousand small molecules fit into the memory of a GPU.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from helm_ase.dataset.batch import TrainingBatch, shared_states
+from helm_ase.dataset.sample import Sample
+from helm_ase.nn import HELMSettings
+from helm_ase.training.batches import SharedBatches
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Arrays of different length, one after the other."""
+
+    values: Tensor
+    """All numbers, (total, …)."""
+    first: Tensor
+    """Where each array begins, on the host, (M,)."""
+    length: Tensor
+    """Its length, on the host, (M,)."""
+
+    @classmethod
+    def of(cls, arrays: Sequence[Tensor], device: torch.device) -> "Ragged":
+        """Join arrays of shapes (n, …)."""
+        length = torch.tensor([len(a) for a in arrays])
+        first = torch.cumsum(length, 0) - length
+        return cls(torch.cat(list(arrays)).to(device), first, length)
+
+    def places(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the numbers of some members stand, and to which of them each belongs, both (n,)."""
+        length = self.length[chosen]
+        member = torch.repeat_interleave(torch.arange(len(chosen)), length)
+        start = torch.cumsum(length, 0) - length
+        place = torch.arange(len(member)) - start[member] + self.first[chosen][member]
+        return place.to(self.values.device), member.to(self.values.device)
+
+
+class ResidentSamples:
+    """All samples of a training set on one device.
+
+    Parameters
+    ----------
+    samples
+        With matrices; observables are not kept.
+    settings
+        Of the model, whose filter is kept beside every sample.
+    device
+        Where to keep them.
+    """
+
+    def __init__(self, samples: Sequence[Sample], settings: HELMSettings, device: torch.device) -> None:
+        self.device = device
+        graphs = [s.graph for s in samples]
+        self.atoms = Ragged.of([g.z for g in graphs], device)
+        self.positions = torch.cat([g.pos for g in graphs]).to(device)
+        self.forces = torch.cat([s.forces for s in samples]).to(device)
+        self.pairs = Ragged.of([g.pair_index.T for g in graphs], device)
+        self.energy = torch.tensor([s.energy for s in samples], dtype=torch.float64)
+        self.charge = torch.cat([g.charge for g in graphs])
+        self.multiplicity = torch.cat([g.multiplicity for g in graphs])
+        self.spins = torch.tensor([len(s.correction) for s in samples])
+        self.size = torch.tensor([len(s.overlap) for s in samples])
+        self.width = torch.tensor([s.orbitals.shape[2] for s in samples])
+        self.counts = [(s.orbitals != 0).any(1).sum(1) for s in samples]  # orbitals that are not padding
+        self.correction = [s.correction.to(device) for s in samples]
+        self.orbitals = [s.orbitals.to(device) for s in samples]
+        self.filters = [self._filter(s, settings) for s in samples]
+
+    def _filter(self, sample: Sample, settings: HELMSettings) -> Tensor | None:
+        found = settings.filter_of(sample.overlap)
+        return None if found is None else found.float().to(self.device)
+
+    def batch(self, chosen: Sequence[int]) -> TrainingBatch:
+        """Samples padded to the largest matrix, as :func:`~helm_ase.dataset.batch.collate` does it."""
+        index = torch.tensor(chosen)
+        atoms, molecule = self.atoms.places(index)
+        spins, size, width = (int(x[index].max()) for x in (self.spins, self.size, self.width))
+        count = len(chosen)
+        correction = torch.zeros(count, spins, size, size, device=self.device)
+        orbitals = torch.zeros(count, spins, size, width, device=self.device)
+        trust = torch.zeros(count, size, size, device=self.device)
+        for k, n in enumerate(chosen):
+            a, m = self.orbitals[n].shape[1:]
+            correction[k, :, :a, :a] = self.correction[n]
+            orbitals[k, :, :a, :m] = self.orbitals[n]
+            if (filter_ := self.filters[n]) is not None:
+                trust[k, :a, :a] = filter_
+        counts = torch.stack([self.counts[n].expand(spins) for n in chosen])
+        return TrainingBatch(
+            graph=self._graph(index, atoms, molecule),
+            energy=self.energy[index].to(self.device),
+            forces=self.forces[atoms],
+            correction=correction,
+            trust=trust if self.filters[0] is not None else None,
+            orbitals=orbitals,
+            orbital_count=counts.to(self.device),
+            ao_count=self.size[index].to(self.device),
+        )
+
+    def _graph(self, index: Tensor, atoms: Tensor, molecule: Tensor) -> Data:
+        pairs, owner = self.pairs.places(index)
+        length = self.atoms.length[index]
+        first = (torch.cumsum(length, 0) - length).to(self.device)
+        charge, multiplicity = self.charge[index], self.multiplicity[index]
+        return Data(
+            z=self.atoms.values[atoms],
+            pos=self.positions[atoms],
+            charge=charge.to(self.device),
+            multiplicity=multiplicity.to(self.device),
+            pair_index=(self.pairs.values[pairs] + first[owner, None]).T.contiguous(),
+            batch=molecule,
+            group=shared_states(charge, multiplicity).to(self.device),
+        )
+
+
+class ResidentBatches:
+    """The batches of an epoch, made on the device one after the other."""
+
+    def __init__(self, samples: ResidentSamples, batches: SharedBatches) -> None:
+        self.samples, self.batches = samples, batches
+
+    def __iter__(self) -> Iterator[TrainingBatch]:
+        for chosen in self.batches:
+            yield self.samples.batch(chosen)
+
+    def __len__(self) -> int:
+        return len(self.batches)

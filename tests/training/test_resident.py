@@ -1,0 +1,40 @@
+"""Batches made on the device are those that the host would make."""
+
+import pytest
+import torch
+from labelled_samples import sample
+
+from helm_ase.dataset.batch import collate
+from helm_ase.nn import HELMSettings
+from helm_ase.training.batches import SharedBatches
+from helm_ase.training.resident import ResidentBatches, ResidentSamples
+
+NAMES = ("H2O", "CH3", "CH4", "O2")
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return [sample(name) for name in NAMES]
+
+
+@pytest.mark.parametrize("settings", [HELMSettings(), HELMSettings(trust_delta=0.0)])
+@pytest.mark.parametrize("chosen", [[0], [2, 0], [1, 3, 0], [3, 2, 1, 0]])
+def test_a_batch_equals_the_collated_one(samples, settings, chosen):
+    resident = ResidentSamples(samples, settings, torch.device("cpu"))
+    found = resident.batch(chosen)
+    picked = [samples[k] for k in chosen]
+    filters = [settings.filter_of(s.overlap) for s in picked]
+    wanted = collate(picked, None if filters[0] is None else [f.float() for f in filters], share=True)
+    for name in ("energy", "forces", "correction", "orbitals", "orbital_count", "ao_count", "trust"):
+        mine, theirs = getattr(found, name), getattr(wanted, name)
+        assert (mine is None and theirs is None) or torch.equal(mine, theirs), name
+    for name in ("z", "pos", "charge", "multiplicity", "pair_index", "batch", "group"):
+        assert torch.equal(getattr(found.graph, name), getattr(wanted.graph, name)), name
+
+
+def test_batches_of_an_epoch_hold_every_sample_once(samples):
+    resident = ResidentSamples(samples, HELMSettings(), torch.device("cpu"))
+    shared = SharedBatches(torch.tensor([s.load for s in samples]).numpy(), 30, seed=0)
+    batches = list(ResidentBatches(resident, shared))
+    assert len(batches) == len(ResidentBatches(resident, shared))
+    assert sum(len(b.energy) for b in batches) == len(samples)
