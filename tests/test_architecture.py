@@ -65,7 +65,7 @@ ONLY_IN = {
     "sqlite3": {"labels"},
     "lmdb": {"labels"},
     "rdkit": {"sampling"},
-    "tblite": {"sampling"},
+    "tblite": {"qc", "sampling"},
     "distributed": {"labelling"},
     "umap": {"evaluation"},
     "plotly": {"pictures"},

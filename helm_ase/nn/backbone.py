@@ -52,8 +52,8 @@ class BackboneSettings:
             raise SettingError(f"cutoffs must be positive, not {self.cutoff} and {self.pair_cutoff}")
         if self.state_heads < 0 or self.pair_decay_length < 0:
             raise SettingError(
-                f"state_heads is {self.state_heads} and pair_decay_length {self.pair_decay_length}; both must "
-                "be 0 or more"
+                f"state_heads is {self.state_heads} and pair_decay_length {self.pair_decay_length}; both "
+                "must be 0 or more"
             )
         if not 0 <= self.mmax_nodes <= self.lmax:
             raise SettingError(f"mmax_nodes is {self.mmax_nodes}; allowed: 0 to lmax = {self.lmax}")
@@ -104,15 +104,7 @@ class Backbone(nn.Module):
         self.pair_rows = EdgeRows(s.lmax, s.lmax)
         degrees = row_degrees(s.lmax)
         self.element = nn.Embedding(n_elements, c.natural)
-        self.state: StateSharing | None = None
-        self.charge: nn.Embedding | None = None
-        self.multiplicity: nn.Embedding | None = None
-        if s.state_heads and len(charges) * len(multiplicities) > 1:
-            self.state = StateSharing(c.natural, charges, multiplicities, s.state_heads, s.average_neighbours)
-        elif not s.state_heads:
-            self.charge = nn.Embedding(len(charges), c.natural) if len(charges) > 1 else None
-            several = len(multiplicities) > 1
-            self.multiplicity = nn.Embedding(len(multiplicities), c.natural) if several else None
+        self._add_states(charges, multiplicities)
         self.node_frames = EdgeBuilder(self.rows, c.unnatural > 0)
         self.pair_frames = EdgeBuilder(self.pair_rows, c.unnatural > 0)
         self.node_envelope = Envelope(s.cutoff, s.envelope)
@@ -142,6 +134,17 @@ class Backbone(nn.Module):
         )
         self.norm_nodes = EquivariantNorm(degrees, c)
         self.norm_edges = EquivariantNorm(self.pair_rows.degree, c)
+
+    def _add_states(self, charges: tuple[int, ...], multiplicities: tuple[int, ...]) -> None:
+        """Modules that bring charge and multiplicity to the atoms, as far as there is a choice of them."""
+        s, width = self.settings, self.channels.natural
+        several = [len(charges) > 1, len(multiplicities) > 1]
+        self.state: StateSharing | None = None
+        if s.state_heads and any(several):
+            self.state = StateSharing(width, charges, multiplicities, s.state_heads, s.average_neighbours)
+            several = [False, False]
+        self.charge = nn.Embedding(len(charges), width) if several[0] else None
+        self.multiplicity = nn.Embedding(len(multiplicities), width) if several[1] else None
 
     def message_edges(self, vectors: Tensor, pairs: Tensor, dtype: torch.dtype) -> DirectedEdges:
         """Both directions of every pair within the message cutoff."""
