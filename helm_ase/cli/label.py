@@ -56,14 +56,24 @@ def _add_resources(group: Any) -> None:
     group.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster, or its .json file")
     group.add_argument("--batch-system", metavar="NAME", help="submit workers: slurm, pbs, lsf, ...")
     group.add_argument("--jobs", type=int, default=1, metavar="N", help="for --batch-system (1)")
+    group.add_argument(
+        "--order", choices=("largest", "smallest", "file", "random"), default="largest",
+        help="which structures come first (largest: no worker is idle at the end)",
+    )  # fmt: skip
+    group.add_argument(
+        "--finish", action="store_true",
+        help="label nothing; move what an interrupted campaign has finished into the label file",
+    )  # fmt: skip
     group.add_argument("--retry-failed", action="store_true", help="try listed failures again")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _label(options: argparse.Namespace) -> None:
     labelling = import_module("helm_ase.labelling")
-    structures = labelling.read_structures(options.structures)
-    campaign = labelling.run_campaign(structures, _settings(options))
+    if options.finish:
+        campaign = import_module("helm_ase.labelling.campaign").finish_campaign(_settings(options))
+    else:
+        campaign = labelling.run_campaign(labelling.read_structures(options.structures), _settings(options))
     print(f"{campaign.output}: {campaign.labelled} new labels, {campaign.present} were there already")
     if campaign.present and (options.density or options.polarizability or options.float32):
         print("labels that were there already stay as they are, without what was asked for now")
@@ -102,4 +112,5 @@ def _settings(options: argparse.Namespace) -> Any:
             options.workers, options.scheduler, options.batch_system, options.jobs
         ),
         precision="float32" if options.float32 else "float64", progress=not options.quiet,
+        order=options.order,
     )  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from tqdm import tqdm
 
 from helm_ase.errors import DatasetError, StructureError
@@ -26,6 +27,9 @@ JOURNAL_LIMIT = 2_000_000_000
 """Bytes after which a journal is moved into the label file before the campaign is over."""
 
 
+LabelOrder = Literal["largest", "smallest", "file", "random"]
+
+
 @dataclass(frozen=True)
 class CampaignSettings:
     """Everything but the structures."""
@@ -38,6 +42,9 @@ class CampaignSettings:
     model: str | None = None
     """Checkpoint for the second attempt of an SCF."""
     retry_failed: bool = False
+    order: LabelOrder = "largest"
+    """Which structures come first: ``largest`` keeps all workers busy to the end, the others serve a campaign
+    that may be cut short."""
     precision: Literal["float32", "float64"] = "float64"
     """Of the matrices in a new file; one that exists keeps its own."""
     progress: bool = True
@@ -94,12 +101,39 @@ def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) ->
         failures = FailureList(output.with_name(output.name + ".failures.jsonl"))
         _check_names(structures, output, journal)
         tasks, duplicates, known = _plan(structures, present, failures, settings)
+        tasks = in_order(tasks, settings.order)
         labelled, lost = _label_all(tasks, settings, journal, failures)
         _move_to_file(journal, output, settings)
         failures.rewrite(resolved=_present_keys(output, settings))
     keys = {s.key for s in structures}
     left = tuple(f for f in failures.entries.values() if f.key in keys)
     return Campaign(output, labelled, known, duplicates, left, lost)
+
+
+def finish_campaign(settings: CampaignSettings) -> Campaign:
+    """Move all finished labels of an interrupted campaign into its label file, without labelling anything.
+
+    Raises
+    ------
+    DatasetError
+        If the output belongs to another level of theory, or the campaign is still running.
+    """
+    output = Path(settings.output)
+    check_label_path(settings.output)
+    present = _present_keys(output, settings)
+    with Journal(output.with_name(output.name + ".journal"), settings.label.level) as journal:
+        finished = len(journal.keys - present)
+        _move_to_file(journal, output, settings)
+    return Campaign(output, finished, len(present), 0, ())
+
+
+def in_order(tasks: Sequence[Structure], order: LabelOrder) -> list[Structure]:
+    """Structures in the order in which they are to be labelled; the random one is always the same."""
+    if order == "random":
+        return [tasks[k] for k in np.random.default_rng(0).permutation(len(tasks))]
+    if order == "file":
+        return list(tasks)
+    return sorted(tasks, key=lambda s: int(s.numbers.sum()), reverse=order == "largest")
 
 
 def _check_settings(structures: Sequence[Structure], settings: CampaignSettings) -> None:

@@ -28,7 +28,7 @@ def distribute(
     limits: Limits,
     model: str | None,
 ) -> Iterator[Outcome]:
-    """Label structures on the workers of a cluster, the dearest first.
+    """Label structures on the workers of a cluster, in the order given.
 
     Workers may come and go: each has one task at work and one waiting.
 
@@ -59,8 +59,7 @@ class _Hand:
         from distributed import as_completed
 
         self.client, self.terms = client, terms
-        # the dearest last would leave all other workers idle
-        self.waiting = iter(sorted(tasks, key=lambda s: int(s.numbers.sum()), reverse=True))
+        self.waiting = iter(tasks)
         self.running: dict[str, Structure] = {}
         self.queue = as_completed([], with_results=True, raise_errors=False)
         self.idle_since: float | None = time.monotonic()

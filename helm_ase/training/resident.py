@@ -70,40 +70,33 @@ class ResidentSamples:
         self.spins = torch.tensor([len(s.correction) for s in samples])
         self.size = torch.tensor([len(s.overlap) for s in samples])
         self.width = torch.tensor([s.orbitals.shape[2] for s in samples])
-        self.counts = [(s.orbitals != 0).any(1).sum(1) for s in samples]  # orbitals that are not padding
-        self.correction = [s.correction.to(device) for s in samples]
-        self.orbitals = [s.orbitals.to(device) for s in samples]
-        self.filters = [self._filter(s, settings) for s in samples]
+        self.count = torch.zeros(len(samples), 2, dtype=torch.long)  # orbitals that are not padding
+        for k, s in enumerate(samples):
+            self.count[k] = (s.orbitals != 0).any(1).sum(1)
+        self.correction = Ragged.of([s.correction.flatten() for s in samples], device)
+        self.orbitals = Ragged.of([s.orbitals.flatten() for s in samples], device)
+        self.filters = self._filters(samples, settings)
 
-    def _filter(self, sample: Sample, settings: HELMSettings) -> Tensor | None:
-        found = settings.filter_of(sample.overlap)
-        return None if found is None else found.float().to(self.device)
+    def _filters(self, samples: Sequence[Sample], settings: HELMSettings) -> Ragged | None:
+        found = [settings.filter_of(s.overlap) for s in samples]
+        known = [x.float().flatten() for x in found if x is not None]
+        return Ragged.of(known, self.device) if known else None
 
     def batch(self, chosen: Sequence[int]) -> TrainingBatch:
         """Samples padded to the largest matrix, as :func:`~helm_ase.dataset.batch.collate` does it."""
         index = torch.tensor(chosen)
         atoms, molecule = self.atoms.places(index)
-        spins, size, width = (int(x[index].max()) for x in (self.spins, self.size, self.width))
-        count = len(chosen)
-        correction = torch.zeros(count, spins, size, size, device=self.device)
-        orbitals = torch.zeros(count, spins, size, width, device=self.device)
-        trust = torch.zeros(count, size, size, device=self.device)
-        for k, n in enumerate(chosen):
-            a, m = self.orbitals[n].shape[1:]
-            correction[k, :, :a, :a] = self.correction[n]
-            orbitals[k, :, :a, :m] = self.orbitals[n]
-            if (filter_ := self.filters[n]) is not None:
-                trust[k, :a, :a] = filter_
-        counts = torch.stack([self.counts[n].expand(spins) for n in chosen])
+        spins, size, width = (x[index] for x in (self.spins, self.size, self.width))
+        one = torch.ones_like(size)
         return TrainingBatch(
             graph=self._graph(index, atoms, molecule),
             energy=self.energy[index].to(self.device),
             forces=self.forces[atoms],
-            correction=correction,
-            trust=trust if self.filters[0] is not None else None,
-            orbitals=orbitals,
-            orbital_count=counts.to(self.device),
-            ao_count=self.size[index].to(self.device),
+            correction=padded(self.correction, index, (spins, size, size)),
+            trust=None if self.filters is None else padded(self.filters, index, (one, size, size))[:, 0],
+            orbitals=padded(self.orbitals, index, (spins, size, width)),
+            orbital_count=self.count[index, : int(spins.max())].to(self.device),
+            ao_count=size.to(self.device),
         )
 
     def _graph(self, index: Tensor, atoms: Tensor, molecule: Tensor) -> Data:
@@ -120,6 +113,34 @@ class ResidentSamples:
             batch=molecule,
             group=shared_states(charge, multiplicity).to(self.device),
         )
+
+
+def padded(matrices: Ragged, chosen: Tensor, shape: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Matrices of some members, padded with zeros; a closed shell's one matrix stands in both spins.
+
+    Parameters
+    ----------
+    matrices
+        Flat arrays of shapes (s, n, m).
+    chosen
+        Members, (B,).
+    shape
+        s, n and m of each, three times (B,).
+
+    Returns
+    -------
+    Tensor
+        Shape (B, S, N, M) with the largest s, n and m.
+    """
+    device = matrices.values.device
+    first = matrices.first[chosen].to(device)[:, None, None, None]
+    s, n, m = (x.to(device)[:, None, None, None] for x in shape)
+    largest = [int(x.max()) for x in shape]
+    spin, row, column = torch.meshgrid(*(torch.arange(k, device=device) for k in largest), indexing="ij")
+    inside = (row < n) & (column < m)
+    place = first + (torch.minimum(spin, s - 1) * n + row) * m + column
+    found = matrices.values[torch.where(inside, place, first)]
+    return torch.where(inside, found, torch.zeros_like(found))
 
 
 class ResidentBatches:

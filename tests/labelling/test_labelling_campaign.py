@@ -510,3 +510,38 @@ def test_the_command_refuses_what_cannot_be(tmp_path, capsys, arguments, message
     assert main(["label", str(xyz), "-o", str(tmp_path / "out.h5"), "--quiet", *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.h5").exists()
+
+
+# --- order, and an early end ----------------------------------------------------------------------------
+
+
+def test_structures_are_labelled_in_the_order_asked_for():
+    tasks = structures(6)
+    electrons = {
+        order: [int(s.numbers.sum()) for s in campaign.in_order(tasks, order)]
+        for order in ("largest", "smallest", "file", "random")
+    }
+    assert electrons["largest"] == sorted(electrons["file"], reverse=True)
+    assert electrons["smallest"] == sorted(electrons["file"])
+    assert electrons["file"] == [int(s.numbers.sum()) for s in tasks]
+    assert sorted(electrons["random"]) == electrons["smallest"]
+    again = [s.name for s in campaign.in_order(tasks, "random")]
+    assert again == [s.name for s in campaign.in_order(tasks, "random")] != [s.name for s in tasks]
+
+
+def test_finish_moves_what_is_done_into_the_file_and_labels_nothing(tmp_path, capsys):
+    output = tmp_path / "labels.h5"
+    settings = CampaignSettings(str(output), LabelSettings(TINY), progress=False)
+    done = [label_structure(s, settings.label) for s in structures(2)]
+    with campaign.Journal(tmp_path / "labels.h5.journal", TINY) as journal:
+        for label in done:
+            journal.add(label)
+    assert campaign.finish_campaign(settings).labelled == 2
+    assert not (tmp_path / "labels.h5.journal").exists()
+    with open_labels(output) as source:
+        assert [source[k].name for k in range(2)] == ["m0", "m1"]
+    assert campaign.finish_campaign(settings).labelled == 0
+    ase.io.write(tmp_path / "frames.xyz", frames(2))
+    command = ["label", str(tmp_path / "frames.xyz"), "-o", str(tmp_path / "none.h5"), "--finish", *LEVEL]
+    assert main(command) == 0
+    assert "0 new labels" in capsys.readouterr().out
