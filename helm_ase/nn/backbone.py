@@ -39,8 +39,9 @@ class BackboneSettings:
     pair_decay_length: float = 1.2
     """Length in Å over which they fade exponentially, as H − H0 of labels does; 0: they do not fade."""
     state_heads: int = 8
-    """Ways in which the atoms of a molecule share its charge and multiplicity, after the first node layer; 0:
-    a vector for the state of the molecule is added to every atom, as in the paper's code."""
+    """Ways in which the atoms of a molecule share its charge and multiplicity, before each of
+    the first two node layers; 0: a vector for the state of the molecule is added to every atom, as in the
+    paper's code."""
 
     def __post_init__(self) -> None:
         if not 0 < self.edge_layers <= self.node_layers:
@@ -139,9 +140,12 @@ class Backbone(nn.Module):
         """Modules that bring charge and multiplicity to the atoms, as far as there is a choice of them."""
         s, width = self.settings, self.channels.natural
         several = [len(charges) > 1, len(multiplicities) > 1]
-        self.state: StateSharing | None = None
+        self.state_updates = nn.ModuleList()
         if s.state_heads and any(several):
-            self.state = StateSharing(width, charges, multiplicities, s.state_heads, s.average_neighbours)
+            self.state_updates.extend(
+                StateSharing(width, charges, multiplicities, s.state_heads, s.average_neighbours)
+                for _ in range(2)
+            )
             several = [False, False]
         self.charge = nn.Embedding(len(charges), width) if several[0] else None
         self.multiplicity = nn.Embedding(len(multiplicities), width) if several[1] else None
@@ -181,18 +185,17 @@ class Backbone(nn.Module):
         degree = nn.functional.pad(degree, (0, self.channels.unnatural, 0, self.rows.size - degree.shape[1]))
         nodes = nodes + gather_messages(degree, edges, self.channels, n)
         layers: list[Tensor] = []
-        for update in self.node_updates:
-            nodes = update(nodes, edges, x_ij)
-            if not layers and self.state is not None:
-                nodes = self._share(nodes, state)
+        for k, update in enumerate(self.node_updates):
+            nodes = update(self._share(nodes, state, k), edges, x_ij)
             layers.append(nodes)
         return layers, x_ij
 
-    def _share(self, nodes: Tensor, state: MolecularState) -> Tensor:
+    def _share(self, nodes: Tensor, state: MolecularState, layer: int) -> Tensor:
         """Add the shares of charge and multiplicity to the natural scalars of nodes (N, L, C)."""
-        assert self.state is not None
+        if layer >= len(self.state_updates):
+            return nodes
         scalars = nodes[:, 0, : self.channels.natural]
-        shared = self.state(scalars, state.charge, state.multiplicity, state.molecule)
+        shared = self.state_updates[layer](scalars, state.charge, state.multiplicity, state.molecule)
         return nodes + nn.functional.pad(shared[:, None], (0, self.channels.unnatural, 0, nodes.shape[1] - 1))
 
     def edge_track(self, layers: list[Tensor], elements: Tensor, edges: DirectedEdges) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 
 class StateSharing(nn.Module):
-    """Δx_i = gain [softmax_i(k_h(x_i) · q_h(s)) v_h(s)]_h, with s the state of the molecule.
+    """Δx_i = [g a_ih / (1 + g a_ih) v_h(s)]_h with a_ih = softmax_i(k_h(x_i) · q_h(s)), s the state of the
+    molecule.
 
     Parameters
     ----------
@@ -24,7 +25,7 @@ class StateSharing(nn.Module):
     heads
         Independent ways to share: as many of them as divide the channels.
     gain
-        As many atoms as a share is divided among in the mean.
+        g: as many atoms as a share is divided among in the mean.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class StateSharing(nn.Module):
         )  # (B, H, C/H)
         key = self.key(scalars).unflatten(1, (self.heads, -1))  # (N, H, C/H)
         share = softmax_over((key * query[molecule]).sum(-1), molecule, len(charge))  # (N, H)
-        return (self.gain * share[:, :, None] * value[molecule]).flatten(1)
+        amount = self.gain * share / (1 + self.gain * share)  # of order one where the state is, else small
+        return (amount[:, :, None] * value[molecule]).flatten(1)
 
 
 def difference(table: nn.Embedding, index: Tensor, rest: int | None) -> Tensor:

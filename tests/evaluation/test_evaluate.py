@@ -70,6 +70,7 @@ def test_a_perfect_model_has_no_error_anywhere(which, request, perfect):
     found, _ = judge(subject, AssessmentSettings(energy_from_h=True))
     for name, quantity in QUANTITIES.items():
         tolerance = 1e-2 if name in {"dipole", "energy_from_h", "energy_from_h_molecule"} else 1e-6
+        tolerance = 1e-3 if name == "forces" else tolerance  # meV/Å; samples hold single precision
         whole = 100.0 if quantity.similarity else 0.0
         of = values(name, found.molecules)
         np.testing.assert_allclose(of[~np.isnan(of)], whole, atol=tolerance, err_msg=name)

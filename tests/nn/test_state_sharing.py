@@ -27,14 +27,16 @@ def far_apart(model, first, second, distance=50.0):
     return run(model, numbers, positions, 1, 2)
 
 
-def test_shares_of_a_molecule_add_to_one_and_closed_shells_have_none():
-    sharing = StateSharing(8, (-1, 0, 1), (1, 2), heads=4, gain=1.0).double()
+def test_a_lone_atom_has_the_whole_state_others_a_share_of_it_and_closed_shells_nothing():
+    sharing = StateSharing(8, (-1, 0, 1), (1, 2), heads=4, gain=3.0).double()
     x = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     molecule = torch.tensor([0, 0, 1, 1, 1])
     found = sharing(x, torch.tensor([1, 2]), torch.tensor([0, 1]), molecule)
     assert torch.equal(found[:2], torch.zeros(2, 8, dtype=torch.float64))
-    alone = sharing(x[2:3], torch.tensor([2]), torch.tensor([1]), torch.tensor([0]))
-    torch.testing.assert_close(found[2:].sum(0), alone[0])  # whoever shares, the sum is the same
+    (alone,) = sharing(x[2:3], torch.tensor([2]), torch.tensor([1]), torch.tensor([0]))
+    part = (found[2:] / (alone * 4 / 3)).detach()  # g a / (1 + g a); a lone atom has a = 1
+    assert ((part > 0) & (part < 0.75)).all()
+    torch.testing.assert_close((part / (3 * (1 - part))).sum(0), torch.ones(8).double())
 
 
 def test_the_softmax_survives_any_size_of_logits_and_has_two_derivatives():
@@ -61,7 +63,7 @@ def test_shares_can_learn_to_leave_a_distant_molecule_alone():
     model = tiny_model(**STATES)
     alone = run(model, *WATER)[0] + run(model, *FORMAMIDE, 1, 2)[0]
     assert abs(far_apart(model, FORMAMIDE, WATER)[0] - alone) > 1e-2
-    moving = [*model.backbone.state.key.parameters(), *model.backbone.state.query.parameters()]
+    moving = [*model.backbone.state_updates.parameters()]
     optimiser = torch.optim.Adam(moving, lr=0.1)
     parts = [graph(model, *FORMAMIDE, 1, 2), graph(model, *WATER)]
     together, apart = batch_graphs(parts), batch_graphs(parts)

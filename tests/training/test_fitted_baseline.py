@@ -155,9 +155,9 @@ def test_charged_molecules_count_for_what_no_neutral_one_holds(tmp_path):
     fits = []
 
     class Watched(OperatorFit):
-        def add(self, mole, hamiltonian):
+        def add(self, mole, hamiltonian, charges=None):
             fits.append((mole.charge, hamiltonian.shape))
-            super().add(mole, hamiltonian)
+            super().add(mole, hamiltonian, charges)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("helm_ase.training.fitted_baseline.OperatorFit", Watched)
