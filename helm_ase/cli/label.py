@@ -45,6 +45,9 @@ def _add_answers(group: Any) -> None:
     group.add_argument(
         "--min-gap", type=float, default=0.0, metavar="EH", help="smaller HOMO-LUMO gaps are failures (0)"
     )
+    group.add_argument(
+        "--tight", action="store_true", help="every SCF cycle on the full grid: as good, three times slower"
+    )
     group.add_argument("--model", metavar="NAME", help="checkpoint whose density is the second guess")
 
 
@@ -103,7 +106,7 @@ def _settings(options: argparse.Namespace) -> Any:
             options.auxiliary_basis,
         ),
         forces=not options.no_forces, density=options.density, polarizability=options.polarizability,
-        max_cycles=options.max_cycles, min_gap=options.min_gap,
+        max_cycles=options.max_cycles, min_gap=options.min_gap, tight=options.tight,
     )  # fmt: skip
     return labelling.CampaignSettings(
         output=options.output, label=label, model=options.model, retry_failed=options.retry_failed,

@@ -11,6 +11,7 @@ from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.level import LevelOfTheory, functional_variant, kohn_sham, pyscf_level
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.response import coupled_polarizability
+from helm_ase.qc.stored_fit import StoredFit
 from helm_ase.representation.structure import Structure
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
@@ -48,7 +49,8 @@ def plain_script(s, density_fitting=True):
 )
 def test_a_label_holds_the_numbers_of_a_plain_script(name, charge, multiplicity):
     s = structure(name, charge, multiplicity)
-    label = label_structure(s, LabelSettings(LEVEL, density=True))
+    label = label_structure(s, LabelSettings(LEVEL, density=True, tight=True))
+    assert label.details["route"] == "diis"
     mf = plain_script(s)
     np.testing.assert_allclose(label.hamiltonian, mf.get_fock(), rtol=0, atol=1e-6)
     assert label.energy / HARTREE_IN_EV == pytest.approx(mf.e_tot, abs=1e-8)
@@ -59,6 +61,69 @@ def test_a_label_holds_the_numbers_of_a_plain_script(name, charge, multiplicity)
     np.testing.assert_allclose(label.mulliken_charges, mf.mulliken_pop(verbose=0)[1], rtol=0, atol=1e-5)
     np.testing.assert_array_equal(label.occupations, mf.mo_occ)
     np.testing.assert_allclose(label.orbital_energies, mf.mo_energy, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "charge", "multiplicity"),
+    [("CH3OH", 0, 1), ("NH2", 0, 2), ("H2O", 1, 2), ("CH3O", -1, 1), ("O2", 0, 3), ("H", 0, 2)],
+)
+def test_two_grids_give_the_label_of_one(name, charge, multiplicity):
+    s = structure(name, charge, multiplicity)
+    level = pyscf_level(grid_level=2)
+    tight = label_structure(s, LabelSettings(level, density=True, tight=True))
+    fast = label_structure(s, LabelSettings(level, density=True))
+    assert fast.details["route"] == "two grids"
+    assert np.abs(fast.hamiltonian - tight.hamiltonian).mean() < 1e-6
+    np.testing.assert_allclose(fast.hamiltonian, tight.hamiltonian, rtol=0, atol=5e-5)
+    assert abs(fast.energy - tight.energy) / len(s.numbers) < 1e-6
+    np.testing.assert_allclose(fast.forces, tight.forces, rtol=0, atol=5e-4)
+    np.testing.assert_allclose(fast.density, tight.density, rtol=0, atol=5e-5)
+    np.testing.assert_allclose(fast.dipole, tight.dipole, rtol=0, atol=5e-5)
+    np.testing.assert_array_equal(fast.occupations, tight.occupations)
+
+
+@pytest.mark.parametrize(
+    ("functional", "multiplicity"), [("pbe", 1), ("lda,vwn", 2), ("pbe0", 2), ("wb97x", 1), ("tpss", 1)]
+)
+def test_two_grids_serve_functionals_of_the_density_and_its_gradient(functional, multiplicity):
+    s = structure("NH2" if multiplicity == 2 else "H2O", 0, multiplicity)
+    level = pyscf_level(functional, "6-31g", grid_level=1)
+    tight, fast = (label_structure(s, LabelSettings(level, tight=tight)) for tight in (True, False))
+    assert fast.details["route"] == ("diis" if functional in ("wb97x", "tpss") else "two grids")
+    np.testing.assert_allclose(fast.hamiltonian, tight.hamiltonian, rtol=0, atol=5e-5)
+    np.testing.assert_allclose(fast.forces, tight.forces, rtol=0, atol=5e-4)
+
+
+@pytest.mark.parametrize(("name", "multiplicity"), [("H2CO", 1), ("NH2", 2)])
+def test_matrix_energy_and_forces_are_those_of_the_labels_grid(name, multiplicity):
+    s = structure(name, 0, multiplicity)
+    label = label_structure(s, LabelSettings(LEVEL, density=True))
+    mf = plain_script(s)
+    fresh = kohn_sham(build_mole(s.numbers, s.positions, "def2-svp", 0, multiplicity), LEVEL)
+    np.testing.assert_allclose(label.hamiltonian, fresh.get_fock(dm=label.density), rtol=0, atol=1e-10)
+    assert label.energy / HARTREE_IN_EV == pytest.approx(fresh.energy_tot(label.density), abs=1e-10)
+    residual = mf.get_grad(fresh.eig(label.hamiltonian, fresh.get_ovlp())[1], mf.mo_occ, label.hamiltonian)
+    assert np.linalg.norm(residual) < 1e-8
+    assert label.details["orbital_gradient"] < 4e-5
+
+
+def test_where_two_grids_fail_one_takes_over(monkeypatch):
+    monkeypatch.setattr("helm_ase.qc.two_grids.ACCEPTED", 0.0)
+    s = structure("H2O")
+    label = label_structure(s, LabelSettings(LEVEL))
+    assert label.details["route"] == "diis"
+    assert label.energy == label_structure(s, LabelSettings(LEVEL, tight=True)).energy
+
+
+def test_a_matrix_that_is_no_density_has_an_exchange_matrix_too():
+    s = structure("H2O")
+    mole = build_mole(s.numbers, s.positions, "def2-svp")
+    mf = kohn_sham(mole, LEVEL)
+    matrices = np.random.default_rng(0).normal(size=(2, mole.nao, mole.nao))
+    matrices += matrices.transpose(0, 2, 1)
+    fast = StoredFit(mole, mf.with_df.auxbasis).get_jk(matrices)
+    for ours, theirs in zip(fast, mf.with_df.get_jk(matrices, hermi=1), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
 
 
 def test_without_density_fitting_it_is_another_matrix():
