@@ -88,7 +88,7 @@ class StoredFit(df.DF):
         found = self._metric_gradient(metric)
         for shells, functions in self._auxiliary_blocks():
             two = fit[functions, None, None] * total
-            for b, c in zip(pairs, orbitals, strict=True if pairs else False):
+            for b, c in zip(pairs, orbitals, strict=bool(pairs)):
                 two -= weight * np.matmul(np.matmul(c, b[functions]), c.T)
             found += self._integral_gradient(shells, functions, two)
         return found

@@ -22,9 +22,13 @@ from helm_ase.units import BOHR_IN_ANGSTROM
 
 ACCURACY = 1e-3
 """Of tblite's thresholds; at 1 they leave 1e-5 Hartree in the energy of ethanol and 1e-4 e in its charges."""
-DAMPED = {"mixer-damping": 0.1, "max-iter": 2000}
-"""Settings of a second attempt where charges do not converge.  The electronic temperature stays: another one
-would be another energy."""
+DAMPED = (
+    {"mixer-damping": 0.05, "max-iter": 500, "mixer-memory": 20},
+    {"mixer-damping": 0.2, "max-iter": 500, "mixer-memory": 10},
+    {"mixer-damping": 0.02, "max-iter": 2000, "mixer-memory": 20},
+)
+"""Settings of further attempts where charges do not converge, one after the other.  A short memory matters more
+than damping, and keeps cycles cheap.  The electronic temperature stays: another would be another energy."""
 SAME_ENERGY = 1e-6
 """Hartree: by how much reference energies may differ between versions of tblite."""
 NO_TBLITE = (
@@ -147,17 +151,20 @@ class TightBinding:
         self._system, self._last = system, None
 
     def _again(self, system: tuple[Any, ...], places: NDArray[np.float64]) -> Any:
-        """Second attempt, from the start and with stronger damping."""
+        """Further attempts, from the start and with stronger damping."""
         self._system = ()
         numbers, charge, multiplicity = system
-        calculator = self._new(numbers, places, charge, multiplicity, DAMPED)
-        try:
-            return calculator.singlepoint()
-        except _failures() as error:
-            raise SCFError(
-                f"the charges of GFN2-xTB, the energy baseline, do not converge for this geometry ({error}): "
-                "check the geometry, charge and multiplicity, or use a model without an energy baseline"
-            ) from error
+        reason: Exception | None = None
+        for settings in DAMPED:
+            calculator = self._new(numbers, places, charge, multiplicity, settings)
+            try:
+                return calculator.singlepoint()
+            except _failures() as error:
+                reason = error
+        raise SCFError(
+            f"the charges of GFN2-xTB, the energy baseline, do not converge for this geometry ({reason}): "
+            "check the geometry, charge and multiplicity, or use a model without an energy baseline"
+        ) from reason
 
     def _new(
         self, numbers: Sequence[int], places: NDArray[np.float64], charge: int, multiplicity: int,

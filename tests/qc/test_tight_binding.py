@@ -131,7 +131,7 @@ def test_a_first_failure_is_tried_again_with_stronger_damping(baseline, monkeypa
     monkeypatch.setattr(TightBinding, "_new", reluctant)
     found = TightBinding(baseline)(atoms.numbers, atoms.positions, 0, 1).energy
     monkeypatch.undo()
-    assert seen == [{}, module.DAMPED]
+    assert seen == [{}, module.DAMPED[0]]
     plain = TightBinding(baseline)(atoms.numbers, atoms.positions, 0, 1).energy
     assert found == pytest.approx(plain, abs=1e-8)
 
@@ -160,3 +160,10 @@ def test_settings_that_contradict_each_other_are_refused():
         EnergyBaseline("none", dispersion=True)
     with pytest.raises(SettingError, match="parameters of energy baseline 'gfn2-xtb' are missing"):
         TightBinding(PLAIN)
+
+
+@pytest.mark.parametrize(("number", "multiplicity"), [(6, 2), (5, 1)])
+def test_lone_ions_on_which_the_default_mixer_fails_converge(number, multiplicity):
+    compute = TightBinding(with_parameters(PLAIN, (number,)))
+    found = compute(np.array([number]), np.zeros((1, 3)), 1, multiplicity)
+    assert found.charges[0] == pytest.approx(1.0)
