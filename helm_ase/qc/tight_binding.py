@@ -27,7 +27,7 @@ DAMPED = (
     {"mixer-damping": 0.2, "max-iter": 500, "mixer-memory": 10},
     {"mixer-damping": 0.02, "max-iter": 2000, "mixer-memory": 20},
 )
-"""Settings of further attempts where charges do not converge, one after the other.  A short memory matters more
+"""Settings of further attempts where charges do not converge, in turn.  A short memory matters more
 than damping, and keeps cycles cheap.  The electronic temperature stays: another would be another energy."""
 SAME_ENERGY = 1e-6
 """Hartree: by how much reference energies may differ between versions of tblite."""

@@ -1,0 +1,100 @@
+"""What the error bar of a model needs, in a file of its own beside the checkpoint.
+
+The weights of a published model stay what they are; their error bar can be made, or made better, afterwards.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from helm_ase.errors import CheckpointError
+from helm_ase.system.atomic_write import whole_file
+
+SUFFIX = ".uncertainty.safetensors"
+HEADER_KEY = "helm_ase_uncertainty"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EnergyUncertainty:
+    """Error bar of energies from the last layer of the energy head: its prediction rigidity.
+
+    With the features f of a molecule, averaged over its atoms, and their second moments C over the training set,
+
+        u² = a² fᵀ (C + s)⁻¹ f + b²
+
+    is the expected square error of the energy per atom (Bigi, Chong, Ceriotti and Grasselli, Mach. Learn.: Sci.
+    Technol. 5, 045018, 2024).  It grows where features point into directions that training has not shown.
+    """
+
+    model_sha256: str
+    """Checksum of the checkpoint it belongs to."""
+    whitening: Tensor
+    """W with WᵀW = (C + s)⁻¹, (F, F), float64."""
+    scale: float
+    """a, eV/atom."""
+    floor: float
+    """b, eV/atom: what remains where the training set is dense."""
+    threshold: float
+    """eV/atom; where u is larger, the model's answer is extrapolation."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """How it was made: molecules, correlations, shares that are flagged; JSON."""
+
+    def per_atom(self, features: Tensor) -> Tensor:
+        """u for features averaged over the atoms of molecules, (B, F); eV/atom, (B,)."""
+        rigid = (features.double().cpu() @ self.whitening.T).square().sum(1)
+        return (self.scale**2 * rigid + self.floor**2).sqrt()
+
+
+def uncertainty_path(checkpoint: str | Path) -> Path:
+    """Where the error bar of a checkpoint file is kept."""
+    path = Path(checkpoint)
+    return path.with_name(path.name.removesuffix(".safetensors") + SUFFIX)
+
+
+def save_uncertainty(found: EnergyUncertainty, path: str | Path) -> None:
+    """Write it; the file appears complete or not at all."""
+    header = {
+        "format_version": FORMAT_VERSION, "model_sha256": found.model_sha256, "scale": found.scale,
+        "floor": found.floor, "threshold": found.threshold, "facts": dict(found.facts),
+    }  # fmt: skip
+    with whole_file(Path(path)) as partial:
+        tensors = {"whitening": found.whitening.contiguous()}
+        save_file(tensors, partial, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
+
+
+def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
+    """Read the error bar of a model.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, not ours, newer than this version, or belongs to other weights.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[HEADER_KEY])
+            whitening = file.get_tensor("whitening").double()
+        if header["format_version"] > FORMAT_VERSION:
+            raise CheckpointError(f"{path} has format {header['format_version']}: upgrade helm-ase")
+        found = EnergyUncertainty(
+            str(header["model_sha256"]), whitening, float(header["scale"]), float(header["floor"]),
+            float(header["threshold"]), dict(header["facts"]),
+        )  # fmt: skip
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no error bar of a model: {error!r}") from error
+    if found.model_sha256 != model_sha256:
+        raise CheckpointError(
+            f"{path} belongs to other weights ({found.model_sha256[:12]}…, not {model_sha256[:12]}…): "
+            "remove it, or make it anew with helm-ase calibrate"
+        )
+    if not torch.isfinite(found.whitening).all() or found.whitening.ndim != 2:
+        raise CheckpointError(f"{path} holds numbers that are not finite")
+    return found
