@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -160,3 +161,11 @@ def test_settings_that_contradict_each_other_are_refused():
         EnergyBaseline("none", dispersion=True)
     with pytest.raises(SettingError, match="parameters of energy baseline 'gfn2-xtb' are missing"):
         TightBinding(PLAIN)
+
+
+def test_an_ion_whose_charges_never_converge_is_refused_in_seconds():
+    boron = with_parameters(PLAIN, [5])
+    start = time.process_time()
+    with pytest.raises(SCFError, match="do not converge"):
+        TightBinding(boron)(np.array([5]), np.zeros((1, 3)), 1, 1)
+    assert time.process_time() - start < 30
