@@ -29,12 +29,16 @@ def fragments(bonds: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def molecule_hash(numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int = 0) -> str:
-    """Name shared by all geometries of one bond graph, whatever the numbering; 16 hexadecimal digits.
+    """Name shared by all geometries of one bond graph, whatever the numbering; 16 hexadecimal digits."""
+    return graph_hash(numbers, bonded(numbers, positions), charge)
+
+
+def graph_hash(numbers: NDArray[np.integer], bonds: NDArray[np.bool_], charge: int = 0) -> str:
+    """Name of a bond graph, (N,) and (N, N), whatever the numbering; 16 hexadecimal digits.
 
     Colours of the atoms are refined by those of their neighbours (Weisfeiler–Leman), which tells apart
     all molecules of the usual data sets, but not every pair of graphs; stereoisomers share a name.
     """
-    bonds = bonded(numbers, positions)
     colours = [str(int(z)) for z in numbers]
     for _ in range(min(len(colours), 16)):
         colours = [

@@ -1,5 +1,6 @@
 """The benchmark scripts still run, at their smallest setting."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 
 FOLDER = Path(__file__).parent
@@ -66,6 +68,71 @@ def test_baselines_are_compared(labels, tmp_path):
     found = run("baselines.py", labels, "--sizes", 2, tmp_path / "out.json")
     assert set(found) == {"sap", "minao", "fitted to 2"}
     assert np.isfinite(list(found.values())).all()
+
+
+@pytest.fixture(scope="module")
+def own_labels(tmp_path_factory):
+    """Labels that are the former default's own answers: of two isomers, and of a dimer and its parts."""
+    from helm_ase import HELMCalculator
+    from helm_ase.labels.writer import LabelWriter
+    from helm_ase.representation import LabelledMolecule
+
+    path, calc = tmp_path_factory.mktemp("own") / "labels.h5", HELMCalculator("helm-hcnof-2")
+    water, isomers = molecule("H2O"), (molecule("HCN"), Atoms("NCH", ISOMER))
+    parts = {"dimer": water + molecule("CH4", positions=METHANE), "a": water}
+    parts["b"] = parts["dimer"][3:]
+    entries = [(f"t/{k}", atoms, {}) for k, atoms in enumerate(isomers)]
+    entries += [(part, atoms, {"pair": 0, "part": part}) for part, atoms in parts.items()]
+    with LabelWriter(path, calc.checkpoint.level) as writer:
+        for name, atoms, details in entries:
+            answers = {k: calc.get_property(k, atoms) for k in ("energy", "forces", "hamiltonian")}
+            writer.add(
+                LabelledMolecule(
+                    name, atoms.numbers, atoms.positions, details=details, split="test", **answers
+                )
+            )
+    return path
+
+
+METHANE = molecule("CH4").positions + np.array([3.6, 0, 0])
+ISOMER = [[0, 0, 0], [0, 0, 1.17], [0, 0, -1.0]]  # HNC
+
+
+def test_board_compares_with_labels_references_and_xtb(own_labels, tmp_path):
+    species = [
+        {"name": str(k), "count": 2 * k - 1, "charge": 0, "unpaired": 0,
+         "elements": atoms.get_chemical_symbols(), "positions_angstrom": atoms.positions.tolist()}
+        for k, atoms in enumerate((molecule("HCN"), Atoms("NCH", ISOMER)))
+    ]  # fmt: skip
+    path = tmp_path / "set.json.gz"
+    subset = {"weight": 1, "reactions": {"1": {"reference_kcal_mol": 14.0, "species": species}}}
+    with gzip.open(path, "wt") as file:
+        json.dump({"ISO": subset}, file)
+    options = ("--model", "helm-hcnof-2", "--density", "--refine", 1, "--cache", tmp_path / "energies")
+    trained = ("--trained", own_labels)
+    found = run("board.py", path, own_labels, *options, *trained, tmp_path / "out.json")["totals"]
+    total = found["all, labelled"]["total"]
+    assert total["n"] == 1
+    assert total["head − level"] == pytest.approx(0, abs=1e-3)
+    assert total["head − ref."] == pytest.approx(total["level − ref."], abs=1e-3)
+    assert total["head − ref."] / 56.84 * 14 < 10  # kcal/mol
+    assert {"E[D(H)] − level", "refine(1) − level", "GFN2-xTB − ref."} <= set(total)
+    again = run("board.py", path, own_labels, *options, *trained, tmp_path / "out.json")["totals"]
+    assert again == found  # from the cache
+
+
+def test_interactions_of_the_labelling_model_are_its_own(own_labels, tmp_path):
+    (row,) = run("interactions.py", own_labels, "--models", "helm-hcnof-2", tmp_path / "out.json")
+    assert abs(row["helm-hcnof-2"]) < 0.1  # meV
+    assert abs(row["GFN2-xTB"]) > 1
+
+
+def test_well_known_errors_of_the_labelling_model_vanish(own_labels, tmp_path):
+    found = run("well_known.py", own_labels, "--models", "helm-hcnof-2", tmp_path / "out.json")["means"]
+    ours = found["helm-hcnof-2"]
+    assert ours.pop("answered") == 5
+    assert max(ours.values()) < 0.05
+    assert found["GFN2-xTB"]["force_length"] > found["GFN2-xTB"]["force"] > 10
 
 
 def test_training_steps_run(tmp_path):
