@@ -26,12 +26,13 @@ FORMAT_VERSION = 1
 class EnergyUncertainty:
     """Error bar of energies from the last layer of the energy head: its prediction rigidity.
 
-    With the features f of a molecule, averaged over its atoms, and their second moments C over the training set,
+    With the features f of a molecule, averaged over its atoms, and their second moments C over the training
+    set, the expected square error of the energy per atom is
 
         u² = a² fᵀ (C + s)⁻¹ f + b²
 
-    is the expected square error of the energy per atom (Bigi, Chong, Ceriotti and Grasselli, Mach. Learn.: Sci.
-    Technol. 5, 045018, 2024).  It grows where features point into directions that training has not shown.
+    (Bigi, Chong, Ceriotti and Grasselli, Mach. Learn.: Sci. Technol. 5, 045018, 2024).  It grows where
+    features point into directions that training has not shown.
     """
 
     model_sha256: str

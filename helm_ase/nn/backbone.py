@@ -1,7 +1,6 @@
 """Backbone of HELM: a node track, and an edge track that only reads nodes."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from helm_ase.nn.equivariant import Channels, EquivariantNorm
 from helm_ase.nn.harmonics import EdgeRows, row_degrees
 from helm_ase.nn.interaction import EdgeUpdate, NodeUpdate, gather_messages, rotate_back
 from helm_ase.nn.radial import Envelope, PairEnvelope, PairScalars, RadialMLP
-from helm_ase.nn.state_sharing import StateSharing
+from helm_ase.nn.state_sharing import MolecularState, StateSharing
 
 
 @dataclass(frozen=True)
@@ -65,17 +64,6 @@ class BackboneSettings:
         if self.parity:
             return Channels(self.natural_channels, self.unnatural_channels)
         return Channels(self.natural_channels + self.unnatural_channels)
-
-
-class MolecularState(NamedTuple):
-    """Charge and multiplicity of the molecules of a batch, and where their atoms are."""
-
-    charge: Tensor
-    """Index among the known charges, (B,)."""
-    multiplicity: Tensor
-    """Index among the known multiplicities, (B,)."""
-    molecule: Tensor
-    """Molecule of each atom, (N,)."""
 
 
 class Backbone(nn.Module):
@@ -195,7 +183,7 @@ class Backbone(nn.Module):
         if layer >= len(self.state_updates):
             return nodes
         scalars = nodes[:, 0, : self.channels.natural]
-        shared = self.state_updates[layer](scalars, state.charge, state.multiplicity, state.molecule)
+        shared = self.state_updates[layer](scalars, state)
         return nodes + nn.functional.pad(shared[:, None], (0, self.channels.unnatural, 0, nodes.shape[1] - 1))
 
     def edge_track(self, layers: list[Tensor], elements: Tensor, edges: DirectedEdges) -> Tensor:

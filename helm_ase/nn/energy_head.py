@@ -7,6 +7,7 @@ from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.equivariant import Channels, EquivariantNorm
 from helm_ase.nn.harmonics import EdgeRows, row_degrees
 from helm_ase.nn.radial import RadialMLP
+from helm_ase.nn.state_sharing import MolecularState, StateEnergy
 
 
 class EnergyHead(nn.Module):
@@ -24,6 +25,9 @@ class EnergyHead(nn.Module):
         radial_hidden: int,
         hidden: int,
         neighbour_scale: float,
+        charges: tuple[int, ...] = (0,),
+        multiplicities: tuple[int, ...] = (1,),
+        state_heads: int = 0,
     ) -> None:
         super().__init__()
         self.natural, self.m0, self.scale = channels.natural, rows.lmax + 1, neighbour_scale
@@ -37,12 +41,23 @@ class EnergyHead(nn.Module):
             nn.Linear(hidden, 1),
         )  # fmt: skip
 
-    def forward(self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor) -> Tensor:
-        """Energies of the atoms, shape (N,), in units of the model's energy scale."""
+        self.state: StateEnergy | None = None
+        if state_heads and len(charges) * len(multiplicities) > 1:
+            self.state = StateEnergy(2 * channels.natural, hidden, charges, multiplicities, state_heads)
+
+    def forward(
+        self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor, state: MolecularState
+    ) -> tuple[Tensor, Tensor | None]:
+        """Energies of the atoms in units of the model's energy scale, and shares of the state, both (N,)."""
         z = self.norm(nodes)[..., : self.natural].contiguous()  # (N, L, Cn)
         axial = edges.natural[:, : self.m0] @ torch.cat([z[edges.source], z[edges.target]], dim=-1)
         axial = axial.flatten(1) * self.radial(scalars)  # (E, (lmax + 1) 2 Cn)
         messages = self.out(nn.functional.silu(self.mix(axial)))  # (E, Cn)
         messages = messages * (edges.envelope * self.scale)[:, None]
         gathered = messages.new_zeros(len(z), self.natural).index_add(0, edges.target, messages)
-        return self.mlp(torch.cat([z[:, 0], gathered], dim=1)).squeeze(1)
+        features = torch.cat([z[:, 0], gathered], dim=1)  # (N, 2 Cn)
+        energies = self.mlp(features).squeeze(1)
+        if self.state is None:
+            return energies, None
+        extra, share = self.state(features, state)
+        return energies + extra, share

@@ -80,6 +80,7 @@ class HELM(nn.Module):
     ao_count: Tensor
     energy_reference: Tensor
     energy_scale: Tensor
+    state_reference: Tensor
 
     def __init__(self, basis: AOBasis, settings: HELMSettings | None = None) -> None:
         super().__init__()
@@ -98,7 +99,8 @@ class HELM(nn.Module):
         )
         self.energy_head = EnergyHead(
             self.backbone.rows, b.channels, self.backbone.node_scalars.size, b.radial_hidden,
-            settings.energy_hidden, self.backbone.neighbour_scale,
+            settings.energy_hidden, self.backbone.neighbour_scale, settings.charges, settings.multiplicities,
+            b.state_heads,
         )  # fmt: skip
         table = torch.full((128,), -1)
         table[list(basis.elements)] = torch.arange(len(basis.elements))
@@ -108,6 +110,9 @@ class HELM(nn.Module):
         )
         self.register_buffer("energy_reference", torch.zeros(len(basis.elements), dtype=torch.float64))
         self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
+        if self.energy_head.state is not None:
+            shape = len(settings.charges), len(settings.multiplicities)
+            self.register_buffer("state_reference", torch.zeros(shape, dtype=torch.float64))
 
     @property
     def cutoff(self) -> float:
@@ -157,7 +162,9 @@ class HELM(nn.Module):
             vectors = position[graph.pair_index[1]] - position[graph.pair_index[0]]  # (P, 3) float64
             edges = self.backbone.message_edges(vectors, graph.pair_index, self.dtype)
             layers, x_ij = self.backbone.node_track(elements, state, edges)
-            total = self._energy(graph, elements, layers[-1], edges, x_ij) if energy or forces else None
+            total = None
+            if energy or forces:
+                total = self._energy(graph, elements, state, layers[-1], edges, x_ij)
             if total is not None and energy_baseline is not None:
                 total = total + energy_baseline(position)
             gradient = self._forces(total, position) if forces and total is not None else None
@@ -179,10 +186,14 @@ class HELM(nn.Module):
         return self.backbone.norm_nodes(layers[-1])
 
     def _energy(
-        self, graph: Data, elements: Tensor, nodes: Tensor, edges: DirectedEdges, x_ij: Tensor
-    ) -> Tensor:
-        atomic = self.energy_head(nodes, edges, x_ij).double() * self.energy_scale
-        atomic = atomic + self.energy_reference[elements]
+        self, graph: Data, elements: Tensor, state: MolecularState, nodes: Tensor, edges: DirectedEdges,
+        x_ij: Tensor,
+    ) -> Tensor:  # fmt: skip
+        outputs, share = self.energy_head(nodes, edges, x_ij, state)
+        atomic = outputs.double() * self.energy_scale + self.energy_reference[elements]
+        if share is not None:  # what a state costs in the mean goes to the atoms that have it
+            reference = self.state_reference[state.charge, state.multiplicity]
+            atomic = atomic + share.double() * reference[state.molecule]
         return atomic.new_zeros(count_molecules(graph)).index_add(0, molecule_index(graph), atomic)
 
     def _forces(self, total: Tensor, position: Tensor) -> Tensor:

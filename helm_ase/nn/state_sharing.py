@@ -7,14 +7,41 @@ closed shell has nothing to share.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
+class MolecularState(NamedTuple):
+    """Charge and multiplicity of the molecules of a batch, and where their atoms are."""
+
+    charge: Tensor
+    """Index among the known charges, (B,)."""
+    multiplicity: Tensor
+    """Index among the known multiplicities, (B,)."""
+    molecule: Tensor
+    """Molecule of each atom, (N,)."""
+
+
+class StateEmbedding(nn.Module):
+    """The state of each molecule as a vector that vanishes for neutral closed shells."""
+
+    def __init__(self, channels: int, charges: tuple[int, ...], multiplicities: tuple[int, ...]) -> None:
+        super().__init__()
+        self.charge = nn.Embedding(len(charges), channels)
+        self.multiplicity = nn.Embedding(len(multiplicities), channels)
+        self.neutral = charges.index(0) if 0 in charges else None
+        self.singlet = multiplicities.index(1) if 1 in multiplicities else None
+
+    def forward(self, state: MolecularState) -> Tensor:
+        """Vectors of the molecules, (B, C)."""
+        found = difference(self.charge, state.charge, self.neutral)
+        return found + difference(self.multiplicity, state.multiplicity, self.singlet)
+
+
 class StateSharing(nn.Module):
-    """Δx_i = [g a_ih / (1 + g a_ih) v_h(s)]_h with a_ih = softmax_i(k_h(x_i) · q_h(s)), s the state of the
-    molecule.
+    """Δx_i = [g a_ih / (1 + g a_ih) v_h(s)]_h with a_ih = softmax_i(k_h(x_i) · q_h(s)), s the state.
 
     Parameters
     ----------
@@ -38,37 +65,79 @@ class StateSharing(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.gain = math.gcd(heads, channels), gain
-        self.charge = nn.Embedding(len(charges), channels)
-        self.multiplicity = nn.Embedding(len(multiplicities), channels)
-        self.key = nn.Sequential(
-            nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels, bias=False)
-        )
+        self.embedding = StateEmbedding(channels, charges, multiplicities)
+        self.key = _key(channels, channels)
         self.query = nn.Linear(channels, channels, bias=False)
         self.value = nn.Linear(channels, channels, bias=False)
-        self.neutral = charges.index(0) if 0 in charges else None
-        self.singlet = multiplicities.index(1) if 1 in multiplicities else None
 
-    def forward(self, scalars: Tensor, charge: Tensor, multiplicity: Tensor, molecule: Tensor) -> Tensor:
+    def forward(self, scalars: Tensor, state: MolecularState) -> Tensor:
         """What every atom has of the state of its molecule, (N, C); zero in neutral closed shells.
 
         Parameters
         ----------
         scalars
             Of the atoms, (N, C).
-        charge, multiplicity
-            Indices of the states of the molecules, each (B,).
-        molecule
-            Molecule of each atom, (N,).
+        state
+            Of the molecules.
         """
-        state = difference(self.charge, charge, self.neutral)
-        state = state + difference(self.multiplicity, multiplicity, self.singlet)  # (B, C)
-        query, value = (
-            f(state).unflatten(1, (self.heads, -1)) for f in (self.query, self.value)
-        )  # (B, H, C/H)
-        key = self.key(scalars).unflatten(1, (self.heads, -1))  # (N, H, C/H)
-        share = softmax_over((key * query[molecule]).sum(-1), molecule, len(charge))  # (N, H)
+        s = self.embedding(state)  # (B, C)
+        query, value = (f(s).unflatten(1, (self.heads, -1)) for f in (self.query, self.value))
+        key = self.key(scalars).unflatten(1, (self.heads, -1))  # (N, H, C / H); query, value: (B, H, C / H)
+        share = softmax_over((key * query[state.molecule]).sum(-1), state.molecule, len(s))  # (N, H)
         amount = self.gain * share / (1 + self.gain * share)  # of order one where the state is, else small
-        return (amount[:, :, None] * value[molecule]).flatten(1)
+        return (amount[:, :, None] * value[state.molecule]).flatten(1)
+
+
+class StateEnergy(nn.Module):
+    """E(s) = 1/H Σ_ih a_ih u_h(x_i) · w_h(s): the energy that a state costs, as an average over the atoms
+    that have it.
+
+    The shares a of each head add to one over a molecule, so that an ionisation energy or an electron affinity
+    does not grow with the molecule, whoever carries the charge.
+
+    Parameters
+    ----------
+    features
+        Of an atom, F.
+    width
+        Of state vectors and of what they are multiplied with.
+    charges, multiplicities
+        Known states.
+    heads
+        Independent ways to share.
+    """
+
+    def __init__(
+        self, features: int, width: int, charges: tuple[int, ...], multiplicities: tuple[int, ...], heads: int
+    ) -> None:
+        super().__init__()
+        self.heads = math.gcd(heads, width)
+        self.embedding = StateEmbedding(width, charges, multiplicities)
+        self.key = _key(features, width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.atoms = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        self.states = nn.Linear(width, width, bias=False)
+
+    def forward(self, features: Tensor, state: MolecularState) -> tuple[Tensor, Tensor]:
+        """Energies of the atoms and their shares of the state, both (N,).
+
+        Parameters
+        ----------
+        features
+            Of the atoms, (N, F).
+        state
+            Of the molecules.
+        """
+        s = self.embedding(state)  # (B, W)
+        query, states = (f(s).unflatten(1, (self.heads, -1)) for f in (self.query, self.states))
+        key, atoms = (f(features).unflatten(1, (self.heads, -1)) for f in (self.key, self.atoms))
+        share = softmax_over((key * query[state.molecule]).sum(-1), state.molecule, len(s))  # (N, H)
+        energy = (atoms * states[state.molecule]).mean(-1)  # (N, H)
+        return (share * energy).mean(1), share.mean(1)
+
+
+def _key(n_in: int, n_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(n_in, n_out), nn.SiLU(), nn.Linear(n_out, n_out, bias=False))
 
 
 def difference(table: nn.Embedding, index: Tensor, rest: int | None) -> Tensor:

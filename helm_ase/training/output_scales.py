@@ -26,6 +26,11 @@ def fit_energy_references(model: HELM, samples: Sequence[Sample]) -> None:
     if np.isfinite(statistics.energy_scale):
         model.energy_reference.copy_(torch.from_numpy(statistics.reference_energies))
         model.energy_scale.fill_(statistics.energy_scale)
+        if model.energy_head.state is not None:
+            settings = model.settings
+            for (charge, multiplicity), energy in statistics.state_energies.items():
+                row, column = settings.charges.index(charge), settings.multiplicities.index(multiplicity)
+                model.state_reference[row, column] = energy
 
 
 def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:

@@ -8,7 +8,7 @@ from laws import FORMAMIDE, SPD, WATER, graph, relative, rotation, run, tiny_mod
 from helm_ase.dataset.batch import shared_states
 from helm_ase.errors import ChargeError, SettingError
 from helm_ase.nn import BackboneSettings
-from helm_ase.nn.state_sharing import StateSharing, softmax_over
+from helm_ase.nn.state_sharing import MolecularState, StateEnergy, StateSharing, softmax_over
 from helm_ase.representation.graph import batch_graphs
 
 STATES = {"charges": (-1, 0, 1), "multiplicities": (1, 2, 3), "state_heads": 4}
@@ -31,12 +31,25 @@ def test_a_lone_atom_has_the_whole_state_others_a_share_of_it_and_closed_shells_
     sharing = StateSharing(8, (-1, 0, 1), (1, 2), heads=4, gain=3.0).double()
     x = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     molecule = torch.tensor([0, 0, 1, 1, 1])
-    found = sharing(x, torch.tensor([1, 2]), torch.tensor([0, 1]), molecule)
+    found = sharing(x, MolecularState(torch.tensor([1, 2]), torch.tensor([0, 1]), molecule))
     assert torch.equal(found[:2], torch.zeros(2, 8, dtype=torch.float64))
-    (alone,) = sharing(x[2:3], torch.tensor([2]), torch.tensor([1]), torch.tensor([0]))
+    single = MolecularState(torch.tensor([2]), torch.tensor([1]), torch.tensor([0]))
+    (alone,) = sharing(x[2:3], single)
     part = (found[2:] / (alone * 4 / 3)).detach()  # g a / (1 + g a); a lone atom has a = 1
     assert ((part > 0) & (part < 0.75)).all()
     torch.testing.assert_close((part / (3 * (1 - part))).sum(0), torch.ones(8).double())
+
+
+def test_what_a_state_costs_is_an_average_over_the_atoms_that_share_it():
+    """Atoms with equal features carry an energy that does not depend on how many they are."""
+    energy = StateEnergy(6, 8, (0, 1), (1, 2), heads=4).double()
+    x = torch.randn(1, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    molecule = torch.tensor([0, 1, 1, 1, 2])
+    state = MolecularState(torch.tensor([1, 1, 0]), torch.tensor([1, 1, 0]), molecule)
+    found, share = energy(x.expand(5, 6), state)
+    torch.testing.assert_close(found[1:4].sum(), found[0])
+    torch.testing.assert_close(share[1:4], torch.full((3,), 1 / 3).double())
+    assert float(found[4].detach()) == 0.0  # a neutral closed shell
 
 
 def test_the_softmax_survives_any_size_of_logits_and_has_two_derivatives():
