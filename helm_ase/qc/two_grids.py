@@ -19,8 +19,9 @@ Array = NDArray[np.float64]
 
 COARSE = 0
 """PySCF grid level of most cycles."""
-NEAR = 1e-3
-"""Norm of the orbital gradient, Hartree, at which the coarse grid's error is taken."""
+NEAR = 1e-2
+"""Norm of the orbital gradient, and change of the energy, Hartree, at which the coarse grid's error is taken:
+that error is an orbital gradient of a few 1e-3, so that more cycles before it gain nothing."""
 CONVERGED = 1e-5
 """Norm of the orbital gradient, Hartree, on the corrected coarse grid; cycles are cheap there."""
 ACCEPTED = 4e-5
@@ -28,7 +29,7 @@ ACCEPTED = 4e-5
 ROUNDS = 3
 """Corrections at most."""
 ENERGY = 1e-5
-"""Hartree; between cycles.  The energy's error is the square of the gradient's, which decides."""
+"""Hartree; between the last cycles.  The energy's error is the square of the gradient's, which decides."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,11 @@ def solve(mole: Any, level: LevelOfTheory, max_cycles: int, gradient: bool) -> T
     mf = _mean_field(mole, level, max_cycles)
     fine, coarse = mf.grids, mf.grids.copy().reset()
     coarse.level, mf.grids = COARSE, coarse
-    mf.conv_tol_grad = NEAR
+    mf._numint.keep(mole, coarse, mf.xc)
+    mf.conv_tol, mf.conv_tol_grad = NEAR, NEAR
     mf.kernel()
     cycles = int(mf.cycles)
-    mf.conv_tol_grad = CONVERGED
+    mf.conv_tol, mf.conv_tol_grad = ENERGY, CONVERGED
     for _ in range(ROUNDS):
         if not mf.converged:
             break
@@ -97,7 +99,7 @@ def solve(mole: Any, level: LevelOfTheory, max_cycles: int, gradient: bool) -> T
             break
         answer = _evaluate(mf, fine, gradient)
         if answer.residual < ACCEPTED:
-            mf.grids, mf.e_tot, mf._numint.correction = fine, answer.energy, (0.0, 0.0)
+            _leave(mf, fine, answer.energy)
             return TwoGridSolution(mf, answer, cycles)
     return TwoGridSolution(mf, None, cycles)
 
@@ -121,6 +123,12 @@ def _correct(mf: Any, fine: Any) -> None:
     right, wrong = (mf._numint.integrate(mf.mol, grid, mf.xc, densities) for grid in (fine, mf.grids))
     potential = (right.potential - wrong.potential).reshape(np.shape(mf.make_rdm1()))
     mf._numint.correction = right.energy - wrong.energy, potential
+
+
+def _leave(mf: Any, fine: Any, energy: float) -> None:
+    """Make it a mean field on the fine grid like any other."""
+    mf.grids, mf.e_tot, mf._numint.correction = fine, energy, (0.0, 0.0)
+    mf._numint.forget()
 
 
 def _evaluate(mf: Any, fine: Any, gradient: bool) -> FineAnswer:
