@@ -26,7 +26,12 @@ CONVERGED = 1e-5
 """Norm of the orbital gradient, Hartree, on the corrected coarse grid; cycles are cheap there."""
 ACCEPTED = 4e-5
 """The same on the fine grid; forces are then within 0.5 meV/Å, matrix elements within 1 µEh (mean)."""
-ROUNDS = 3
+SLOW = 16
+"""Cycles; more of them betray orbitals that turn at little cost, and then an orbital gradient stands for a
+larger error of the forces: up to 100 meV/Å for 1e-3 Hartree instead of three."""
+SOFT = 2e-6
+"""Norm of the orbital gradient, Hartree, that is then reached after another correction."""
+ROUNDS = 4
 """Corrections at most."""
 ENERGY = 1e-5
 """Hartree; between the last cycles.  The energy's error is the square of the gradient's, which decides."""
@@ -79,7 +84,8 @@ def solve(mole: Any, level: LevelOfTheory, max_cycles: int, gradient: bool) -> T
     max_cycles
         Limit of each round.
     gradient
-        Whether the nuclear gradient is wanted.
+        Whether the nuclear gradient is wanted; it is left out if the tensor of density fitting had to go to
+        disk, and is PySCF's affair then.
     """
     mf = _mean_field(mole, level, max_cycles)
     fine, coarse = mf.grids, mf.grids.copy().reset()
@@ -97,6 +103,9 @@ def solve(mole: Any, level: LevelOfTheory, max_cycles: int, gradient: bool) -> T
         cycles += int(mf.cycles)
         if not mf.converged:
             break
+        if cycles > SLOW and mf.conv_tol_grad > SOFT:
+            mf.conv_tol_grad = SOFT
+            continue
         answer = _evaluate(mf, fine, gradient)
         if answer.residual < ACCEPTED:
             _leave(mf, fine, answer.energy)
@@ -134,7 +143,7 @@ def _leave(mf: Any, fine: Any, energy: float) -> None:
 def _evaluate(mf: Any, fine: Any, gradient: bool) -> FineAnswer:
     """Energy, Fock matrix and gradient of the present density."""
     densities, core = _densities(mf), mf.get_hcore()
-    xc = mf._numint.integrate(mf.mol, fine, mf.xc, densities, gradient)
+    xc = mf._numint.integrate(mf.mol, fine, mf.xc, densities, gradient and mf.with_df.in_memory)
     exchange = mf._numint.rsh_and_hybrid_coeff(mf.xc, spin=mf.mol.spin)[2]
     coulomb, swapped = mf.get_jk(dm=mf.make_rdm1(), with_k=exchange != 0)
     coulomb = np.reshape(coulomb, densities.shape).sum(0)
