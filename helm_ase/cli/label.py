@@ -46,7 +46,7 @@ def _add_answers(group: Any) -> None:
         "--min-gap", type=float, default=0.0, metavar="EH", help="smaller HOMO-LUMO gaps are failures (0)"
     )
     group.add_argument(
-        "--tight", action="store_true", help="every SCF cycle on the full grid: as good, three times slower"
+        "--tight", action="store_true", help="every SCF cycle on the full grid: as good, four times slower"
     )
     group.add_argument("--model", metavar="NAME", help="checkpoint whose density is the second guess")
 

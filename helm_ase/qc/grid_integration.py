@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 
 BLOCK = 24 * numint.BLKSIZE
 """Points at a time."""
+KEPT_WORDS = 2**26
+"""Function values of one grid that may be kept from one integral to the next: 512 MiB."""
 DENSE = 0.85
 """Share of functions above which picking those that reach a block costs more than it saves."""
 SECOND = ((4, 5, 6), (5, 7, 8), (6, 8, 9))
@@ -48,6 +50,21 @@ class GridIntegration(numint.NumInt):
     def __init__(self) -> None:
         super().__init__()
         self.correction: tuple[float, Any] = (0.0, 0.0)
+        self._kept: tuple[Any, list[tuple[Array, Any, Array]]] = (None, [])
+
+    def keep(self, mol: Any, grids: Any, xc_code: str) -> None:
+        """Keep the values of functions on a grid that will be used again and again, if memory allows."""
+        self.forget()
+        if grids.coords is None:
+            grids.build(with_non0tab=True)
+        derivatives = int(self._xc_type(xc_code) == "GGA")
+        if len(grids.weights) * mol.nao * (1, 4)[derivatives] <= KEPT_WORDS:
+            blocks = [(v.copy(), which, w) for v, which, w in self._blocks(mol, grids, derivatives)]
+            self._kept = grids, blocks
+
+    def forget(self) -> None:
+        """Release what is kept."""
+        self._kept = None, []
 
     def nr_rks(self, mol: Any, grids: Any, xc_code: str, dms: Any, *args: Any, **kwargs: Any) -> Any:
         """Electrons, energy and potential of a closed shell; other than one real matrix is PySCF's affair."""
@@ -85,7 +102,9 @@ class GridIntegration(numint.NumInt):
         count, energy = np.zeros(spins), 0.0
         potential = np.zeros_like(densities)
         forces = np.zeros((mol.nao, 3)) if gradient else None
-        for ao, which, weights in self._blocks(mol, grids, (kind == "GGA") + gradient):
+        kept = grids is self._kept[0] and not gradient
+        blocks = self._kept[1] if kept else self._blocks(mol, grids, (kind == "GGA") + gradient)
+        for ao, which, weights in blocks:
             part = densities[:, which[:, None], which] if len(which) < mol.nao else densities
             first = ao[:4] if kind == "GGA" else ao[:1]
             moved = [d @ ao[0] for d in part]
@@ -99,7 +118,7 @@ class GridIntegration(numint.NumInt):
             factors = np.reshape(vxc, (spins, len(first), -1)) * weights
             factors[:, 0] *= 0.5
             for s in range(spins):
-                scaled = _scaled(first, factors[s])
+                scaled = np.einsum("kag,kg->ag", first, factors[s])
                 block = ao[0] @ scaled.T
                 _add(potential[s], which, block + block.T)
                 if forces is not None:
@@ -130,16 +149,9 @@ class GridIntegration(numint.NumInt):
 
 def _density(ao: Array, moved: Array) -> Array:
     """Density and, of a GGA, its derivatives, (k, points)."""
-    rho = np.stack([np.einsum("ag,ag->g", x, moved) for x in ao])
+    rho = np.einsum("kag,ag->kg", ao, moved)
     rho[1:] *= 2
-    return rho
-
-
-def _scaled(ao: Array, factors: Array) -> Array:
-    total = ao[0] * factors[0]
-    for x, f in zip(ao[1:], factors[1:], strict=True):
-        total += x * f
-    return np.asarray(total)
+    return np.asarray(rho)
 
 
 def _moving(ao: Array, moved: Array, turned: Array, factors: Array) -> Array:

@@ -39,8 +39,8 @@ class LabelSettings:
     """Hartree; a smaller HOMO–LUMO gap within one spin is a failure (several SCF solutions lie close by)."""
     tight: bool = False
     """Every cycle on the label's grid, with PySCF's own integration, as a plain script does it.  Otherwise
-    labels are as good (H to 1 µEh on average, energies to 0.001 meV/atom, forces to 0.5 meV/Å) at a third of
-    the cost."""
+    labels are as good (H to 1 µEh on average, energies to 0.001 meV/atom, forces to 0.5 meV/Å) at a quarter
+    of the cost."""
 
     def __post_init__(self) -> None:
         if self.max_cycles < 1:

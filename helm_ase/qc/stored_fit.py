@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
-from pyscf import df, lib
+from pyscf import df, gto, lib
 from pyscf.df.incore import LINEAR_DEP_THR
 
 Array = NDArray[np.float64]
@@ -86,11 +86,16 @@ class StoredFit(df.DF):
             flat = b.reshape(len(b), -1)
             metric -= 0.5 * weight * (flat @ flat.T)
         found = self._metric_gradient(metric)
+        name = self.mol._add_suffix("int3c2e_ip1")
+        together = gto.mole.conc_env(
+            self.mol._atm, self.mol._bas, self.mol._env, self.auxmol._atm, self.auxmol._bas, self.auxmol._env
+        )
+        optimiser = gto.moleintor.make_cintopt(*together, name)
         for shells, functions in self._auxiliary_blocks():
             two = fit[functions, None, None] * total
             for b, c in zip(pairs, orbitals, strict=bool(pairs)):
                 two -= weight * np.matmul(np.matmul(c, b[functions]), c.T)
-            found += self._integral_gradient(shells, functions, two)
+            found += self._integral_gradient(shells, functions, two, name, optimiser)
         return found
 
     def _pairs(self, orbitals: Array) -> Array:
@@ -124,10 +129,12 @@ class StoredFit(df.DF):
             yield (start, end), slice(int(places[start]), int(places[end]))
             start = end
 
-    def _integral_gradient(self, shells: tuple[int, int], functions: slice, weights: Array) -> Array:
+    def _integral_gradient(
+        self, shells: tuple[int, int], functions: slice, weights: Array, name: str, optimiser: Any
+    ) -> Array:
         mol, aux = self.mol, self.auxmol
         window = (0, mol.nbas, 0, mol.nbas, *shells)
-        first = df.incore.aux_e2(mol, aux, "int3c2e_ip1", aosym="s1", comp=3, shls_slice=window)
+        first = df.incore.aux_e2(mol, aux, name, "s1", 3, cintopt=optimiser, shls_slice=window)
         moved = np.stack([np.einsum("pnm,pnm->pm", x.transpose(2, 1, 0), weights) for x in first], 2)
         at = np.zeros((aux.nao, 3))
         at[functions] = 2 * moved.sum(1)

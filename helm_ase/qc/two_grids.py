@@ -19,16 +19,22 @@ Array = NDArray[np.float64]
 
 COARSE = 0
 """PySCF grid level of most cycles."""
-NEAR = 1e-3
-"""Norm of the orbital gradient, Hartree, at which the coarse grid's error is taken."""
+NEAR = 1e-2
+"""Norm of the orbital gradient, and change of the energy, Hartree, at which the coarse grid's error is taken:
+that error is an orbital gradient of a few 1e-3, so that more cycles before it gain nothing."""
 CONVERGED = 1e-5
 """Norm of the orbital gradient, Hartree, on the corrected coarse grid; cycles are cheap there."""
 ACCEPTED = 4e-5
 """The same on the fine grid; forces are then within 0.5 meV/Å, matrix elements within 1 µEh (mean)."""
-ROUNDS = 3
+SLOW = 16
+"""Cycles; more of them betray orbitals that turn at little cost, and then an orbital gradient stands for a
+larger error of the forces: up to 100 meV/Å for 1e-3 Hartree instead of three."""
+SOFT = 2e-6
+"""Norm of the orbital gradient, Hartree, that is then reached after another correction."""
+ROUNDS = 4
 """Corrections at most."""
 ENERGY = 1e-5
-"""Hartree; between cycles.  The energy's error is the square of the gradient's, which decides."""
+"""Hartree; between the last cycles.  The energy's error is the square of the gradient's, which decides."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +84,17 @@ def solve(mole: Any, level: LevelOfTheory, max_cycles: int, gradient: bool) -> T
     max_cycles
         Limit of each round.
     gradient
-        Whether the nuclear gradient is wanted.
+        Whether the nuclear gradient is wanted; it is left out if the tensor of density fitting had to go to
+        disk, and is PySCF's affair then.
     """
     mf = _mean_field(mole, level, max_cycles)
     fine, coarse = mf.grids, mf.grids.copy().reset()
     coarse.level, mf.grids = COARSE, coarse
-    mf.conv_tol_grad = NEAR
+    mf._numint.keep(mole, coarse, mf.xc)
+    mf.conv_tol, mf.conv_tol_grad = NEAR, NEAR
     mf.kernel()
     cycles = int(mf.cycles)
-    mf.conv_tol_grad = CONVERGED
+    mf.conv_tol, mf.conv_tol_grad = ENERGY, CONVERGED
     for _ in range(ROUNDS):
         if not mf.converged:
             break
@@ -95,9 +103,12 @@ def solve(mole: Any, level: LevelOfTheory, max_cycles: int, gradient: bool) -> T
         cycles += int(mf.cycles)
         if not mf.converged:
             break
+        if cycles > SLOW and mf.conv_tol_grad > SOFT:
+            mf.conv_tol_grad = SOFT
+            continue
         answer = _evaluate(mf, fine, gradient)
         if answer.residual < ACCEPTED:
-            mf.grids, mf.e_tot, mf._numint.correction = fine, answer.energy, (0.0, 0.0)
+            _leave(mf, fine, answer.energy)
             return TwoGridSolution(mf, answer, cycles)
     return TwoGridSolution(mf, None, cycles)
 
@@ -123,10 +134,16 @@ def _correct(mf: Any, fine: Any) -> None:
     mf._numint.correction = right.energy - wrong.energy, potential
 
 
+def _leave(mf: Any, fine: Any, energy: float) -> None:
+    """Make it a mean field on the fine grid like any other."""
+    mf.grids, mf.e_tot, mf._numint.correction = fine, energy, (0.0, 0.0)
+    mf._numint.forget()
+
+
 def _evaluate(mf: Any, fine: Any, gradient: bool) -> FineAnswer:
     """Energy, Fock matrix and gradient of the present density."""
     densities, core = _densities(mf), mf.get_hcore()
-    xc = mf._numint.integrate(mf.mol, fine, mf.xc, densities, gradient)
+    xc = mf._numint.integrate(mf.mol, fine, mf.xc, densities, gradient and mf.with_df.in_memory)
     exchange = mf._numint.rsh_and_hybrid_coeff(mf.xc, spin=mf.mol.spin)[2]
     coulomb, swapped = mf.get_jk(dm=mf.make_rdm1(), with_k=exchange != 0)
     coulomb = np.reshape(coulomb, densities.shape).sum(0)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.io import write
 
 FOLDER = Path(__file__).parent
 pytestmark = pytest.mark.slow
@@ -62,6 +63,14 @@ def test_labelling_runs(tmp_path):
     found = run("labelling.py", "--count", 2, "--rounds", 1, tmp_path / "out.json")
     assert found["labelling"]["bare labels/hour/core"] > 0
     assert found["reading"]["molecules/s/core"] > 0
+
+
+def test_label_speed_is_measured(tmp_path):
+    write(tmp_path / "one.xyz", molecule("CH3OH"))
+    found = run("label_speed.py", tmp_path / "one.xyz", "--count", 1, tmp_path / "out.json")["results"]
+    assert found[0]["route"] == "two grids"
+    assert found[0]["ratio"] > 2
+    assert found[0]["dH µEh"] < 5
 
 
 def test_baselines_are_compared(labels, tmp_path):

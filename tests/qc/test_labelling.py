@@ -115,6 +115,31 @@ def test_where_two_grids_fail_one_takes_over(monkeypatch):
     assert label.energy == label_structure(s, LabelSettings(LEVEL, tight=True)).energy
 
 
+def test_response_starts_from_two_grids_too():
+    s = structure("NH2", 0, 2)
+    tight, fast = (
+        label_structure(s, LabelSettings(LEVEL, polarizability=True, tight=t)) for t in (True, False)
+    )
+    np.testing.assert_allclose(fast.polarizability, tight.polarizability, rtol=0, atol=1e-3)
+
+
+def test_a_tensor_on_disk_serves_as_well(monkeypatch):
+    s = structure("H2O")
+    usual = label_structure(s, LabelSettings(LEVEL))
+    build = StoredFit.build
+    monkeypatch.setattr(StoredFit, "build", lambda self: (setattr(self, "max_memory", 0), build(self))[1])
+    label = label_structure(s, LabelSettings(LEVEL))
+    np.testing.assert_allclose(label.hamiltonian, usual.hamiltonian, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(label.forces, usual.forces, rtol=0, atol=1e-4)
+
+
+def test_slow_convergence_is_followed_by_a_tighter_one(monkeypatch):
+    monkeypatch.setattr("helm_ase.qc.two_grids.SLOW", 1)
+    label = label_structure(structure("H2CO"), LabelSettings(LEVEL))
+    assert label.details["route"] == "two grids"
+    assert label.details["orbital_gradient"] < 1e-5
+
+
 def test_a_matrix_that_is_no_density_has_an_exchange_matrix_too():
     s = structure("H2O")
     mole = build_mole(s.numbers, s.positions, "def2-svp")
