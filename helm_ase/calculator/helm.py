@@ -28,7 +28,7 @@ from helm_ase.calculator.keywords import DEFAULTS, DTYPES, checked
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import CheckpointError, SettingError, StructureError
 from helm_ase.nn import HELM
-from helm_ase.prediction.domain import check_kind, check_molecule, check_trained, warn_about_extrapolation
+from helm_ase.prediction import domain
 from helm_ase.prediction.electronic import ElectronicPrediction, predict_electronic_structure, predict_energy
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.units import HARTREE_IN_EV
@@ -93,6 +93,7 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         checked(unknown)  # ASE would accept some of them in silence
         self.extra_results: dict[str, NDArray[np.float64]] = {}
         self._electronic: ElectronicPrediction | None = None
+        self._uncertainty: domain.Uncertainty | None = None
         self._computed_state: ChargeState | None = None
         self._attached: weakref.ref[Atoms] | None = None
         self._warned: tuple[bytes, set[tuple[int, int]]] = (b"", set())
@@ -165,7 +166,7 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
 
     def set_atoms(self, atoms: Atoms) -> None:
         """Called by ``atoms.calc = calc``: refuse at once what can never be computed."""
-        check_kind(atoms, self.checkpoint)
+        domain.check_kind(atoms, self.checkpoint)
         self._attached = weakref.ref(atoms)
 
     def reset(self) -> None:
@@ -176,6 +177,7 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
     def _forget(self) -> None:
         self.extra_results = {}
         self._electronic = None
+        self._uncertainty = None
         self._computed_state = None
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -224,20 +226,21 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         super().calculate(atoms, list(properties), list(system_changes))
         assert self._loaded is not None
         _, checkpoint, model = self._loaded
-        check_molecule(self.atoms, checkpoint, state)
+        domain.check_molecule(self.atoms, checkpoint, state)
         molecule = self.atoms.numbers.tobytes()
         already = self._warned[1] if self._warned[0] == molecule else set()
-        self._warned = molecule, warn_about_extrapolation(self.atoms, checkpoint, already)
+        self._warned = molecule, domain.warn_about_extrapolation(self.atoms, checkpoint, already)
         if {"energy", "free_energy", "forces"} & set(properties):
-            check_trained(checkpoint, "energy")
-            energy, forces = predict_energy(
+            domain.check_trained(checkpoint, "energy")
+            energy, forces, features = predict_energy(
                 model, self.atoms, state, "forces" in properties, self._tight_binding
             )
+            self._uncertainty = domain.warn_about_uncertainty(checkpoint, features, len(self.atoms))
             self.results |= {"energy": energy, "free_energy": energy}
             if forces is not None:
                 self.results["forces"] = forces
         if {"dipole", "charges", *self.extra_properties} & set(properties):
-            check_trained(checkpoint, "hamiltonian")
+            domain.check_trained(checkpoint, "hamiltonian")
             if self._electronic is None:
                 self._electronic = predict_electronic_structure(
                     model, checkpoint, self.atoms, state, self._tight_binding
@@ -246,6 +249,23 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
                 self.results["dipole"] = self._electronic.dipole
             if "charges" in properties:
                 self.results["charges"] = self._electronic.charges
+
+    def get_uncertainty(self, atoms: Atoms | None = None) -> domain.Uncertainty:
+        """Error bar of the energy, from the last layer of the network; it costs nothing.
+
+        Raises
+        ------
+        SettingError
+            If the model has no error bar: ``helm-ase calibrate`` makes one.
+        """
+        if self.checkpoint.uncertainty is None:
+            raise SettingError(
+                f"model {self.checkpoint.name!r} has no error bar: make one with 'helm-ase calibrate MODEL "
+                "LABELS', or compare several models with HELMCommittee"
+            )
+        self.get_property("energy", self._current(atoms))
+        assert self._uncertainty is not None
+        return self._uncertainty
 
     def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction:
         atoms = self._current(atoms)

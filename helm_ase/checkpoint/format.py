@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from helm_ase.checkpoint.uncertainty import EnergyUncertainty, read_uncertainty, uncertainty_path
 from helm_ase.errors import CheckpointError
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
 from helm_ase.qc.level import Baseline, LevelOfTheory
@@ -71,6 +72,8 @@ class Checkpoint:
     """Of the file it was read from."""
     energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
     """E0 to which the model's energies and forces must be added."""
+    uncertainty: EnergyUncertainty | None = None
+    """Error bar of energies, where there is one."""
 
     @property
     def basis(self) -> AOBasis:
@@ -193,7 +196,9 @@ def _read(path: str | Path, header: dict[str, Any]) -> Checkpoint:
         name, training, metrics = str(header["name"]), dict(header["training"]), dict(header["metrics"])
     except _NOT_A_MODEL as error:
         raise CheckpointError(f"{path}: header and weights do not make a model: {error!r}") from error
-    return Checkpoint(name, model, level, baseline, coverage, training, metrics, file_sha256(path), e0)
+    sha256, beside = file_sha256(path), uncertainty_path(path)
+    error_bar = read_uncertainty(beside, sha256) if beside.is_file() else None
+    return Checkpoint(name, model, level, baseline, coverage, training, metrics, sha256, e0, error_bar)
 
 
 def _empty_model(basis: AOBasis, settings: HELMSettings) -> HELM:

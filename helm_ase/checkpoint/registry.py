@@ -23,6 +23,7 @@ from urllib.parse import urljoin, urlparse
 import pooch
 
 from helm_ase.checkpoint.format import Checkpoint, file_sha256, read_checkpoint
+from helm_ase.checkpoint.uncertainty import uncertainty_path
 from helm_ase.errors import CheckpointError
 
 
@@ -41,6 +42,8 @@ class ModelEntry:
     embedded: bool
     """Whether the file is part of the package."""
     description: str = ""
+    uncertainty_sha256: str = ""
+    """Of the file with its error bar, which lies beside it; empty if it has none."""
 
 
 def checkpoint_folder() -> Path:
@@ -99,12 +102,13 @@ def load_model(model: str | Path | None = None, sha256: str | None = None) -> Ch
 def load_shared(model: str | Path | None = None, sha256: str | None = None) -> Checkpoint:
     """Like :func:`load_model`, but every caller gets the same weights: never change them."""
     path = resolve(model, sha256)
-    stat = path.stat()
-    return _read_cached(str(path), stat.st_mtime_ns, stat.st_size)
+    beside = uncertainty_path(path)
+    files = [path, beside] if beside.is_file() else [path]
+    return _read_cached(str(path), tuple((s.st_mtime_ns, s.st_size) for s in (f.stat() for f in files)))
 
 
 @lru_cache(maxsize=4)
-def _read_cached(path: str, mtime: int, size: int) -> Checkpoint:
+def _read_cached(path: str, state: tuple[tuple[int, int], ...]) -> Checkpoint:
     return read_checkpoint(path)
 
 
@@ -136,12 +140,20 @@ def resolve(model: str | Path | None = None, sha256: str | None = None) -> Path:
 def _resolve_entry(entry: ModelEntry) -> Path:
     packaged = checkpoint_folder() / entry.file
     if entry.embedded and packaged.is_file():
-        if file_sha256(packaged) != entry.sha256:
-            raise CheckpointError(f"{packaged} is damaged (wrong checksum); reinstall helm-ase")
+        expected = {packaged: entry.sha256, uncertainty_path(packaged): entry.uncertainty_sha256}
+        for path, sha256 in expected.items():
+            if sha256 and (not path.is_file() or file_sha256(path) != sha256):
+                raise CheckpointError(f"{path} is damaged (wrong checksum); reinstall helm-ase")
         return packaged
     base = os.environ.get("HELM_WEIGHTS_URL", "")
     url = urljoin(base if base.endswith("/") or not base else base + "/", entry.url)
-    return _fetch(url, entry.file, entry.sha256)
+    target = _fetch(url, entry.file, entry.sha256)
+    if entry.uncertainty_sha256:
+        beside_url = urljoin(url, uncertainty_path(Path(urlparse(url).path)).name)
+        _fetch(
+            beside_url, uncertainty_path(entry.file).name, entry.uncertainty_sha256, uncertainty_path(target)
+        )
+    return target
 
 
 def _discard(path: Path) -> None:
@@ -152,8 +164,8 @@ def _discard(path: Path) -> None:
         raise CheckpointError(f"{path} is damaged and cannot be removed: {error}") from error
 
 
-def _fetch(url: str, file: str, sha256: str) -> Path:
-    target = cache_folder() / f"{sha256[:16]}-{file}"
+def _fetch(url: str, file: str, sha256: str, target: Path | None = None) -> Path:
+    target = target or cache_folder() / f"{sha256[:16]}-{file}"
     if target.is_file():
         if file_sha256(target) == sha256:
             return target

@@ -26,13 +26,14 @@ FORMAT_VERSION = 1
 class EnergyUncertainty:
     """Error bar of energies from the last layer of the energy head: its prediction rigidity.
 
-    With the features f of a molecule, averaged over its atoms, and their second moments C over the training
+    With the features f of a molecule, averaged over its N atoms, and their second moments C over the training
     set, the expected square error of the energy per atom is
 
-        u² = a² fᵀ (C + s)⁻¹ f + b²
+        u² = a² N fᵀ (C + s)⁻¹ f + b²
 
     (Bigi, Chong, Ceriotti and Grasselli, Mach. Learn.: Sci. Technol. 5, 045018, 2024).  It grows where
-    features point into directions that training has not shown.
+    features point into directions that training has not shown.  The factor N is not
+    in that paper: errors of molecules of different size ask for it.
     """
 
     model_sha256: str
@@ -48,9 +49,9 @@ class EnergyUncertainty:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """How it was made: molecules, correlations, shares that are flagged; JSON."""
 
-    def per_atom(self, features: Tensor) -> Tensor:
-        """u for features averaged over the atoms of molecules, (B, F); eV/atom, (B,)."""
-        rigid = (features.double().cpu() @ self.whitening.T).square().sum(1)
+    def per_atom(self, features: Tensor, atoms: Tensor) -> Tensor:
+        """u for features averaged over the atoms of molecules, (B, F), and their sizes; eV/atom, (B,)."""
+        rigid = (features.double().cpu() @ self.whitening.T).square().sum(1) * atoms.double().cpu()
         return (self.scale**2 * rigid + self.floor**2).sqrt()
 
 

@@ -29,6 +29,8 @@ class Answer:
     """eV; NaN if it was not asked for."""
     forces: NDArray[np.float64] | None
     """eV/Å, (N, 3); None if they were not asked for."""
+    features: NDArray[np.float64] | None = None
+    """Last hidden layer of the energy head, mean over atoms, (F,); None without energy."""
 
 
 def answers(
@@ -108,7 +110,9 @@ def _answer(model: HELM, batch: Sequence[Sample], energy: bool, hamiltonian: boo
     for k, sample in enumerate(batch):
         n = len(sample.graph.z)
         correction = None if padded is None else _trusted(model, sample, padded[k])
-        yield Answer(sample, correction, energies[k], None if forces is None else forces[first : first + n])
+        own = None if forces is None else forces[first : first + n]
+        features = None if out.energy_features is None else out.energy_features[k].cpu().double().numpy()
+        yield Answer(sample, correction, energies[k], own, features)
         first += n
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from helm_ase.dataset.dataset import MoleculeDataset
 from helm_ase.dataset.derived_cache import may_write
 from helm_ase.errors import ChargeError, DatasetError, ElementError, SettingError
 from helm_ase.labels.source import LabelSource
-from helm_ase.representation import LevelOfTheory
+from helm_ase.representation import LabelledMolecule, LevelOfTheory
 from helm_ase.representation.level import differences, plain
 
 
@@ -217,3 +217,21 @@ def _refuse(checkpoint: Checkpoint, source: LabelSource, strangers: dict[int, _S
 
 def _symbols(numbers: Iterable[int]) -> str:
     return ", ".join(chemical_symbols[z] for z in sorted(numbers))
+
+
+def known_labels(
+    checkpoint: Checkpoint, sources: Sequence[LabelSource], split: str
+) -> Iterator[LabelledMolecule]:
+    """Labels of a split whose elements, charge and multiplicity a model knows, one after the other."""
+    elements, settings = set(checkpoint.basis.elements), checkpoint.model.settings
+    for source in sources:
+        for k in range(len(source)):
+            if source.split_of(k) != split:
+                continue
+            label = source[k]
+            if (
+                set(label.numbers.tolist()) <= elements
+                and label.charge in settings.charges
+                and label.multiplicity in settings.multiplicities
+            ):
+                yield label

@@ -1,5 +1,7 @@
 """Energy head: one more message step, then an MLP on the scalars of every atom."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -8,6 +10,17 @@ from helm_ase.nn.equivariant import Channels, EquivariantNorm
 from helm_ase.nn.harmonics import EdgeRows, row_degrees
 from helm_ase.nn.radial import RadialMLP
 from helm_ase.nn.state_sharing import MolecularState, StateEnergy
+
+
+class AtomicEnergies(NamedTuple):
+    """What the energy head says about every atom."""
+
+    energies: Tensor
+    """In units of the model's energy scale, (N,)."""
+    share: Tensor | None
+    """Of the state of the molecule, (N,); None in a model that knows one state only."""
+    features: Tensor
+    """Last hidden layer, of which the energy is a linear function, (N, F)."""
 
 
 class EnergyHead(nn.Module):
@@ -47,17 +60,18 @@ class EnergyHead(nn.Module):
 
     def forward(
         self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor, state: MolecularState
-    ) -> tuple[Tensor, Tensor | None]:
-        """Energies of the atoms in units of the model's energy scale, and shares of the state, both (N,)."""
+    ) -> AtomicEnergies:
+        """Energies of the atoms, and what they are made of."""
         z = self.norm(nodes)[..., : self.natural].contiguous()  # (N, L, Cn)
         axial = edges.natural[:, : self.m0] @ torch.cat([z[edges.source], z[edges.target]], dim=-1)
         axial = axial.flatten(1) * self.radial(scalars)  # (E, (lmax + 1) 2 Cn)
         messages = self.out(nn.functional.silu(self.mix(axial)))  # (E, Cn)
         messages = messages * (edges.envelope * self.scale)[:, None]
         gathered = messages.new_zeros(len(z), self.natural).index_add(0, edges.target, messages)
-        features = torch.cat([z[:, 0], gathered], dim=1)  # (N, 2 Cn)
-        energies = self.mlp(features).squeeze(1)
+        scalars = torch.cat([z[:, 0], gathered], dim=1)  # (N, 2 Cn)
+        features = self.mlp[:-1](scalars)  # (N, F)
+        energies = self.mlp[-1](features).squeeze(1)
         if self.state is None:
-            return energies, None
-        extra, share = self.state(features, state)
-        return energies + extra, share
+            return AtomicEnergies(energies, None, features)
+        extra, share = self.state(scalars, state)
+        return AtomicEnergies(energies + extra, share, features)

@@ -58,6 +58,8 @@ class Prediction(NamedTuple):
     """Forces in eV/Å, float64, shape (N, 3)."""
     correction: Tensor | None
     """ΔH in Hartree before the trust filter, canonical AO order, (B, spins, A, A), padded with zeros."""
+    energy_features: Tensor | None = None
+    """Last hidden layer of the energy head, mean over the atoms of a molecule, (B, F), without gradient."""
 
 
 class HELM(nn.Module):
@@ -162,14 +164,14 @@ class HELM(nn.Module):
             vectors = position[graph.pair_index[1]] - position[graph.pair_index[0]]  # (P, 3) float64
             edges = self.backbone.message_edges(vectors, graph.pair_index, self.dtype)
             layers, x_ij = self.backbone.node_track(elements, state, edges)
-            total = None
+            total = features = None
             if energy or forces:
-                total = self._energy(graph, elements, state, layers[-1], edges, x_ij)
+                total, features = self._energy(graph, elements, state, layers[-1], edges, x_ij)
             if total is not None and energy_baseline is not None:
                 total = total + energy_baseline(position)
             gradient = self._forces(total, position) if forces and total is not None else None
         correction = self._correction(graph, elements, layers, vectors.detach()) if hamiltonian else None
-        return Prediction(total, gradient, correction)
+        return Prediction(total, gradient, correction, features)
 
     def embed_nodes(self, graph: Data) -> Tensor:
         """Node embeddings of the last layer, normalised as the Hamiltonian head reads them, (N, L, C).
@@ -188,13 +190,17 @@ class HELM(nn.Module):
     def _energy(
         self, graph: Data, elements: Tensor, state: MolecularState, nodes: Tensor, edges: DirectedEdges,
         x_ij: Tensor,
-    ) -> Tensor:  # fmt: skip
-        outputs, share = self.energy_head(nodes, edges, x_ij, state)
-        atomic = outputs.double() * self.energy_scale + self.energy_reference[elements]
-        if share is not None:  # what a state costs in the mean goes to the atoms that have it
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        found = self.energy_head(nodes, edges, x_ij, state)
+        atomic = found.energies.double() * self.energy_scale + self.energy_reference[elements]
+        if found.share is not None:  # what a state costs in the mean goes to the atoms that have it
             reference = self.state_reference[state.charge, state.multiplicity]
-            atomic = atomic + share.double() * reference[state.molecule]
-        return atomic.new_zeros(count_molecules(graph)).index_add(0, molecule_index(graph), atomic)
+            atomic = atomic + found.share.double() * reference[state.molecule]
+        molecule, count = molecule_index(graph), count_molecules(graph)
+        features = found.features.detach()
+        sums = features.new_zeros(count, features.shape[1]).index_add(0, molecule, features)
+        atoms = torch.bincount(molecule, minlength=count).to(sums)
+        return atomic.new_zeros(count).index_add(0, molecule, atomic), sums / atoms[:, None]
 
     def _forces(self, total: Tensor, position: Tensor) -> Tensor:
         if not total.requires_grad:  # a lone atom

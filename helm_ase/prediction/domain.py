@@ -1,10 +1,13 @@
 """What a checkpoint can be asked about: elements, charges, geometries, and distances it has seen."""
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.data import chemical_symbols
+from torch import Tensor
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import ChargeError, ElementError, StructureError, UntrainedError
@@ -98,6 +101,43 @@ def warn_about_extrapolation(
             stacklevel=4,
         )
     return already | set(new)
+
+
+class Uncertainty(NamedTuple):
+    """Expected error of an energy."""
+
+    energy: float
+    """Of the molecule, eV."""
+    per_atom: float
+    """eV per atom."""
+    threshold: float
+    """Above so many eV per atom the answer is extrapolation."""
+
+
+def warn_about_uncertainty(checkpoint: Checkpoint, features: Tensor, atoms: int) -> Uncertainty | None:
+    """Error bar of one molecule, with a warning if it is above the model's threshold; None without one.
+
+    Parameters
+    ----------
+    checkpoint
+        Of the model.
+    features
+        Last hidden layer of the energy head, mean over atoms, (1, F).
+    atoms
+        How many there are.
+    """
+    if checkpoint.uncertainty is None:
+        return None
+    per_atom = float(checkpoint.uncertainty.per_atom(features, torch.tensor([atoms]))[0])
+    threshold = checkpoint.uncertainty.threshold
+    if per_atom > threshold:
+        warnings.warn(
+            f"model {checkpoint.name!r} expects an error of {1e3 * per_atom:.1f} meV per atom here; "
+            f"above {1e3 * threshold:.1f} its answer is extrapolation",
+            ExtrapolationWarning,
+            stacklevel=4,
+        )
+    return Uncertainty(per_atom * atoms, per_atom, threshold)
 
 
 def _symbols(numbers: "list[int] | tuple[int, ...]") -> str:

@@ -6,7 +6,7 @@ the first Hamiltonian: who only runs MD never waits for it.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -102,14 +102,25 @@ class ElectronicPrediction:
         return self.structure.charges().numpy()
 
 
+class EnergyPrediction(NamedTuple):
+    """What one pass of the network says about the energy of a molecule."""
+
+    energy: float
+    """eV."""
+    forces: NDArray[np.float64] | None
+    """eV/Å, (N, 3)."""
+    features: torch.Tensor
+    """Last hidden layer of the energy head, mean over atoms, (1, F), for the error bar."""
+
+
 def predict_energy(
     model: HELM,
     atoms: Atoms,
     state: ChargeState,
     forces: bool,
     tight_binding: "TightBinding | None" = None,
-) -> tuple[float, NDArray[np.float64] | None]:
-    """Energy in eV and, if asked, forces in eV/Å.
+) -> EnergyPrediction:
+    """Energy and, if asked, forces.
 
     Parameters
     ----------
@@ -140,7 +151,7 @@ def predict_energy(
     gradient = None if out.forces is None else out.forces.detach().cpu().numpy().astype(np.float64)
     if not np.isfinite(energy) or (gradient is not None and not np.isfinite(gradient).all()):
         raise PredictionError("the network returned an energy or force that is not finite for this geometry")
-    return energy, gradient
+    return EnergyPrediction(energy, gradient, out.energy_features)
 
 
 def predict_electronic_structure(

@@ -1,0 +1,123 @@
+"""Error bars: from the features of the last layer, calibrated, in files of their own, and warned about."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+from subjects import CLOSED, checkpoint, label, write
+
+from helm_ase import ExtrapolationWarning, HELMCalculator
+from helm_ase.checkpoint import load_model, save_checkpoint
+from helm_ase.checkpoint.format import read_checkpoint
+from helm_ase.checkpoint.uncertainty import (
+    EnergyUncertainty,
+    read_uncertainty,
+    save_uncertainty,
+    uncertainty_path,
+)
+from helm_ase.cli import main
+from helm_ase.errors import CheckpointError, SettingError
+from helm_ase.evaluation.calibration import EnergyErrors, bars, calibrate, collect, judge
+
+
+def drawn(count, spread, seed, noise=1e-3):
+    """Features of a linear model with known error: a noise in every feature, seen through the features."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(count, 4)) * spread
+    return EnergyErrors(features, features @ (noise * rng.normal(size=4)), np.full(count, 4))
+
+
+def test_features_are_those_of_which_the_energy_is_a_linear_function():
+    subject, labels = checkpoint(), [label(name, 0, 1, 0) for name in CLOSED]
+    found = collect(subject, labels)
+    last = subject.model.energy_head.mlp[-1]
+    for features, error, item in zip(found.features, found.errors, labels, strict=True):
+        linear = features @ last.weight[0].double().detach().numpy() + float(last.bias.detach())
+        energy = (error + item.energy / len(item.numbers)) - float(
+            subject.model.energy_reference[subject.model.element_index[torch.tensor(item.numbers)]].mean()
+        )
+        assert energy == pytest.approx(linear * float(subject.model.energy_scale), abs=1e-4)
+    assert found.atoms.tolist() == [len(item.numbers) for item in labels]
+
+
+def test_directions_that_training_has_not_shown_have_large_bars():
+    spread = np.array([1.0, 1.0, 1.0, 1e-3])
+    made = calibrate(checkpoint(), drawn(400, spread, 0), drawn(60, spread, 1))
+    inside, outside = drawn(50, spread, 2), drawn(50, np.ones(4), 3)
+    assert np.median(bars(made, outside)) > 10 * np.median(bars(made, inside))
+    assert (bars(made, inside) < made.threshold).mean() > 0.7
+    assert (bars(made, outside) > made.threshold).mean() > 0.9
+    assert set(made.facts) == {"training molecules", "calibration half", "other half"}
+
+
+def test_what_is_flagged_is_counted():
+    found = judge(np.array([1.0, 3.0, 3.0, 1.0]), np.array([0.02, -0.02, 0.001, 0.001]), 2.0)
+    assert (found["large"], found["large flagged"], found["small"], found["small flagged"]) == (2, 1, 2, 1)
+
+
+def test_too_few_molecules_are_refused():
+    few = drawn(5, np.ones(4), 0)
+    with pytest.raises(SettingError, match="at least 20"):
+        calibrate(checkpoint(), few, few)
+
+
+@pytest.fixture
+def made():
+    return EnergyUncertainty("abc", torch.eye(3, dtype=torch.float64), 0.1, 0.01, 0.5, {"molecules": 3})
+
+
+def test_a_bar_survives_its_file_and_other_weights_are_refused(made, tmp_path):
+    path = tmp_path / "x.uncertainty.safetensors"
+    save_uncertainty(made, path)
+    back = read_uncertainty(path, "abc")
+    assert torch.equal(back.whitening, made.whitening)
+    assert replace(back, whitening=made.whitening) == made
+    with pytest.raises(CheckpointError, match="other weights"):
+        read_uncertainty(path, "abd")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="no error bar"):
+        read_uncertainty(path, "abc")
+
+
+def test_calibrate_puts_the_bar_beside_the_checkpoint_and_the_calculator_shows_it(tmp_path, capsys):
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(checkpoint(), path)
+    seeds = range(6)
+    labels = [label(name, 0, 1, s, "train") for name in CLOSED for s in seeds]
+    labels += [label(name, 0, 1, 10 + s, "val") for name in CLOSED for s in seeds]
+    write(tmp_path / "labels.h5", labels)
+    assert main(["calibrate", str(path), str(tmp_path / "labels.h5")]) == 0
+    assert "other half" in capsys.readouterr().out
+    assert uncertainty_path(path).is_file()
+    assert read_checkpoint(path).uncertainty is not None
+    atoms = molecule("H2O")
+    atoms.calc = HELMCalculator(str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = atoms.calc.get_uncertainty()
+    assert found.energy == pytest.approx(3 * found.per_atom)
+    assert found.threshold > 0
+
+
+def test_a_model_without_a_bar_says_how_to_make_one(tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(checkpoint(), path)
+    atoms = molecule("H2O")
+    atoms.calc = HELMCalculator(str(path))
+    with pytest.raises(SettingError, match="helm-ase calibrate"):
+        atoms.calc.get_uncertainty()
+
+
+def test_the_default_model_flags_benzene_and_not_ethanol():
+    """Its training set holds no benzene ring: energies of benzene are 1 eV too high."""
+    assert load_model("helm-hcnof-2").uncertainty is not None
+    benzene, ethanol = molecule("C6H6"), molecule("CH3CH2OH")
+    benzene.calc = ethanol.calc = HELMCalculator("helm-hcnof-2")
+    with pytest.warns(ExtrapolationWarning, match="meV per atom"):
+        benzene.get_potential_energy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ethanol.get_potential_energy()
