@@ -3,11 +3,13 @@
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from helm_ase.electronic.bloch import LatticeOperator, chunks
 from helm_ase.electronic.differentiable import DEGENERATE
+from helm_ase.electronic.kpoints import as_tensor
 from helm_ase.electronic.orbitals import OVERLAP_THRESHOLD
 from helm_ase.errors import BasisError, PredictionError
 
@@ -15,7 +17,7 @@ from helm_ase.errors import BasisError, PredictionError
 def levels_at(
     hamiltonian: LatticeOperator,
     overlap: LatticeOperator | None,
-    kpts: Tensor,
+    kpts: ArrayLike | Tensor,
     threshold: float = OVERLAP_THRESHOLD,
 ) -> Tensor:
     """Levels at k points.
@@ -27,7 +29,7 @@ def levels_at(
     overlap
         Of the same functions; None: they are orthonormal.  No gradient is taken.
     kpts
-        Fractional, (K, 3).
+        Fractional, (K, 3): of a mesh, or the ``kpts`` of a band path.
     threshold
         Directions whose eigenvalue of S(k) is not larger are dropped, at every k by itself.
 
@@ -42,6 +44,8 @@ def levels_at(
         If H and S differ in size, or S(k) has a clearly negative eigenvalue.
     PredictionError
         If H or S is not finite.
+    SettingError
+        If the k points are not finite fractions of that shape.
     """
     if overlap is not None and overlap.size != hamiltonian.size:
         raise BasisError(f"H has {hamiltonian.size} functions, S has {overlap.size}")
@@ -49,7 +53,7 @@ def levels_at(
         if operator is not None and not bool(torch.isfinite(operator.values).all()):
             raise PredictionError("the Hamiltonian or overlap holds numbers that are not finite")
     found = []
-    for k in chunks(kpts, hamiltonian.size):
+    for k in chunks(as_tensor(kpts), hamiltonian.size):
         s = None if overlap is None else overlap.at(k).detach()
         found.append(levels(hamiltonian.at(k), s, threshold))
     return torch.cat(found)

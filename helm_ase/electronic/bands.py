@@ -117,7 +117,7 @@ class Bands:
 
     @cached_property
     def _weights(self) -> Tensor:
-        return self.weights[None, :, None].expand_as(self.levels)
+        return self.weights.to(self.levels.device)[None, :, None].expand_as(self.levels)
 
     @cached_property
     def filling(self) -> Filling:
@@ -133,7 +133,7 @@ class Bands:
     @property
     def occupations(self) -> Tensor:
         """Electrons in each level, without gradient, (s, K, A)."""
-        return self.capacity * torch.from_numpy(self.filling.occupations)
+        return self.capacity * torch.from_numpy(self.filling.occupations).to(self.levels.device)
 
     @property
     def entropy(self) -> float:
@@ -149,7 +149,7 @@ class Bands:
         e = torch.where(finite, self.levels, 0.0)
         fixed = e.detach()
         f = self._weights * self.occupations
-        slope = self._weights * self.capacity * torch.from_numpy(self.filling.slopes)
+        slope = self._weights * self.capacity * torch.from_numpy(self.filling.slopes).to(e.device)
         total = slope.sum()
         centre = (slope * fixed).sum() / total if float(total) < 0 else 0.0
         moved = slope * (fixed - centre)
@@ -189,7 +189,7 @@ class Bands:
         SettingError
             If the width is not positive.
         """
-        points = torch.as_tensor(grid, dtype=torch.float64)
+        points = torch.as_tensor(grid, dtype=torch.float64, device=self.levels.device)
         curves = []
         for levels, weights in zip(self.levels, self._weights, strict=True):
             real = torch.isfinite(levels)

@@ -74,7 +74,7 @@ def bloch_sum(translations: Tensor, values: Tensor, kpts: Tensor) -> Tensor:
     Tensor
         complex128, (K, A, A), in the unit of the blocks.
     """
-    angle = phases(kpts, translations).to(values.device)
+    angle = phases(kpts, translations)
     flat = values.to(torch.float64).flatten(1)
     size = values.shape[1]
     real = (angle.cos() @ flat).view(-1, size, size)
@@ -84,7 +84,8 @@ def bloch_sum(translations: Tensor, values: Tensor, kpts: Tensor) -> Tensor:
 
 def phases(kpts: Tensor, translations: Tensor) -> Tensor:
     """2π k · T between −π and π, (K, n_T): whole turns are taken off before π comes in."""
-    turns = kpts.to(torch.float64) @ translations.to(torch.float64).T
+    t = translations.to(torch.float64)
+    turns = kpts.to(t) @ t.T
     return 2 * math.pi * (turns - turns.round())
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from ase.build import molecule
+from ase.build import graphene, molecule
 from crystals import SP, chain, graphene_pi, kinetic_and_overlap, random_crystal, two_band_chain
 
 from helm_ase.electronic import ElectronicStructure
@@ -11,10 +11,11 @@ from helm_ase.electronic.band_filling import fill
 from helm_ase.electronic.band_levels import levels, levels_at
 from helm_ase.electronic.bands import Bands, gap_of
 from helm_ase.electronic.bloch import LatticeOperator
-from helm_ase.electronic.kpoints import KMesh
+from helm_ase.electronic.kpoints import KMesh, band_path
 from helm_ase.errors import BasisError, ChargeError, PredictionError, SettingError
 from helm_ase.qc.molecule import ao_basis, build_mole, overlap
 from helm_ase.representation import AOMatrix
+from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 
 SMEARINGS = ["fermi-dirac", "gaussian"]
@@ -105,6 +106,20 @@ def test_time_reversal_and_supercells_leave_energies_per_atom():
         assert other.fermi_level == pytest.approx(found[0].fermi_level, abs=1e-10)
         assert float(other.free_energy) == pytest.approx(times * float(found[0].free_energy), abs=1e-9)
         assert other.entropy == pytest.approx(times * found[0].entropy, abs=1e-9)
+
+
+def test_bands_along_a_path_are_those_of_its_points():
+    wide = LatticeOperator.of(
+        graphene_pi(0.1).recelled([[1, 0, 0], [-1, 1, 0], [0, 0, 1]])
+    )  # from 60° to 120°
+    path = band_path(Lattice.of_atoms(graphene(vacuum=5.0)), "GMKG", 40)
+    found = levels_at(wide, None, path.kpts)
+    assert found.shape == (40, 2)
+    assert gap_of(found[None], 1.0).fundamental < 0.02  # K lies between two points of the path, or is one
+    corner = levels_at(wide, None, [path.special_points["K"]])
+    assert float(corner.abs().max()) < 1e-15
+    with pytest.raises(SettingError, match="k points of shape"):
+        levels_at(wide, None, path.kpts[0])
 
 
 # --- nearly dependent functions -------------------------------------------------------------------------
