@@ -1,0 +1,231 @@
+"""What follows from H(T) and S(T) of a crystal: bands, Fermi level, band energy, gaps, density of states.
+
+torch, double precision, no PySCF.  Energies have exact gradients with respect to H(T), also where bands
+cross.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from helm_ase.electronic.band_filling import Filling, Smearing, fill
+from helm_ase.electronic.band_levels import levels_at
+from helm_ase.electronic.bloch import LatticeOperator
+from helm_ase.electronic.density_of_states import density_of_states
+from helm_ase.electronic.kpoints import KMesh
+from helm_ase.electronic.orbitals import OVERLAP_THRESHOLD
+from helm_ase.errors import ChargeError, SettingError
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Band gaps of the points at hand, Hartree; a mesh may miss the true extrema."""
+
+    fundamental: float
+    """Lowest empty level less highest occupied one, wherever they are; zero in a metal."""
+    direct: float
+    """The smallest difference between the two at one k point; a semimetal may have one."""
+    highest_occupied: int
+    """k point of the highest occupied level."""
+    lowest_empty: int
+    """k point of the lowest empty level."""
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether both lie at one k point."""
+        return self.highest_occupied == self.lowest_empty
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Levels of a crystal on a mesh of k points, and how electrons fill them; atomic units, per cell.
+
+    Symbols: s spins (1 closed shell, 2 for α and β, which share one Fermi level), K points, A functions.
+    """
+
+    levels: Tensor
+    """Hartree, ascending, (s, K, A), +inf for directions without overlap; gradients go to H(T)."""
+    weights: Tensor
+    """Of the k points, (K,), summing to one."""
+    electrons: float
+    """In a cell."""
+    width: float = 0.0
+    """Of the smearing, Hartree; 0: the lowest levels are full."""
+    smearing: Smearing = "fermi-dirac"
+    """Distribution."""
+
+    def __post_init__(self) -> None:
+        if self.levels.ndim != 3 or len(self.levels) not in (1, 2):
+            raise SettingError(f"levels of shape {tuple(self.levels.shape)}; (spins, K, A) is needed")
+        if self.weights.shape != self.levels.shape[1:2] or abs(float(self.weights.sum()) - 1) > 1e-9:
+            raise SettingError("the weights of the k points must be one for each, and sum to one")
+        if not 0 <= self.electrons < float("inf"):
+            raise ChargeError(f"{self.electrons} electrons in a cell; 0 or more are needed")
+
+    @classmethod
+    def solve(
+        cls,
+        hamiltonians: Sequence[LatticeOperator],
+        overlap: LatticeOperator | None,
+        mesh: KMesh,
+        electrons: float,
+        width: float = 0.0,
+        smearing: Smearing = "fermi-dirac",
+        threshold: float = OVERLAP_THRESHOLD,
+    ) -> Self:
+        """Solve the eigenvalue problem at the points of a mesh.
+
+        Parameters
+        ----------
+        hamiltonians
+            One, or those of α and β electrons; Hartree.
+        overlap
+            Of the same functions; None: they are orthonormal.
+        mesh
+            Points and their weights.
+        electrons
+            In a cell (without those of pseudopotentials).
+        width, smearing
+            See :func:`~helm_ase.electronic.band_filling.fill`.
+        threshold
+            Directions with a smaller eigenvalue of S(k) are dropped.
+
+        Raises
+        ------
+        BasisError
+            If H and S do not fit each other, or S(k) is no overlap.
+        ChargeError
+            If the electrons do not fit into the bands.
+        PredictionError
+            If a matrix element is not finite.
+        SettingError
+            If width or smearing make no sense.
+        """
+        levels = torch.stack([levels_at(h, overlap, mesh.kpts, threshold) for h in hamiltonians])
+        found = cls(levels, mesh.weights, electrons, width, smearing)
+        found.filling  # noqa: B018  # refuses what cannot be filled, here and not later
+        return found
+
+    @property
+    def capacity(self) -> int:
+        """Electrons that a full level holds: 2 in a closed shell, 1 for each spin of an open one."""
+        return 2 // len(self.levels)
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        return self.weights.to(self.levels.device)[None, :, None].expand_as(self.levels)
+
+    @cached_property
+    def filling(self) -> Filling:
+        """Occupations, Fermi level and entropy, as fractions of the capacity."""
+        levels, weights = self.levels.detach().cpu().numpy(), self._weights.cpu().numpy()
+        return fill(levels, weights, self.electrons / self.capacity, self.width, self.smearing)
+
+    @property
+    def fermi_level(self) -> float:
+        """Hartree; the middle of the gap of an insulator as the width goes to zero."""
+        return self.filling.fermi_level
+
+    @property
+    def occupations(self) -> Tensor:
+        """Electrons in each level, without gradient, (s, K, A)."""
+        return self.capacity * torch.from_numpy(self.filling.occupations).to(self.levels.device)
+
+    @property
+    def entropy(self) -> float:
+        """Of the smearing, per cell, in units of Boltzmann's constant (generalised, for Gaussians)."""
+        return self.capacity * self.filling.entropy
+
+    # -- energies -------------------------------------------------------------------------------------
+
+    @property
+    def band_energy(self) -> Tensor:
+        """Σ w f ε, Hartree per cell, (); its gradient knows how electrons move between levels."""
+        finite = torch.isfinite(self.levels)
+        e = torch.where(finite, self.levels, 0.0)
+        fixed = e.detach()
+        f = self._weights * self.occupations
+        slope = self._weights * self.capacity * torch.from_numpy(self.filling.slopes).to(e.device)
+        total = slope.sum()
+        centre = (slope * fixed).sum() / total if float(total) < 0 else 0.0
+        moved = slope * (fixed - centre)
+        return (f * e).sum() + (moved * (e - fixed)).sum()
+
+    @property
+    def free_energy(self) -> Tensor:
+        """Band energy − width × entropy, Hartree per cell, (): variational in the occupations."""
+        e = torch.where(torch.isfinite(self.levels), self.levels, 0.0)
+        return (self._weights * self.occupations * e).sum() - self.width * self.entropy
+
+    # -- gaps and curves ------------------------------------------------------------------------------
+
+    @property
+    def gap(self) -> Gap:
+        """Gaps among the points of the mesh.
+
+        Raises
+        ------
+        ChargeError
+            If all levels are full, or all empty.
+        """
+        return gap_of(self.levels.detach(), self.electrons / self.capacity)
+
+    def density_of_states(self, grid: Tensor, width: float) -> Tensor:
+        """Gaussian-broadened density of states, states per Hartree and cell, (s, G).
+
+        Parameters
+        ----------
+        grid
+            Energies, Hartree, (G,).
+        width
+            Standard deviation, Hartree.
+
+        Raises
+        ------
+        SettingError
+            If the width is not positive.
+        """
+        points = torch.as_tensor(grid, dtype=torch.float64, device=self.levels.device)
+        curves = []
+        for levels, weights in zip(self.levels, self._weights, strict=True):
+            real = torch.isfinite(levels)
+            curves.append(density_of_states(levels[real], self.capacity * weights[real], points, width))
+        return torch.stack(curves)
+
+
+def gap_of(levels: Tensor, filled: float) -> Gap:
+    """Gaps of levels, on a mesh or along a path.
+
+    Parameters
+    ----------
+    levels
+        Ascending, Hartree, (s, K, A).
+    filled
+        Full bands of a cell, summed over the spins.
+
+    Returns
+    -------
+    Gap
+        With the smallest gap over the spins; zero if a band is partly filled, or bands overlap.
+
+    Raises
+    ------
+    ChargeError
+        If all levels are full, or all empty.
+    """
+    spins, _, size = levels.shape
+    if not 0 < filled < spins * size:
+        raise ChargeError(f"{filled:g} full bands of {spins * size} leave no gap to speak of")
+    joined = levels.movedim(0, 1).flatten(1).sort(1).values  # both spins, ascending at every k
+    n = round(filled)
+    if abs(filled - n) > 1e-6:
+        place = int(joined[:, int(filled)].argmin())
+        return Gap(0.0, 0.0, place, place)
+    below, above = joined[:, n - 1], joined[:, n]
+    top, bottom = int(below.argmax()), int(above.argmin())
+    fundamental = max(0.0, float(above[bottom] - below[top]))
+    return Gap(fundamental, float((above - below).min()), top, bottom)
