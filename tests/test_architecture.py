@@ -47,6 +47,7 @@ SINGLE = {
     "prediction.domain": BASE | {"representation", "checkpoint", "nn"},
     "prediction.electronic": BASE | COLUMNS | {"checkpoint", "prediction.energy_baseline"},
     "prediction.energy_baseline": BASE | {"representation", "qc"},
+    "prediction.many": BASE | COLUMNS | {"checkpoint", "prediction.domain", "prediction.electronic"},
     "prediction.refinement": BASE | COLUMNS | {"prediction.electronic"},
     "calculator": {"calculator.helm"},
     "calculator.keywords": BASE | {"representation.charge_state"},
