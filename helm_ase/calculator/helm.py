@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from helm_ase.calculator.electronic_getters import ElectronicGetters
 from helm_ase.calculator.keywords import DEFAULTS, checked
+from helm_ase.calculator.vibration_getters import VibrationGetters
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import CheckpointError, StructureError
 from helm_ase.nn import HELM
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
 
-class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
+class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calculator):
     """Energy, forces and the Kohn–Sham Hamiltonian of a molecule.
 
     ``results`` holds ASE's own names only: ``energy`` and ``free_energy`` (eV), ``forces`` (eV/Å), and on

@@ -32,7 +32,7 @@ OF_ENERGY = ("energy", "forces")
 OF_HAMILTONIAN = ("dipole", "charges", "eigenvalues", "gap", "hamiltonian")
 """Properties that need orbitals, solved for one structure after another."""
 
-LOAD = {"cpu": 1000}
+LOAD = {"cpu": 600}
 """Atoms and pairs of a batch by kind of device: on a CPU larger ones fall out of its caches."""
 LOAD_ELSEWHERE = 30_000
 WINDOW, WINDOW_OF_MATRICES, WINDOW_ATOMS = 512, 32, 20_000
