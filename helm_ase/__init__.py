@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from helm_ase.electronic import ElectronicStructure
     from helm_ase.errors import HelmError
     from helm_ase.prediction.domain import ExtrapolationWarning
+    from helm_ase.prediction.many import predict_many
     from helm_ase.representation import AOBasis, AOMatrix
     from helm_ase.representation.graph import AtomicGraph
 
@@ -26,6 +27,7 @@ _HOME = {
     "HELMCalculator": "helm_ase.calculator.helm",
     "HELMCommittee": "helm_ase.calculator.committee",
     "ExtrapolationWarning": "helm_ase.prediction.domain",
+    "predict_many": "helm_ase.prediction.many",
     "load_model": "helm_ase.checkpoint",
     "list_models": "helm_ase.checkpoint",
     "ElectronicStructure": "helm_ase.electronic",
@@ -46,6 +48,7 @@ __all__ = [
     "HelmError",
     "list_models",
     "load_model",
+    "predict_many",
 ]
 
 try:

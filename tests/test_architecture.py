@@ -47,11 +47,16 @@ SINGLE = {
     "prediction.domain": BASE | {"representation", "checkpoint", "nn"},
     "prediction.electronic": BASE | COLUMNS | {"checkpoint", "prediction.energy_baseline"},
     "prediction.energy_baseline": BASE | {"representation", "qc"},
+    "prediction.hessian": BASE | COLUMNS | {"prediction.electronic"},
+    "prediction.many": BASE | COLUMNS | {"checkpoint", "prediction.domain", "prediction.electronic"},
     "prediction.refinement": BASE | COLUMNS | {"prediction.electronic"},
     "calculator": {"calculator.helm"},
     "calculator.keywords": BASE | {"representation.charge_state"},
     "calculator.electronic_getters": BASE | COLUMNS | {"prediction.electronic", "prediction.refinement"},
+    "calculator.vibration_getters": BASE
+    | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
+    "cli.frame_commands": BASE | {"representation", "prediction.many"},
     "cli.structure_commands": BASE | {"representation", "calculator", "pictures"},
 }
 """Module → what it may import, its own package included, where that is not what its package may."""

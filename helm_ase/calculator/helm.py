@@ -17,19 +17,24 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
 from helm_ase.calculator.electronic_getters import ElectronicGetters
-from helm_ase.calculator.keywords import DEFAULTS, DTYPES, checked
+from helm_ase.calculator.keywords import DEFAULTS, checked
+from helm_ase.calculator.vibration_getters import VibrationGetters
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import CheckpointError, SettingError, StructureError
 from helm_ase.nn import HELM
 from helm_ase.prediction import domain
-from helm_ase.prediction.electronic import ElectronicPrediction, predict_electronic_structure, predict_energy
+from helm_ase.prediction.electronic import (
+    ElectronicPrediction,
+    place_model,
+    predict_electronic_structure,
+    predict_energy,
+)
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.units import HARTREE_IN_EV
 
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
 
-class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
+class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calculator):
     """Energy, forces and the Kohn–Sham Hamiltonian of a molecule.
 
     ``results`` holds ASE's own names only: ``energy`` and ``free_energy`` (eV), ``forces`` (eV/Å), and on
@@ -129,14 +134,7 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         if self._loaded is not None and self._loaded[0] == wanted:
             return
         checkpoint = load_shared(wanted[0])
-        try:
-            device = torch.device(wanted[1] or ("cuda" if torch.cuda.is_available() else "cpu"))
-            model = checkpoint.model
-            if device.type != "cpu" or wanted[2] != "float32":
-                with torch.inference_mode(False):  # else there would be no forces outside it
-                    model = copy.deepcopy(model).cast(DTYPES[wanted[2]]).to(device)
-        except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: MPS has no float64
-            raise SettingError(f"device {wanted[1]!r} cannot be used: {error}") from error
+        model = place_model(checkpoint, wanted[1], wanted[2])
         if checkpoint.energy_baseline:
             from helm_ase.qc.tight_binding import checked_tight_binding
 

@@ -4,8 +4,6 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from helm_ase.errors import SettingError
 from helm_ase.representation.charge_state import is_whole
 
@@ -16,7 +14,7 @@ DEFAULTS: dict[str, Any] = {
     "charge": 0,
     "multiplicity": 1,
 }
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = ("float32", "float64")
 
 
 def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ def add_commands(commands: Any) -> None:
     run.add_argument("--timestep", type=float, default=0.5, metavar="FS", help="for --md (0.5)")
     run.add_argument("--nve", action="store_true", help="--md at constant energy instead of Langevin")
     run.add_argument("--seed", type=int, default=0, help="of the velocities and the thermostat")
+    run.add_argument("--all-frames", action="store_true", help="energies and forces of every frame of FILE")
+    run.add_argument("--vibrations", action="store_true", help="harmonic frequencies (--opt first)")
     run.add_argument("--no-orbitals", action="store_true", help="skip the Hamiltonian")
     run.add_argument("--levels", metavar="PNG", help="draw the orbital levels")
     run.add_argument("-o", "--output", metavar="FILE", help="final structure with energy and forces (extxyz)")
@@ -29,4 +31,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    import_module("helm_ase.cli.structure_commands").run_file(options)
+    if options.all_frames:
+        import_module("helm_ase.cli.frame_commands").run_frames(options)
+    else:
+        import_module("helm_ase.cli.structure_commands").run_file(options)

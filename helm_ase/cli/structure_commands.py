@@ -22,6 +22,9 @@ from helm_ase.pictures.levels import draw_levels, level_table
 from helm_ase.representation.charge_state import charge_state, give_state
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
+STATIONARY = 0.05
+"""Largest force (eV/Å) up to which harmonic frequencies go without a word."""
+
 
 def run_file(options: argparse.Namespace) -> None:
     """Do what the options of ``helm-ase run`` ask for.
@@ -45,6 +48,8 @@ def run_file(options: argparse.Namespace) -> None:
     if options.output:  # before anything that may fail
         write(options.output, atoms)
         print(f"structure: {options.output}")
+    if options.vibrations:
+        print_vibrations(atoms)
     if options.levels or (not options.no_orbitals and "hamiltonian" in predicts):
         print_orbitals(atoms)
     if options.levels:
@@ -172,6 +177,14 @@ def print_energies(atoms: Atoms) -> None:
     print(f"\nenergy  {atoms.get_potential_energy():.6f} eV\n\nforces / eV/Å")
     for symbol, (x, y, z) in zip(atoms.symbols, forces, strict=True):
         print(f"  {symbol:<2} {x:12.6f} {y:12.6f} {z:12.6f}")
+
+
+def print_vibrations(atoms: Atoms) -> None:
+    """Print harmonic frequencies, imaginary ones with an i, and the zero-point energy."""
+    slope = np.linalg.norm(atoms.get_forces(), axis=1).max()
+    print(f"\nharmonic vibrations\n{atoms.calc.get_vibrations().tabulate()}", end="")
+    if slope > STATIONARY:
+        print(f"the largest force is {slope:.3f} eV/Å: this is no minimum, and they mean little; try --opt")
 
 
 def print_orbitals(atoms: Atoms) -> None:

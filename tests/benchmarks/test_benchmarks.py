@@ -147,3 +147,8 @@ def test_well_known_errors_of_the_labelling_model_vanish(own_labels, tmp_path):
 def test_training_steps_run(tmp_path):
     found = run("training.py", "--steps", 1, tmp_path / "out.json")
     assert {r["case"] for r in found["ethanol"]} >= {"shipped:H", "paper:H", "muon:H + E + F"}
+
+
+def test_batches_run_and_agree_with_one_at_a_time(tmp_path):
+    found = run("batches.py", "--molecules", "H2O", "CH4", "--copies", 2, tmp_path / "out.json")
+    assert found["batches"][0]["energy"] < 1e-5

@@ -1,0 +1,81 @@
+"""Second derivatives of the energy and what follows from them, as methods of the calculator."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from ase.vibrations import VibrationsData
+from numpy.typing import NDArray
+
+from helm_ase.errors import StructureError
+from helm_ase.prediction.domain import check_molecule, check_trained
+from helm_ase.prediction.hessian import predict_hessian
+from helm_ase.representation.charge_state import ChargeState
+
+if TYPE_CHECKING:
+    from helm_ase.checkpoint import Checkpoint
+    from helm_ase.nn import HELM
+    from helm_ase.qc.tight_binding import TightBinding
+
+
+class VibrationGetters:
+    """Methods of :class:`~helm_ase.HELMCalculator` that differentiate forces."""
+
+    if TYPE_CHECKING:  # of the calculator
+        _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
+        _tight_binding: TightBinding | None
+
+        @property
+        def checkpoint(self) -> Checkpoint:
+            """The loaded checkpoint."""
+
+        def _current(self, atoms: Atoms | None) -> Atoms | None: ...
+        def _state(self, atoms: Atoms) -> ChargeState: ...
+
+    def get_hessian(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
+        """Second derivatives of the energy, eV/Å², symmetric, (3N, 3N): x, y, z of each atom in turn.
+
+        The network's part is exact up to its precision: with ``dtype="float32"`` it is off by some
+        1e-5 eV/Å², which may show as a few cm⁻¹ in translations and rotations and nowhere else.
+
+        Parameters
+        ----------
+        atoms
+            Geometry; absent: that of the atoms that the calculator is attached to.
+
+        Raises
+        ------
+        StructureError, ElementError, ChargeError
+            If the model cannot take this system.
+        UntrainedError
+            If the model was not trained to predict energies.
+        """
+        hessian, _ = self._hessian_of(atoms)
+        return hessian
+
+    def get_vibrations(self, atoms: Atoms | None = None) -> VibrationsData:
+        """Normal modes in the harmonic approximation, with ASE's methods for energies, modes and tables.
+
+        Parameters
+        ----------
+        atoms
+            Geometry, which should be a minimum or a saddle point; absent: that of the atoms that the
+            calculator is attached to.
+
+        Raises
+        ------
+        StructureError, ElementError, ChargeError, UntrainedError
+            As :meth:`get_hessian`.
+        """
+        hessian, place = self._hessian_of(atoms)
+        return VibrationsData.from_2d(place.copy(), hessian)
+
+    def _hessian_of(self, atoms: Atoms | None) -> tuple[NDArray[np.float64], Atoms]:
+        place = self._current(atoms)
+        if place is None:
+            raise StructureError("no atoms yet: write atoms.calc = calc, or pass atoms=")
+        state = self._state(place)
+        check_molecule(place, self.checkpoint, state)
+        check_trained(self.checkpoint, "energy")
+        assert self._loaded is not None
+        return predict_hessian(self._loaded[2], place, state, self._tight_binding), place

@@ -1,0 +1,317 @@
+"""Predictions for many structures: a list, an iterator or a trajectory, in batches of bounded size.
+
+A window of structures is read ahead, sorted by size and cut into batches; answers come in the order in which
+the structures were given.  No more than a window is ever kept, so the number of structures has no limit.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from helm_ase.checkpoint import Checkpoint, load_shared
+from helm_ase.errors import HelmError, PredictionError, SettingError, StructureError
+from helm_ase.nn import HELM
+from helm_ase.prediction.domain import check_molecule, check_trained, warn_about_extrapolation
+from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure, place_model
+from helm_ase.representation.charge_state import ChargeState, charge_state
+from helm_ase.representation.graph import AtomicGraph, batch_graphs
+from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+
+if TYPE_CHECKING:
+    from helm_ase.qc.tight_binding import TightBinding
+
+OF_ENERGY = ("energy", "forces")
+OF_HAMILTONIAN = ("dipole", "charges", "eigenvalues", "gap", "hamiltonian")
+"""Properties that need orbitals, solved for one structure after another."""
+
+LOAD = {"cpu": 600}
+"""Atoms and pairs of a batch by kind of device: on a CPU larger ones fall out of its caches."""
+LOAD_ELSEWHERE = 30_000
+WINDOW, WINDOW_OF_MATRICES, WINDOW_ATOMS = 512, 32, 20_000
+"""Structures that are read ahead, the same where matrices are asked for, and atoms of a window."""
+
+
+@dataclass(frozen=True)
+class StructurePrediction:
+    """What was asked for about one structure; everything else is None."""
+
+    index: int
+    """Place of the structure among those given, from 0."""
+    energy: float | None = None
+    """eV."""
+    forces: NDArray[np.float64] | None = None
+    """eV/Å, (N, 3)."""
+    dipole: NDArray[np.float64] | None = None
+    """e·Å, about the origin of the coordinates, (3,)."""
+    charges: NDArray[np.float64] | None = None
+    """Mulliken charges, e, (N,)."""
+    eigenvalues: NDArray[np.float64] | None = None
+    """Orbital energies, eV, (M,), or (2, M) of an open shell."""
+    gap: float | None = None
+    """LUMO − HOMO, eV."""
+    hamiltonian: NDArray[np.float64] | None = None
+    """Hartree, PySCF AO order, (A, A), or (2, A, A) of an open shell."""
+    error: HelmError | None = None
+    """Why there is no answer; None if there is one."""
+
+
+def predict_many(
+    structures: Iterable[Atoms],
+    properties: Sequence[str] = OF_ENERGY,
+    model: str | Path | Checkpoint | None = None,
+    batch: int | Literal["auto"] = "auto",
+    *,
+    device: str | None = None,
+    dtype: str = "float32",
+    charge: int = 0,
+    multiplicity: int = 1,
+    raise_errors: bool = False,
+    progress: bool = False,
+) -> Iterator[StructurePrediction]:
+    """Predict properties of many structures of any sizes.
+
+    Parameters
+    ----------
+    structures
+        List, iterator or trajectory; read a window ahead of the answers.
+    properties
+        Any of ``energy``, ``forces``, ``dipole``, ``charges``, ``eigenvalues``, ``gap``, ``hamiltonian``.
+    model
+        Name, path or address of a checkpoint, or a loaded one; None: the default.
+    batch
+        Limit of atoms and pairs in a batch, ``auto``: what suits the device.  A larger structure makes a
+        batch of its own, and a batch that a GPU has no memory for is halved.
+    device, dtype, charge, multiplicity
+        As for :class:`~helm_ase.HELMCalculator`; what ``atoms.info`` says about the state wins.
+    raise_errors
+        Raise the error of a structure that cannot be computed, in place of an answer that holds it.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    iterator of StructurePrediction
+        One for each structure, in the order given.
+
+    Raises
+    ------
+    SettingError
+        If a property, the batch or the device is none, or one structure is given instead of several.
+    UntrainedError
+        If the model was not trained to predict a property.
+    CheckpointError
+        If the model cannot be loaded.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from helm_ase import predict_many
+    >>> found = list(predict_many([molecule("H2O"), molecule("CH4")]))
+    >>> [answer.forces.shape for answer in found]
+    [(3, 3), (5, 3)]
+    """
+    wanted = _checked(properties)
+    if isinstance(structures, Atoms | str | Path):
+        raise SettingError(f"predict_many takes several structures, not {structures!r}: write [atoms]")
+    if batch != "auto" and not (isinstance(batch, int) and batch > 0):
+        raise SettingError(f'batch is {batch!r}; it must be "auto" or a positive number of atoms and pairs')
+    checkpoint = model if isinstance(model, Checkpoint) else load_shared(model)
+    for quantity, names in (("energy", OF_ENERGY), ("hamiltonian", OF_HAMILTONIAN)):
+        if wanted & set(names):
+            check_trained(checkpoint, quantity)
+    network = place_model(checkpoint, device, dtype)
+    kind = network.energy_reference.device.type
+    max_load = LOAD.get(kind, LOAD_ELSEWHERE) if batch == "auto" else int(batch)
+    engine = _Engine(
+        checkpoint, network, _tight_binding(checkpoint), wanted, max_load, ChargeState(charge, multiplicity)
+    )
+    return _results(structures, engine, raise_errors, progress)
+
+
+def _checked(properties: Sequence[str]) -> frozenset[str]:
+    wanted = frozenset([properties] if isinstance(properties, str) else properties)
+    known = (*OF_ENERGY, *OF_HAMILTONIAN)
+    if not wanted or wanted - set(known):
+        unknown = ", ".join(sorted(wanted - set(known))) or "nothing"
+        raise SettingError(f"predict_many cannot predict {unknown}; there are {', '.join(known)}")
+    return wanted
+
+
+def _tight_binding(checkpoint: Checkpoint) -> "TightBinding | None":
+    if not checkpoint.energy_baseline:
+        return None
+    from helm_ase.qc.tight_binding import checked_tight_binding
+
+    return checked_tight_binding(checkpoint.energy_baseline)
+
+
+def _results(
+    structures: Iterable[Atoms], engine: "_Engine", raise_errors: bool, progress: bool
+) -> Iterator[StructurePrediction]:
+    """Answers in the order of the structures, computed a window at a time."""
+    total = len(structures) if isinstance(structures, Sized) else None
+    with tqdm(total=total, desc="predicting", unit="structure", disable=not progress) as bar:
+        for window in _windows(structures, engine):
+            answers = {item.index: item for item in window if isinstance(item, StructurePrediction)}
+            for batch in _batches([item for item in window if isinstance(item, _Task)], engine.max_load):
+                answers |= {found.index: found for found in engine.run(batch)}
+                bar.update(len(batch))
+            bar.update(sum(isinstance(item, StructurePrediction) for item in window))
+            for item in window:
+                answer = answers.pop(item.index)
+                if answer.error is not None and raise_errors:
+                    raise answer.error
+                yield answer
+
+
+def _windows(structures: Iterable[Atoms], engine: "_Engine") -> Iterator[list["_Task | StructurePrediction"]]:
+    """What was read ahead: structures that can be computed, and answers for those that cannot."""
+    limit = WINDOW_OF_MATRICES if engine.properties & set(OF_HAMILTONIAN) else WINDOW
+    window: list[_Task | StructurePrediction] = []
+    atoms = 0
+    for index, structure in zip(count(), structures, strict=False):
+        window.append(engine.prepare(index, structure))
+        atoms += len(structure) if isinstance(structure, Atoms) else 0
+        if len(window) == limit or atoms > WINDOW_ATOMS:
+            yield window
+            window, atoms = [], 0
+    if window:
+        yield window
+
+
+def _batches(tasks: list["_Task"], max_load: int) -> Iterator[list["_Task"]]:
+    """Structures of similar size together, the largest first: if memory is short, it shows at once."""
+    batch: list[_Task] = []
+    load = 0
+    for task in sorted(tasks, key=lambda task: -task.load):
+        if batch and load + task.load > max_load:
+            yield batch
+            batch, load = [], 0
+        batch.append(task)
+        load += task.load
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A structure that the model can take; nothing that the caller does to it later matters."""
+
+    index: int
+    atoms: Atoms
+    """Elements and positions."""
+    state: ChargeState
+    graph: AtomicGraph
+
+    @property
+    def load(self) -> int:
+        """Atoms and pairs: what the network's time and memory go with."""
+        return len(self.graph.z) + int(self.graph.pair_index.shape[1])
+
+
+class _Engine:
+    """From structures to answers, a batch at a time."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, model: HELM, tight_binding: "TightBinding | None",
+        properties: frozenset[str], max_load: int, state: ChargeState,
+    ) -> None:  # fmt: skip
+        self.checkpoint, self.model, self.tight_binding = checkpoint, model, tight_binding
+        self.properties, self.max_load, self.state = properties, max_load, state
+        self.matrices = bool(properties & set(OF_HAMILTONIAN))
+        self.energies = bool(properties & set(OF_ENERGY))
+        self.cutoff = model.cutoff if self.matrices else model.settings.backbone.cutoff
+        self.warned: set[tuple[int, int]] = set()
+
+    def prepare(self, index: int, structure: Atoms) -> _Task | StructurePrediction:
+        """Check a structure, and turn it into a graph, or into an answer with its error."""
+        try:
+            if not isinstance(structure, Atoms):
+                raise StructureError(f"structure {index} is no Atoms object but {type(structure).__name__}")
+            state = charge_state(structure, *self.state)
+            check_molecule(structure, self.checkpoint, state)
+            self.warned = warn_about_extrapolation(structure, self.checkpoint, self.warned)
+        except HelmError as error:
+            return StructurePrediction(index, error=error)
+        atoms = Atoms(structure.numbers, structure.positions)
+        return _Task(
+            index, atoms, state, AtomicGraph.from_arrays(atoms.numbers, atoms.positions, self.cutoff, *state)
+        )
+
+    def run(self, batch: Sequence[_Task]) -> list[StructurePrediction]:
+        """Answers for a batch; where memory is short, for its halves."""
+        try:
+            answers = self._network(batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                error = PredictionError("the device has too little memory for this structure")
+                return [StructurePrediction(batch[0].index, error=error)]
+            half = len(batch) // 2
+            return [*self.run(batch[:half]), *self.run(batch[half:])]
+        return [self._finished(task, *found) for task, found in zip(batch, answers, strict=True)]
+
+    def _network(self, batch: Sequence[_Task]) -> list[tuple[float, Any, torch.Tensor | None]]:
+        """Energy (eV), forces (eV/Å, (N, 3)) and ΔH (Hartree, (s, A, A)) of each structure of a batch."""
+        with torch.inference_mode(False), torch.no_grad():  # forces switch autograd on by themselves
+            graph = batch_graphs([task.graph for task in batch]).to(self.model.energy_reference.device)
+            out = self.model(
+                graph, energy=self.energies, forces="forces" in self.properties, hamiltonian=self.matrices
+            )
+        energies = [float("nan")] * len(batch) if out.energy is None else out.energy.tolist()
+        forces: list[Any] = [None] * len(batch)
+        if out.forces is not None:
+            ends = np.cumsum([len(task.atoms) for task in batch])
+            forces = np.split(out.forces.detach().cpu().numpy().astype(np.float64), ends[:-1])
+        matrices: list[torch.Tensor | None] = [None] * len(batch)
+        if out.correction is not None:
+            sizes = [self.checkpoint.basis.size(task.atoms.numbers) for task in batch]
+            padded = out.correction.cpu()
+            matrices = [padded[k, :, :size, :size] for k, size in enumerate(sizes)]
+        return list(zip(energies, forces, matrices, strict=True))
+
+    def _finished(
+        self, task: _Task, energy: float, forces: NDArray[np.float64] | None, correction: torch.Tensor | None
+    ) -> StructurePrediction:
+        answer = StructurePrediction(task.index)
+        try:
+            if self.energies:
+                answer = self._with_energy(answer, task, energy, forces)
+            if correction is not None:
+                found = finish_electronic_structure(
+                    self.model, self.checkpoint, task.atoms, task.state, correction, self.tight_binding
+                )
+                answer = self._with_orbitals(answer, found)
+        except HelmError as error:
+            return StructurePrediction(task.index, error=error)
+        return answer
+
+    def _with_energy(
+        self, answer: StructurePrediction, task: _Task, energy: float, forces: NDArray[np.float64] | None
+    ) -> StructurePrediction:
+        if self.tight_binding is not None:
+            found = self.tight_binding(task.atoms.numbers, task.atoms.positions, *task.state)
+            energy += found.energy * HARTREE_IN_EV
+            if forces is not None:
+                forces = forces - found.gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+        if not (np.isfinite(energy) and (forces is None or np.isfinite(forces).all())):
+            raise PredictionError("the network returned an energy or force that is not finite")
+        return replace(answer, energy=energy, forces=None if forces is None else forces.copy())
+
+    def _with_orbitals(self, answer: StructurePrediction, found: ElectronicPrediction) -> StructurePrediction:
+        levels = found.structure.orbital_energies.numpy() * HARTREE_IN_EV
+        compute = {
+            "dipole": lambda: found.dipole,
+            "charges": lambda: found.charges,
+            "eigenvalues": lambda: levels[0] if len(levels) == 1 else levels,
+            "gap": lambda: float(found.structure.gap) * HARTREE_IN_EV,
+            "hamiltonian": lambda: found.hamiltonian.copy(),
+        }
+        return replace(answer, **{name: compute[name]() for name in compute if name in self.properties})
