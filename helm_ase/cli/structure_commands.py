@@ -5,17 +5,14 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase import units as ase_units
 from ase.io import read, write
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from ase.io.trajectory import TrajectoryWriter
-from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import Stationary, thermalize_momenta
-from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from tqdm import tqdm
 
 from helm_ase.calculator.helm import HELMCalculator
+from helm_ase.cli.dynamics import dynamics
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.pictures.figure import check_format
 from helm_ase.pictures.levels import draw_levels, level_table
@@ -133,29 +130,6 @@ def optimise(atoms: Atoms, fmax: float, frames: TrajectoryWriter | None) -> None
             bar.update()
     state = "converged" if optimizer.converged(atoms.get_forces().ravel()) else "NOT converged"
     print(f"optimisation {state} after {optimizer.nsteps} steps")
-
-
-def dynamics(atoms: Atoms, options: argparse.Namespace, frames: TrajectoryWriter | None) -> None:
-    """Run Langevin or constant-energy dynamics, showing temperature and total energy."""
-    rng = np.random.default_rng(options.seed)
-    thermalize_momenta(atoms, options.temperature, rng=rng)
-    Stationary(atoms)
-    step = options.timestep * ase_units.fs
-    if options.nve:
-        md = VelocityVerlet(atoms, step)
-    else:
-        md = Langevin(
-            atoms, step, temperature_K=options.temperature, friction=0.01 / ase_units.fs, fixcm=False, rng=rng
-        )
-    if frames is not None:
-        md.attach(frames.write, interval=10)
-    start = atoms.get_total_energy()
-    with tqdm(total=options.md, desc="dynamics", unit="step") as bar:
-        for _ in md.irun(options.md):
-            bar.set_postfix(T=f"{atoms.get_temperature():.0f} K", refresh=False)
-            bar.update(min(1, options.md - bar.n))
-    drift = (atoms.get_total_energy() - start) * 1000 / len(atoms)
-    print(f"{options.md} steps of {options.timestep} fs; total energy changed by {drift:.3f} meV/atom")
 
 
 def print_header(atoms: Atoms) -> None:
