@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import read, write
+from ase.io import write
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from ase.io.trajectory import TrajectoryWriter
 from ase.optimize import BFGS
@@ -17,6 +17,7 @@ from helm_ase.errors import SettingError, StructureError
 from helm_ase.pictures.figure import check_format
 from helm_ase.pictures.levels import draw_levels, level_table
 from helm_ase.representation.charge_state import charge_state, give_state
+from helm_ase.representation.structure_files import read_frames
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 
@@ -107,14 +108,10 @@ def report_file(options: argparse.Namespace) -> None:
 
 
 def _read(options: argparse.Namespace) -> Atoms:
-    try:
-        atoms = read(options.file)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # ASE's readers raise whatever they trip over
-        raise StructureError(f"ASE cannot read {options.file}: {error}") from error
-    if not isinstance(atoms, Atoms):
-        raise StructureError(f"{options.file} names {len(atoms)} frames: name one, as in FILE@0")
+    frames = read_frames(options.file, -1)
+    if len(frames) != 1 or str(options.file).endswith(":"):
+        raise StructureError(f"{options.file} names {len(frames)} frames: name one, as in FILE@0")
+    atoms = frames[0]
     give_state(atoms, options.charge, options.multiplicity)
     return atoms
 

@@ -13,8 +13,10 @@ from ase import Atoms
 
 from helm_ase.errors import ChargeError
 
-MULTIPLICITY_KEYS = ("multiplicity", "spin", "spin_multiplicity", "mult")
-"""Keys of ``atoms.info`` that mean 2S + 1 (``spin`` is so used by OMol25 and its models)."""
+CHARGE_KEYS = ("charge", "total_charge")
+"""Keys of ``atoms.info`` that mean the charge."""
+MULTIPLICITY_KEYS = ("multiplicity", "spin", "spin_multiplicity", "mult", "total_spin")
+"""Keys of ``atoms.info`` that mean 2S + 1 (``spin`` and ``total_spin`` are so used by OMol25 models)."""
 
 
 class ChargeState(NamedTuple):
@@ -34,7 +36,7 @@ def charge_state(atoms: Atoms, charge: int = 0, multiplicity: int = 1) -> Charge
     ChargeError
         If a value is no integer, aliases contradict each other, or sums are not whole numbers.
     """
-    found_charge = _info_value(atoms.info, ("charge",))
+    found_charge = _info_value(atoms.info, CHARGE_KEYS)
     found_multiplicity = _info_value(atoms.info, MULTIPLICITY_KEYS)
     if found_charge is None:
         found_charge = charge or _whole(atoms.get_initial_charges().sum(), "initial charges")
@@ -52,7 +54,7 @@ def charge_state(atoms: Atoms, charge: int = 0, multiplicity: int = 1) -> Charge
 
 def give_state(atoms: Atoms, charge: int | None = None, multiplicity: int | None = None) -> None:
     """Write charge and multiplicity into ``atoms.info``, in place of what stands there; None: leave it."""
-    for value, keys in ((charge, ("charge",)), (multiplicity, MULTIPLICITY_KEYS)):
+    for value, keys in ((charge, CHARGE_KEYS), (multiplicity, MULTIPLICITY_KEYS)):
         if value is not None:
             for key in keys:
                 atoms.info.pop(key, None)
