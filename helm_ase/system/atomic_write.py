@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from helm_ase.errors import SettingError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Place to write to, beside ``path``, which takes its name if nothing was raised and else vanishes.
 
-    A link is followed.
+    A link is followed.  The file has the permissions of the one it replaces, or those of a new file (umask).
 
     Raises
     ------
@@ -26,10 +27,23 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     own = f"{os.getpid()}-{secrets.token_hex(4)}"
     name = f".{place.stem}.{own}.partial{place.suffix}"  # writers look at suffixes
     partial = place.with_name(name)
+    mode = _mode(place, partial)
     try:
         yield partial
+        partial.chmod(mode)  # some writers make files that only their owner may read
         with partial.open("rb") as file:
             os.fsync(file.fileno())  # else a power cut could leave the name with nothing behind it
         partial.replace(place)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _mode(place: Path, probe: Path) -> int:
+    """Permissions that a file is to have; found without touching the umask, which threads share."""
+    if place.exists():
+        return stat.S_IMODE(place.stat().st_mode)
+    probe.touch()
+    try:
+        return stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink()
