@@ -21,6 +21,7 @@ from helm_ase.representation import AOMatrix
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.level import LevelOfTheory
+from helm_ase.system.torch_state import own_torch_state
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class ElectronicPrediction:
     @cached_property
     def dipole(self) -> NDArray[np.float64]:
         """About the origin of the coordinates, e·Å, shape (3,)."""
-        return self.structure.dipole(torch.zeros(3, device="cpu")).numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM
+        origin = torch.zeros(3, dtype=torch.float64, device="cpu")
+        return self.structure.dipole(origin).numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM
 
     @cached_property
     def charges(self) -> NDArray[np.float64]:
@@ -129,6 +131,13 @@ def predict_energy(
     SCFError
         If the energy baseline does not converge.
     """
+    with own_torch_state(model.energy_reference.device):
+        return _energy(model, atoms, state, forces, tight_binding)
+
+
+def _energy(
+    model: HELM, atoms: Atoms, state: ChargeState, forces: bool, tight_binding: "TightBinding | None"
+) -> tuple[float, NDArray[np.float64] | None]:
     baseline = None
     if tight_binding is not None:
         from helm_ase.prediction.energy_baseline import baseline_energy
@@ -163,6 +172,17 @@ def predict_electronic_structure(
     tight_binding
         Energy baseline of the checkpoint, which gives the charges for H0; None: a new one.
     """
+    with own_torch_state(model.energy_reference.device):
+        return _electronic_structure(model, checkpoint, atoms, state, tight_binding)
+
+
+def _electronic_structure(
+    model: HELM,
+    checkpoint: Checkpoint,
+    atoms: Atoms,
+    state: ChargeState,
+    tight_binding: "TightBinding | None",
+) -> ElectronicPrediction:
     from helm_ase.qc.baseline import baseline_hamiltonian
     from helm_ase.qc.integrals import MoleIntegrals
     from helm_ase.qc.molecule import build_mole, overlap
