@@ -9,6 +9,8 @@ dtype          float32       precision of the network; references, sums and ener
 charge         0             total charge, unless ``atoms.info['charge']`` says otherwise
 multiplicity   1             2S + 1, unless ``atoms.info['multiplicity']`` (or ``spin``) says otherwise
 =============  ============  ======================================================================
+
+A charge or multiplicity that is given, the default's value too, wins over initial charges and moments.
 """
 
 import copy
@@ -24,19 +26,26 @@ from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
 from helm_ase.calculator.electronic_getters import ElectronicGetters
-from helm_ase.calculator.keywords import DEFAULTS, DTYPES, checked
+from helm_ase.calculator.keywords import DEFAULTS, DTYPES, NOT_GIVEN, checked
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import CheckpointError, SettingError, StructureError
 from helm_ase.nn import HELM
-from helm_ase.prediction.domain import check_kind, check_molecule, check_trained, warn_about_extrapolation
+from helm_ase.prediction.domain import ExtrapolationMemory, check_kind, check_molecule, check_trained
 from helm_ase.prediction.electronic import ElectronicPrediction, predict_electronic_structure, predict_energy
 from helm_ase.representation.charge_state import ChargeState, charge_state
+from helm_ase.system.torch_state import own_torch_state
 from helm_ase.units import HARTREE_IN_EV
 
 if TYPE_CHECKING:
     from helm_ase.qc.tight_binding import TightBinding
 
+
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
+
+
+def _model_keywords(parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What decides which weights are used, and how."""
+    return parameters.get("model"), parameters.get("device"), str(parameters.get("dtype", "float32"))
 
 
 class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
@@ -85,8 +94,8 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         model: str | None = None,
         device: str | None = None,
         dtype: str = "float32",
-        charge: int = 0,
-        multiplicity: int = 1,
+        charge: int = NOT_GIVEN,
+        multiplicity: int = NOT_GIVEN,
         atoms: Atoms | None = None,
         **unknown: Any,
     ) -> None:
@@ -95,16 +104,13 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         self._electronic: ElectronicPrediction | None = None
         self._computed_state: ChargeState | None = None
         self._attached: weakref.ref[Atoms] | None = None
-        self._warned: tuple[bytes, set[tuple[int, int]]] = (b"", set())
+        self._warned = ExtrapolationMemory()
         self._loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None = None
         self._tight_binding: TightBinding | None = None
-        super().__init__(
-            model=model,
-            device=device,
-            dtype=dtype,
-            charge=charge,
-            multiplicity=multiplicity,
-        )
+        self._given: set[str] = set()  # of charge and multiplicity
+        state = {"charge": charge, "multiplicity": multiplicity}
+        given = {key: value for key, value in state.items() if value is not NOT_GIVEN}
+        super().__init__(model=model, device=device, dtype=dtype, **given)
         if atoms is not None:
             atoms.calc = self
 
@@ -120,11 +126,12 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         """
         kwargs = checked(kwargs)
         self._load(self.parameters | kwargs)  # first: a model that fails to load must change nothing
+        self._given |= {"charge", "multiplicity"} & set(kwargs)
         changed: dict[str, Any] = super().set(**kwargs)
         return changed
 
     def _load(self, parameters: Mapping[str, Any]) -> None:
-        wanted = parameters.get("model"), parameters.get("device"), str(parameters.get("dtype", "float32"))
+        wanted = _model_keywords(parameters)
         if self._loaded is not None and self._loaded[0] == wanted:
             return
         checkpoint = load_shared(wanted[0])
@@ -132,7 +139,7 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
             device = torch.device(wanted[1] or ("cuda" if torch.cuda.is_available() else "cpu"))
             model = checkpoint.model
             if device.type != "cpu" or wanted[2] != "float32":
-                with torch.inference_mode(False):  # else there would be no forces outside it
+                with own_torch_state(), torch.inference_mode(False):  # else no forces outside it
                     model = copy.deepcopy(model).cast(DTYPES[wanted[2]]).to(device)
         except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: MPS has no float64
             raise SettingError(f"device {wanted[1]!r} cannot be used: {error}") from error
@@ -143,7 +150,7 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         else:
             self._tight_binding = None
         self._loaded = wanted, checkpoint, model
-        self._warned = (b"", set())
+        self._warned = ExtrapolationMemory()
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -181,6 +188,8 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """List what changed since the last calculation, charge and spin in ``atoms.info`` included."""
         changes: list[str] = super().check_state(atoms, tol=tol)
+        if self._loaded is None or self._loaded[0] != _model_keywords(self.parameters):
+            changes = [*changes, "parameters"]  # which somebody has written to without set()
         if self.atoms is not None and self._state(atoms) != self._computed_state:
             changes = [*changes, "initial_charges"] if "initial_charges" not in changes else changes
         return changes
@@ -222,12 +231,11 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
             raise StructureError(NO_ATOMS)
         self._computed_state = state = self._state(atoms)  # before ASE keeps atoms that stand for no state
         super().calculate(atoms, list(properties), list(system_changes))
+        self._load(checked(self.parameters))
         assert self._loaded is not None
         _, checkpoint, model = self._loaded
         check_molecule(self.atoms, checkpoint, state)
-        molecule = self.atoms.numbers.tobytes()
-        already = self._warned[1] if self._warned[0] == molecule else set()
-        self._warned = molecule, warn_about_extrapolation(self.atoms, checkpoint, already)
+        self._warned.warn(atoms, checkpoint)
         if {"energy", "free_energy", "forces"} & set(properties):
             check_trained(checkpoint, "energy")
             energy, forces = predict_energy(
@@ -274,7 +282,12 @@ class HELMCalculator(ElectronicGetters, GetOutputsMixin, Calculator):
         return self.atoms if attached is None else attached
 
     def _state(self, atoms: Atoms) -> ChargeState:
-        return charge_state(atoms, self.parameters["charge"], self.parameters["multiplicity"])
+        values = self.parameters
+        said = [
+            values[key] if key in self._given or values[key] != DEFAULTS[key] else None
+            for key in ("charge", "multiplicity")
+        ]
+        return charge_state(atoms, *said)
 
     def _outputmixin_get_results(self) -> dict[str, Any]:
         structure = self._solve().structure

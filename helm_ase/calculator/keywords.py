@@ -16,6 +16,8 @@ DEFAULTS: dict[str, Any] = {
     "charge": 0,
     "multiplicity": 1,
 }
+NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "not given"})()
+"""Stands for a charge or multiplicity that nobody has given: the default, unless the atoms say otherwise."""
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 

@@ -99,12 +99,11 @@ def load_model(model: str | Path | None = None, sha256: str | None = None) -> Ch
 def load_shared(model: str | Path | None = None, sha256: str | None = None) -> Checkpoint:
     """Like :func:`load_model`, but every caller gets the same weights: never change them."""
     path = resolve(model, sha256)
-    stat = path.stat()
-    return _read_cached(str(path), stat.st_mtime_ns, stat.st_size)
+    return _read_cached(str(path), file_sha256(path))  # a file may be replaced by one of its size and time
 
 
 @lru_cache(maxsize=4)
-def _read_cached(path: str, mtime: int, size: int) -> Checkpoint:
+def _read_cached(path: str, sha256: str) -> Checkpoint:
     return read_checkpoint(path)
 
 
