@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.io import write
-from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats, parse_filename
 from ase.io.trajectory import TrajectoryWriter
 from ase.optimize import BFGS
 from tqdm import tqdm
@@ -18,6 +18,7 @@ from helm_ase.pictures.figure import check_format
 from helm_ase.pictures.levels import draw_levels, level_table
 from helm_ase.representation.charge_state import charge_state, give_state
 from helm_ase.representation.structure_files import read_frames
+from helm_ase.system.atomic_write import check_apart
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 
@@ -56,9 +57,12 @@ def check_outputs(options: argparse.Namespace) -> None:
     Raises
     ------
     SettingError
-        If a folder is missing, a format unknown, or there will be no frames for a trajectory.
+        If a folder is missing, a format unknown, an output also the input, or there will be no frames for a
+        trajectory.
     """
-    for path in filter(None, (options.output, options.levels, options.trajectory)):
+    outputs = (options.output, options.levels, options.trajectory)
+    check_apart(outputs, _inputs(options))
+    for path in filter(None, outputs):
         if not Path(path).resolve().parent.is_dir():
             raise SettingError(f"there is no folder {Path(path).parent} for {path}")
     if options.levels:
@@ -101,10 +105,17 @@ def report_file(options: argparse.Namespace) -> None:
     """
     from helm_ase.pictures.page import write_page
 
+    check_apart([options.output], _inputs(options))
+    if not Path(options.output).resolve().parent.is_dir():
+        raise SettingError(f"there is no folder {Path(options.output).parent} for {options.output}")
     atoms = _read(options)
     atoms.calc = HELMCalculator(model=options.model)
     write_page(options.output, atoms.calc, options.orbitals, not options.no_check)
     print(f"report: {options.output}")
+
+
+def _inputs(options: argparse.Namespace) -> list[str]:
+    return [parse_filename(str(options.file))[0], options.model or ""]
 
 
 def _read(options: argparse.Namespace) -> Atoms:

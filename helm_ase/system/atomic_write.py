@@ -3,7 +3,7 @@
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,32 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         partial.replace(place)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_apart(outputs: Iterable[str | Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse an output that is an input, whatever links and spellings lead there, or another output.
+
+    Raises
+    ------
+    SettingError
+        Naming it.
+    """
+    taken = {_identity(path): "read" for path in inputs if path}
+    for path in outputs:
+        if not path:
+            continue
+        use = taken.setdefault(_identity(path), "")
+        if use:
+            raise SettingError(f"{path} is also {use}: give the output a name of its own")
+        taken[_identity(path)] = "another output"
+
+
+def _identity(path: str | Path) -> tuple[int, int] | str:
+    try:
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    except (OSError, ValueError):
+        return str(Path(path).resolve())
 
 
 def _mode(place: Path, probe: Path) -> int:
