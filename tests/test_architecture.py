@@ -46,9 +46,11 @@ SINGLE = {
     "electronic.fields": BASE | {"electronic"},
     "prediction.domain": BASE | {"representation", "checkpoint", "nn"},
     "prediction.electronic": BASE | COLUMNS | {"checkpoint", "prediction.energy_baseline"},
-    "prediction.energy_baseline": BASE | {"representation", "qc"},
+    "prediction.energy_baseline": BASE | {"representation", "qc", "checkpoint"},
     "prediction.hessian": BASE | COLUMNS | {"prediction.electronic"},
-    "prediction.many": BASE | COLUMNS | {"checkpoint", "prediction.domain", "prediction.electronic"},
+    "prediction.many": BASE
+    | COLUMNS
+    | {"checkpoint", "prediction.domain", "prediction.electronic", "prediction.energy_baseline"},
     "prediction.refinement": BASE | COLUMNS | {"prediction.electronic"},
     "calculator": {"calculator.helm"},
     "calculator.keywords": BASE | {"representation.charge_state"},
@@ -57,7 +59,7 @@ SINGLE = {
     | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
     "cli.frame_commands": BASE | {"representation", "prediction.many"},
-    "cli.structure_commands": BASE | {"representation", "calculator", "pictures"},
+    "cli.structure_commands": BASE | {"representation", "calculator", "pictures", "cli.dynamics"},
 }
 """Module → what it may import, its own package included, where that is not what its package may."""
 

@@ -1,5 +1,6 @@
 """What a calculator with a Hamiltonian is asked for beyond ASE's own properties."""
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,8 @@ class ElectronicGetters:
 
     def get_electronic_structure(self, atoms: Atoms | None = None) -> ElectronicStructure:
         """Orbitals, levels, density and all observables of the predicted Hamiltonian (atomic units, PySCF AO
-        order)."""
-        return self._solve(atoms).structure
+        order); a copy, which callers may change."""
+        return copy.deepcopy(self._solve(atoms).structure)
 
     def get_hamiltonian(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
         """Kohn–Sham matrix in Hartree, PySCF AO order, (A, A); (2, A, A) for an open shell."""
@@ -50,7 +51,7 @@ class ElectronicGetters:
 
     def get_density_matrix(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
         """Total density matrix, PySCF AO order, (A, A); usable as ``dm0`` of a PySCF calculation."""
-        return self._solve(atoms).structure.density_matrix.numpy()
+        return self._solve(atoms).structure.density_matrix.numpy().copy()
 
     def get_homo_lumo(self, atoms: Atoms | None = None) -> tuple[float, float]:
         """HOMO and LUMO in eV, over both spins."""

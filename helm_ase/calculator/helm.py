@@ -9,6 +9,8 @@ dtype          float32       precision of the network; references, sums and ener
 charge         0             total charge, unless ``atoms.info['charge']`` says otherwise
 multiplicity   1             2S + 1, unless ``atoms.info['multiplicity']`` (or ``spin``) says otherwise
 =============  ============  ======================================================================
+
+A charge or multiplicity that is given, the default's value too, wins over initial charges and moments.
 """
 
 import copy
@@ -23,7 +25,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
 from helm_ase.calculator.electronic_getters import ElectronicGetters
-from helm_ase.calculator.keywords import DEFAULTS, checked
+from helm_ase.calculator.keywords import DEFAULTS, NOT_GIVEN, checked, model_keywords
 from helm_ase.calculator.vibration_getters import VibrationGetters
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import CheckpointError, SettingError, StructureError
@@ -35,11 +37,13 @@ from helm_ase.prediction.electronic import (
     predict_electronic_structure,
     predict_energy,
 )
+from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.units import HARTREE_IN_EV
 
 if TYPE_CHECKING:
     from helm_ase.qc.tight_binding import TightBinding
+
 
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
@@ -90,8 +94,8 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         model: str | None = None,
         device: str | None = None,
         dtype: str = "float32",
-        charge: int = 0,
-        multiplicity: int = 1,
+        charge: int = NOT_GIVEN,
+        multiplicity: int = NOT_GIVEN,
         atoms: Atoms | None = None,
         **unknown: Any,
     ) -> None:
@@ -101,16 +105,13 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         self._uncertainty: domain.Uncertainty | None = None
         self._computed_state: ChargeState | None = None
         self._attached: weakref.ref[Atoms] | None = None
-        self._warned: tuple[bytes, set[tuple[int, int]]] = (b"", set())
+        self._warned = domain.ExtrapolationMemory()
         self._loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None = None
         self._tight_binding: TightBinding | None = None
-        super().__init__(
-            model=model,
-            device=device,
-            dtype=dtype,
-            charge=charge,
-            multiplicity=multiplicity,
-        )
+        self._given: set[str] = set()  # of charge and multiplicity
+        state = {"charge": charge, "multiplicity": multiplicity}
+        given = {key: value for key, value in state.items() if value is not NOT_GIVEN}
+        super().__init__(model=model, device=device, dtype=dtype, **given)
         if atoms is not None:
             atoms.calc = self
 
@@ -126,23 +127,19 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         """
         kwargs = checked(kwargs)
         self._load(self.parameters | kwargs)  # first: a model that fails to load must change nothing
+        self._given |= {"charge", "multiplicity"} & set(kwargs)
         changed: dict[str, Any] = super().set(**kwargs)
         return changed
 
     def _load(self, parameters: Mapping[str, Any]) -> None:
-        wanted = parameters.get("model"), parameters.get("device"), str(parameters.get("dtype", "float32"))
+        wanted = model_keywords(parameters)
         if self._loaded is not None and self._loaded[0] == wanted:
             return
         checkpoint = load_shared(wanted[0])
         model = place_model(checkpoint, wanted[1], wanted[2])
-        if checkpoint.energy_baseline:
-            from helm_ase.qc.tight_binding import checked_tight_binding
-
-            self._tight_binding = checked_tight_binding(checkpoint.energy_baseline)
-        else:
-            self._tight_binding = None
+        self._tight_binding = tight_binding_of(checkpoint)
         self._loaded = wanted, checkpoint, model
-        self._warned = (b"", set())
+        self._warned = domain.ExtrapolationMemory()
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -181,6 +178,8 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """List what changed since the last calculation, charge and spin in ``atoms.info`` included."""
         changes: list[str] = super().check_state(atoms, tol=tol)
+        if self._loaded is None or self._loaded[0] != model_keywords(self.parameters):
+            changes = [*changes, "parameters"]  # which somebody has written to without set()
         if self.atoms is not None and self._state(atoms) != self._computed_state:
             changes = [*changes, "initial_charges"] if "initial_charges" not in changes else changes
         return changes
@@ -222,12 +221,11 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
             raise StructureError(NO_ATOMS)
         self._computed_state = state = self._state(atoms)  # before ASE keeps atoms that stand for no state
         super().calculate(atoms, list(properties), list(system_changes))
+        self._load(checked(self.parameters))
         assert self._loaded is not None
         _, checkpoint, model = self._loaded
         domain.check_molecule(self.atoms, checkpoint, state)
-        molecule = self.atoms.numbers.tobytes()
-        already = self._warned[1] if self._warned[0] == molecule else set()
-        self._warned = molecule, domain.warn_about_extrapolation(self.atoms, checkpoint, already)
+        self._warned.warn(atoms, checkpoint)
         if {"energy", "free_energy", "forces"} & set(properties):
             domain.check_trained(checkpoint, "energy")
             energy, forces, features = predict_energy(
@@ -292,7 +290,12 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         return self.atoms if attached is None else attached
 
     def _state(self, atoms: Atoms) -> ChargeState:
-        return charge_state(atoms, self.parameters["charge"], self.parameters["multiplicity"])
+        values = self.parameters
+        said = [
+            values[key] if key in self._given or values[key] != DEFAULTS[key] else None
+            for key in ("charge", "multiplicity")
+        ]
+        return charge_state(atoms, *said)
 
     def _outputmixin_get_results(self) -> dict[str, Any]:
         structure = self._solve().structure

@@ -14,6 +14,8 @@ DEFAULTS: dict[str, Any] = {
     "charge": 0,
     "multiplicity": 1,
 }
+NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "not given"})()
+"""Stands for a charge or multiplicity that nobody has given: the default, unless the atoms say otherwise."""
 DTYPES = ("float32", "float64")
 
 
@@ -43,3 +45,8 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
             raise SettingError(f"{key} must be an integer, not {values[key]!r}")
         values[key] = int(values[key])
     return values
+
+
+def model_keywords(parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What decides which weights are used, and how: model, device and precision."""
+    return parameters.get("model"), parameters.get("device"), str(parameters.get("dtype", "float32"))

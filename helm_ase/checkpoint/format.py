@@ -25,6 +25,7 @@ from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.ordering import CANONICAL
 from helm_ase.system.atomic_write import whole_file
+from helm_ase.system.torch_state import own_torch_state
 
 FORMAT_VERSION = 2
 HEADER_KEY = "helm_ase"
@@ -173,7 +174,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         If the file is damaged, not ours, or its weights do not fit its header.
     """
     header = read_header(path)
-    with torch.inference_mode(False):  # whoever loads it inside: the next to use it may want forces
+    with own_torch_state(), torch.inference_mode(False):  # who loads it inside may want forces outside
         return _read(path, header)
 
 

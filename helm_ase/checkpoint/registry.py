@@ -104,11 +104,11 @@ def load_shared(model: str | Path | None = None, sha256: str | None = None) -> C
     path = resolve(model, sha256)
     beside = uncertainty_path(path)
     files = [path, beside] if beside.is_file() else [path]
-    return _read_cached(str(path), tuple((s.st_mtime_ns, s.st_size) for s in (f.stat() for f in files)))
+    return _read_cached(str(path), tuple(map(file_sha256, files)))  # a file may keep its size and time
 
 
 @lru_cache(maxsize=4)
-def _read_cached(path: str, state: tuple[tuple[int, int], ...]) -> Checkpoint:
+def _read_cached(path: str, sha256: tuple[str, ...]) -> Checkpoint:
     return read_checkpoint(path)
 
 

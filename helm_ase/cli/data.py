@@ -206,7 +206,12 @@ def _writing(options: argparse.Namespace) -> dict[str, Any]:
     return {"precision": precision, "overwrite": options.force, "progress": sys.stderr.isatty()}
 
 
+def _check_apart(outputs: list[str], inputs: list[str]) -> None:
+    import_module("helm_ase.system.atomic_write").check_apart(outputs, inputs)
+
+
 def _convert(options: argparse.Namespace) -> None:
+    _check_apart([options.output], [options.input])
     merge = import_module("helm_ase.labels.merge")
     with _open(options.input, options) as source:
         _report(merge.convert(source, options.output, limit=options.limit, **_writing(options)))
@@ -214,6 +219,7 @@ def _convert(options: argparse.Namespace) -> None:
 
 def _merge(options: argparse.Namespace) -> None:
     merge = import_module("helm_ase.labels.merge")
+    _check_apart([options.output], options.files)
     sources = [_open(path, options) for path in options.files]
     _report(merge.merge(sources, options.output, **_writing(options)))
 
@@ -224,6 +230,7 @@ def _split(options: argparse.Namespace) -> None:
     with _open(options.file, options) as source:
         shares = {"val": options.val, "test": options.test}
         parts = splits.divide(source, options.by, shares, options.seed, progress=sys.stderr.isatty())
+        _check_apart([f"{options.output}.{name}.h5" for name in parts], [options.file])
         done = merge.split(source, parts, options.output, **_writing(options))
     for name in parts:
         if name in done:

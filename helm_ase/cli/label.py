@@ -73,6 +73,8 @@ def _add_resources(group: Any) -> None:
 
 def _label(options: argparse.Namespace) -> None:
     labelling = import_module("helm_ase.labelling")
+    beside = [options.output + end for end in ("", ".journal", ".failures.jsonl")]
+    import_module("helm_ase.system.atomic_write").check_apart(beside, options.structures)
     if options.finish:
         campaign = import_module("helm_ase.labelling.campaign").finish_campaign(_settings(options))
     else:

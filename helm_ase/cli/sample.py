@@ -101,6 +101,8 @@ def _sample(options: argparse.Namespace) -> None:
     sampling = import_module("helm_ase.sampling")
     names = sampling.SamplingSettings.__dataclass_fields__
     settings = sampling.SamplingSettings(**{name: getattr(options, name) for name in names})
+    dropped = options.output + import_module("helm_ase.sampling.output").DROPPED
+    import_module("helm_ase.system.atomic_write").check_apart([options.output, dropped], options.inputs)
     sampling.check_output(options.output)
     molecules = sampling.read_molecules(options.inputs, options.smiles)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

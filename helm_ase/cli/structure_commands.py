@@ -5,21 +5,20 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase import units as ase_units
-from ase.io import read, write
-from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+from ase.io import write
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats, parse_filename
 from ase.io.trajectory import TrajectoryWriter
-from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import Stationary, thermalize_momenta
-from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from tqdm import tqdm
 
 from helm_ase.calculator.helm import HELMCalculator
+from helm_ase.cli.dynamics import dynamics
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.pictures.figure import check_format
 from helm_ase.pictures.levels import draw_levels, level_table
 from helm_ase.representation.charge_state import charge_state, give_state
+from helm_ase.representation.structure_files import read_frames
+from helm_ase.system.atomic_write import check_apart
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 STATIONARY = 0.05
@@ -63,9 +62,12 @@ def check_outputs(options: argparse.Namespace) -> None:
     Raises
     ------
     SettingError
-        If a folder is missing, a format unknown, or there will be no frames for a trajectory.
+        If a folder is missing, a format unknown, an output also the input, or there will be no frames for a
+        trajectory.
     """
-    for path in filter(None, (options.output, options.levels, options.trajectory)):
+    outputs = (options.output, options.levels, options.trajectory)
+    check_apart(outputs, _inputs(options))
+    for path in filter(None, outputs):
         if not Path(path).resolve().parent.is_dir():
             raise SettingError(f"there is no folder {Path(path).parent} for {path}")
     if options.levels:
@@ -108,21 +110,24 @@ def report_file(options: argparse.Namespace) -> None:
     """
     from helm_ase.pictures.page import write_page
 
+    check_apart([options.output], _inputs(options))
+    if not Path(options.output).resolve().parent.is_dir():
+        raise SettingError(f"there is no folder {Path(options.output).parent} for {options.output}")
     atoms = _read(options)
     atoms.calc = HELMCalculator(model=options.model)
     write_page(options.output, atoms.calc, options.orbitals, not options.no_check)
     print(f"report: {options.output}")
 
 
+def _inputs(options: argparse.Namespace) -> list[str]:
+    return [parse_filename(str(options.file))[0], options.model or ""]
+
+
 def _read(options: argparse.Namespace) -> Atoms:
-    try:
-        atoms = read(options.file)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # ASE's readers raise whatever they trip over
-        raise StructureError(f"ASE cannot read {options.file}: {error}") from error
-    if not isinstance(atoms, Atoms):
-        raise StructureError(f"{options.file} names {len(atoms)} frames: name one, as in FILE@0")
+    frames = read_frames(options.file, -1)
+    if len(frames) != 1 or str(options.file).endswith(":"):
+        raise StructureError(f"{options.file} names {len(frames)} frames: name one, as in FILE@0")
+    atoms = frames[0]
     give_state(atoms, options.charge, options.multiplicity)
     return atoms
 
@@ -138,29 +143,6 @@ def optimise(atoms: Atoms, fmax: float, frames: TrajectoryWriter | None) -> None
             bar.update()
     state = "converged" if optimizer.converged(atoms.get_forces().ravel()) else "NOT converged"
     print(f"optimisation {state} after {optimizer.nsteps} steps")
-
-
-def dynamics(atoms: Atoms, options: argparse.Namespace, frames: TrajectoryWriter | None) -> None:
-    """Run Langevin or constant-energy dynamics, showing temperature and total energy."""
-    rng = np.random.default_rng(options.seed)
-    thermalize_momenta(atoms, options.temperature, rng=rng)
-    Stationary(atoms)
-    step = options.timestep * ase_units.fs
-    if options.nve:
-        md = VelocityVerlet(atoms, step)
-    else:
-        md = Langevin(
-            atoms, step, temperature_K=options.temperature, friction=0.01 / ase_units.fs, fixcm=False, rng=rng
-        )
-    if frames is not None:
-        md.attach(frames.write, interval=10)
-    start = atoms.get_total_energy()
-    with tqdm(total=options.md, desc="dynamics", unit="step") as bar:
-        for _ in md.irun(options.md):
-            bar.set_postfix(T=f"{atoms.get_temperature():.0f} K", refresh=False)
-            bar.update(min(1, options.md - bar.n))
-    drift = (atoms.get_total_energy() - start) * 1000 / len(atoms)
-    print(f"{options.md} steps of {options.timestep} fs; total energy changed by {drift:.3f} meV/atom")
 
 
 def print_header(atoms: Atoms) -> None:

@@ -19,6 +19,8 @@ from helm_ase.units import BOHR_IN_ANGSTROM
 
 CHUNK = 50_000
 """Points at a time."""
+MOST_POINTS = 50_000_000
+"""Of a grid: 400 MB in memory, and more in a file."""
 FIELDS = "density, spin density, potential, homo, homo-1, …, lumo, lumo+1, …, or the number of an orbital"
 
 
@@ -40,13 +42,22 @@ class Grid:
         Raises
         ------
         SettingError
-            If the spacing is not positive, or the margin is negative.
+            If the spacing is not positive, the margin is negative, or the points are too many.
         """
         if not spacing > 0 or not margin >= 0:
             raise SettingError(f"spacing {spacing} must be positive and margin {margin} not negative (Å)")
+        if not (np.isfinite(spacing) and np.isfinite(margin)):
+            raise SettingError(f"spacing {spacing} and margin {margin} must be finite lengths (Å)")
         low, high = positions.min(0) - margin, positions.max(0) + margin
-        counts = np.ceil((high - low) / spacing).astype(int) + 1
-        middle = 0.5 * (low + high)
+        with np.errstate(over="ignore"):
+            wanted = np.ceil((high - low) / spacing) + 1
+            total = float(np.prod(wanted))
+        if total > MOST_POINTS:
+            raise SettingError(
+                f"spacing {spacing} and margin {margin} Å make more than {MOST_POINTS} points: "
+                "take a larger spacing or a smaller margin"
+            )
+        counts, middle = wanted.astype(int), 0.5 * (low + high)
         nx, ny, nz = (int(n) for n in counts)
         return cls(middle - 0.5 * (counts - 1) * spacing, spacing, (nx, ny, nz))
 

@@ -101,7 +101,7 @@ class ElectronicStructure(Orbitals):
         """Point about which moments are taken, bohr, (3,): that given, or the centre of nuclear charge."""
         m = self.molecule
         if origin is not None:
-            return torch.as_tensor(origin, dtype=torch.float64)
+            return torch.as_tensor(origin, dtype=torch.float64, device=m.nuclear_charges.device)
         return m.nuclear_charges @ m.nuclear_positions / m.nuclear_charges.sum()
 
     def dipole(self, origin: Tensor | None = None) -> Tensor:
@@ -179,7 +179,7 @@ class ElectronicStructure(Orbitals):
                 count = int(group.max()) + 1
                 weights = density_of_states.mulliken_weights(c, self.overlap, group, count)
                 levels = levels.detach()
-            points = torch.as_tensor(grid, dtype=torch.float64)
+            points = torch.as_tensor(grid, dtype=torch.float64, device=self.overlap.device)
             curves.append(density_of_states.density_of_states(levels, self.capacity * weights, points, width))
         return torch.stack(curves)
 
@@ -217,7 +217,7 @@ class ElectronicStructure(Orbitals):
         Infinite at a nucleus.
         """
         m = self.molecule
-        points = torch.as_tensor(points, dtype=torch.float64)
+        points = torch.as_tensor(points, dtype=torch.float64, device=self.overlap.device)
         electrons = m.attraction(points, self.density_matrix)
         distance = torch.cdist(points, m.nuclear_positions, compute_mode="donot_use_mm_for_euclid_dist")
         return (m.nuclear_charges / distance).sum(1) - electrons

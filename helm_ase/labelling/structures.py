@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 
 from helm_ase.errors import ChargeError, StructureError
-from helm_ase.representation.charge_state import charge_state, check_parity
+from helm_ase.representation.charge_state import CHARGE_KEYS, MULTIPLICITY_KEYS, charge_state, check_parity
 from helm_ase.representation.geometry import check_geometry
 from helm_ase.representation.structure import Structure
+from helm_ase.representation.structure_files import read_frames
 
-OWN_KEYS = {"name", "smiles", "split", "charge", "multiplicity", "spin", "spin_multiplicity", "mult"}
+OWN_KEYS = {"name", "smiles", "split", *CHARGE_KEYS, *MULTIPLICITY_KEYS}
 
 
 def read_structures(paths: Sequence[str | Path]) -> list[Structure]:
@@ -51,10 +51,7 @@ def _frames(path: Path) -> Iterator[Atoms]:
         raise StructureError(f"{path} does not exist")
     if path.suffix.lower() in (".smi", ".smiles"):
         raise StructureError(f"{path} holds SMILES: make structures of them with 'helm-ase sample'")
-    try:
-        yield from ase.io.iread(path, index=":")
-    except Exception as error:  # ASE's readers raise whatever their parsers raise
-        raise StructureError(f"ASE cannot read {path}: {type(error).__name__}: {error}") from error
+    yield from read_frames(path)
 
 
 def _structure(atoms: Atoms, default_name: str, where: str) -> Structure:

@@ -1,19 +1,24 @@
 """What a checkpoint can be asked about: elements, charges, geometries, and distances it has seen."""
 
 import warnings
+import weakref
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 from torch import Tensor
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import ChargeError, ElementError, StructureError, UntrainedError
 from helm_ase.representation.charge_state import ChargeState, check_parity
-from helm_ase.representation.coverage import describe
+from helm_ase.representation.coverage import BIN_WIDTH, describe
 from helm_ase.representation.geometry import check_geometry
+
+JUMP = 0.5
+"""Å; an atom that moves further between two calculations has made no step but a new geometry."""
 
 
 class ExtrapolationWarning(UserWarning):
@@ -75,9 +80,41 @@ def check_trained(checkpoint: Checkpoint, quantity: str) -> None:
         )
 
 
+class ExtrapolationMemory:
+    """What has been warned of for one geometry and the small steps that follow it.
+
+    Dynamics and optimisations are warned once of each pair of elements and interval of distances, so worse
+    distances are never silent.  Another ``Atoms`` object, or a jump, is a new geometry with warnings of its
+    own.  Copies and pickles begin anew.
+    """
+
+    def __init__(self) -> None:
+        self._atoms: weakref.ref[Atoms] | None = None
+        self._last: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+        self._already: set[tuple[int, int, int]] = set()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+    def warn(self, atoms: Atoms, checkpoint: Checkpoint) -> None:
+        """Warn of what is new."""
+        if not self._continues(atoms):
+            self._already = set()
+        self._atoms, self._last = weakref.ref(atoms), (atoms.numbers.copy(), atoms.positions.copy())
+        self._already = warn_about_extrapolation(atoms, checkpoint, self._already)
+
+    def _continues(self, atoms: Atoms) -> bool:
+        previous = None if self._atoms is None else self._atoms()
+        if self._last is None or previous is None or id(previous) != id(atoms):
+            return False
+        numbers, positions = self._last
+        same = np.array_equal(numbers, atoms.numbers)
+        return same and bool(np.linalg.norm(positions - atoms.positions, axis=1).max() < JUMP)
+
+
 def warn_about_extrapolation(
-    atoms: Atoms, checkpoint: Checkpoint, already: set[tuple[int, int]]
-) -> set[tuple[int, int]]:
+    atoms: Atoms, checkpoint: Checkpoint, already: set[tuple[int, int, int]]
+) -> set[tuple[int, int, int]]:
     """Warn of element pairs at distances never seen in training.
 
     Parameters
@@ -85,22 +122,27 @@ def warn_about_extrapolation(
     atoms, checkpoint
         Geometry, and the model that is about to be asked.
     already
-        Element pairs that have been warned of.
+        Element pairs, and intervals of their distances, that have been warned of.
 
     Returns
     -------
     set
-        Element pairs that have now been warned of.
+        Those that have now been warned of.
     """
-    unseen = checkpoint.coverage.unseen(atoms.numbers, atoms.positions)
-    new = {pair: found for pair, found in unseen.items() if pair not in already}
+    new: dict[tuple[int, int], list[float]] = {}
+    told = set(already)
+    for pair, distances in checkpoint.coverage.unseen(atoms.numbers, atoms.positions).items():
+        for distance in distances:
+            if (place := (*pair, int(distance / BIN_WIDTH))) not in already:
+                new.setdefault(pair, []).append(distance)
+                told.add(place)
     if new:
         warnings.warn(
             f"model {checkpoint.name!r} never saw {describe(new)}; its answer there is extrapolation",
             ExtrapolationWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-    return already | set(new)
+    return told
 
 
 class Uncertainty(NamedTuple):
@@ -141,4 +183,5 @@ def warn_about_uncertainty(checkpoint: Checkpoint, features: Tensor, atoms: int)
 
 
 def _symbols(numbers: "list[int] | tuple[int, ...]") -> str:
-    return ", ".join(chemical_symbols[z] for z in numbers)
+    symbols = (chemical_symbols[z] if 0 < z < len(chemical_symbols) else f"Z = {z}" for z in numbers)
+    return ", ".join(symbols)

@@ -22,6 +22,7 @@ from helm_ase.representation import AOMatrix
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.level import LevelOfTheory
+from helm_ase.system.torch_state import own_torch_state
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ class ElectronicPrediction:
     @cached_property
     def dipole(self) -> NDArray[np.float64]:
         """About the origin of the coordinates, e·Å, shape (3,)."""
-        return self.structure.dipole(torch.zeros(3, device="cpu")).numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM
+        origin = torch.zeros(3, dtype=torch.float64, device="cpu")
+        return self.structure.dipole(origin).numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM
 
     @cached_property
     def charges(self) -> NDArray[np.float64]:
@@ -144,6 +146,13 @@ def predict_energy(
     SCFError
         If the energy baseline does not converge.
     """
+    with own_torch_state(model.energy_reference.device):
+        return _energy(model, atoms, state, forces, tight_binding)
+
+
+def _energy(
+    model: HELM, atoms: Atoms, state: ChargeState, forces: bool, tight_binding: "TightBinding | None"
+) -> EnergyPrediction:
     baseline = None
     if tight_binding is not None:
         from helm_ase.prediction.energy_baseline import baseline_energy
@@ -178,7 +187,7 @@ def predict_electronic_structure(
     tight_binding
         Energy baseline of the checkpoint, which gives the charges for H0; None: a new one.
     """
-    with torch.inference_mode(False), torch.no_grad():
+    with own_torch_state(model.energy_reference.device), torch.inference_mode(False), torch.no_grad():
         out = model(make_graph(model, atoms, state), energy=False, hamiltonian=True)
     return finish_electronic_structure(model, checkpoint, atoms, state, out.correction[0], tight_binding)
 
@@ -269,7 +278,7 @@ def place_model(checkpoint: Checkpoint, device: str | None, dtype: str) -> HELM:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if place.type == "cpu" and checkpoint.model.dtype == PRECISIONS[dtype]:
             return checkpoint.model
-        with torch.inference_mode(False):  # else there would be no forces outside it
+        with own_torch_state(), torch.inference_mode(False):  # else there would be no forces outside it
             return copy.deepcopy(checkpoint.model).cast(PRECISIONS[dtype]).to(place)
     except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: MPS has no float64
         raise SettingError(f"device {device!r} cannot be used: {error}") from error

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from helm_ase.qc.tight_binding import TightBinding
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.qc.tight_binding import TightBinding, checked_tight_binding
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.energy_baseline import EnergyBaselineResult
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
@@ -49,3 +50,14 @@ def baseline_energy(
         return found
 
     return energy
+
+
+def tight_binding_of(checkpoint: Checkpoint) -> TightBinding | None:
+    """What computes the energy baseline of a checkpoint, once it gives its references; None without one.
+
+    Raises
+    ------
+    SettingError, CheckpointError
+        If tblite is not installed, or gives other energies than in training.
+    """
+    return checked_tight_binding(checkpoint.energy_baseline) if checkpoint.energy_baseline else None

@@ -21,6 +21,7 @@ from helm_ase.errors import HelmError, PredictionError, SettingError, StructureE
 from helm_ase.nn import HELM
 from helm_ase.prediction.domain import check_molecule, check_trained, warn_about_extrapolation
 from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure, place_model
+from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.graph import AtomicGraph, batch_graphs
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
@@ -71,8 +72,8 @@ def predict_many(
     *,
     device: str | None = None,
     dtype: str = "float32",
-    charge: int = 0,
-    multiplicity: int = 1,
+    charge: int | None = None,
+    multiplicity: int | None = None,
     raise_errors: bool = False,
     progress: bool = False,
 ) -> Iterator[StructurePrediction]:
@@ -131,7 +132,7 @@ def predict_many(
     kind = network.energy_reference.device.type
     max_load = LOAD.get(kind, LOAD_ELSEWHERE) if batch == "auto" else int(batch)
     engine = _Engine(
-        checkpoint, network, _tight_binding(checkpoint), wanted, max_load, ChargeState(charge, multiplicity)
+        checkpoint, network, tight_binding_of(checkpoint), wanted, max_load, (charge, multiplicity)
     )
     return _results(structures, engine, raise_errors, progress)
 
@@ -143,14 +144,6 @@ def _checked(properties: Sequence[str]) -> frozenset[str]:
         unknown = ", ".join(sorted(wanted - set(known))) or "nothing"
         raise SettingError(f"predict_many cannot predict {unknown}; there are {', '.join(known)}")
     return wanted
-
-
-def _tight_binding(checkpoint: Checkpoint) -> "TightBinding | None":
-    if not checkpoint.energy_baseline:
-        return None
-    from helm_ase.qc.tight_binding import checked_tight_binding
-
-    return checked_tight_binding(checkpoint.energy_baseline)
 
 
 def _results(
@@ -222,14 +215,14 @@ class _Engine:
 
     def __init__(
         self, checkpoint: Checkpoint, model: HELM, tight_binding: "TightBinding | None",
-        properties: frozenset[str], max_load: int, state: ChargeState,
+        properties: frozenset[str], max_load: int, state: tuple[int | None, int | None],
     ) -> None:  # fmt: skip
         self.checkpoint, self.model, self.tight_binding = checkpoint, model, tight_binding
         self.properties, self.max_load, self.state = properties, max_load, state
         self.matrices = bool(properties & set(OF_HAMILTONIAN))
         self.energies = bool(properties & set(OF_ENERGY))
         self.cutoff = model.cutoff if self.matrices else model.settings.backbone.cutoff
-        self.warned: set[tuple[int, int]] = set()
+        self.warned: set[tuple[int, int, int]] = set()
 
     def prepare(self, index: int, structure: Atoms) -> _Task | StructurePrediction:
         """Check a structure, and turn it into a graph, or into an answer with its error."""

@@ -49,6 +49,10 @@ def density_for(
     BasisError
         If it leaves out core electrons that the prediction has, or the other way round.
     """
+    if not isinstance(target, gto.Mole):
+        raise StructureError(f"{target!r} is no Mole of PySCF: pass mol=gto.M(...), or nothing")
+    if not target._built:
+        raise StructureError("the Mole is not built: call mol.build()")
     _check_same(mole, target)
     overlap = target.intor_symmetric("int1e_ovlp")
     x = orthonormaliser(overlap, SMALLEST_OVERLAP)  # (A', M')

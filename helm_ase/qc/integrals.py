@@ -30,7 +30,7 @@ class MoleIntegrals:
     @cached_property
     def nuclear_charges(self) -> Tensor:
         """Charges of the nuclei (of the cores where ECPs are used), (N,)."""
-        return torch.as_tensor(self.mole.atom_charges(), dtype=torch.float64)
+        return torch.from_numpy(np.array(self.mole.atom_charges(), dtype=np.float64))
 
     @cached_property
     def nuclear_positions(self) -> Tensor:
@@ -82,7 +82,8 @@ class MoleIntegrals:
 
 
 def _points(points: Tensor | NDArray[np.float64] | Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    found = np.ascontiguousarray(torch.as_tensor(points).detach().double().cpu().numpy())
+    device = points.device if isinstance(points, Tensor) else "cpu"
+    found = np.ascontiguousarray(torch.as_tensor(points, device=device).detach().double().cpu().numpy())
     if found.ndim != 2 or found.shape[1] != 3 or not np.isfinite(found).all():
         raise SettingError(
             f"points have the shape {found.shape}; finite ones of shape (P, 3) in bohr are needed"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -151,8 +152,8 @@ class SelfConsistency:
         SettingError
             If there is to be none.
         """
-        if steps < 1:
-            raise SettingError(f"n_iterations is {steps}; at least 1 is needed")
+        if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
+            raise SettingError(f"n_iterations is {steps!r}; a whole number of at least 1 is needed")
         done = [first]
         found = self.solve(done)
         for _ in range(steps - 1):

@@ -9,8 +9,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from helm_ase.errors import ChargeError, HelmError, StructureError
+from helm_ase.errors import ChargeError, StructureError
 from helm_ase.representation.charge_state import charge_state, check_parity
+from helm_ase.representation.structure_files import read_frames
 from helm_ase.sampling.conformers import parse_smiles, perceive_smiles
 
 SMILES_SUFFIXES = (".smi", ".smiles", ".txt")
@@ -129,17 +130,16 @@ def _read_smiles(file: Path) -> Iterator[Molecule]:
 
 
 def _read_structures(file: Path) -> Iterator[Molecule]:
-    from ase.io import iread
-
     try:
-        for number, atoms in enumerate(iread(file, index=":"), start=1):
-            yield _located(f"{file}, frame {number}", from_atoms, atoms)
-    except HelmError:
-        raise
-    except Exception as error:  # ASE's readers raise whatever they stumble over
+        frames = read_frames(file)
+    except StructureError as error:
+        if (cause := error.__cause__) is None:  # it says more than that ASE failed
+            raise
         raise StructureError(
-            f"{file}: ASE cannot read it ({error}); a list of SMILES ends in .smi"
+            f"{file}: ASE cannot read it ({cause}); a list of SMILES ends in .smi"
         ) from error
+    for number, atoms in enumerate(frames, start=1):
+        yield _located(f"{file}, frame {number}", from_atoms, atoms)
 
 
 def _located(where: str, build: Callable[[Any], Molecule], source: Any) -> Molecule:

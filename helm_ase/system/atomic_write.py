@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from helm_ase.errors import SettingError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Place to write to, beside ``path``, which takes its name if nothing was raised and else vanishes.
 
-    A link is followed.
+    A link is followed.  The file has the permissions of the one it replaces, or those of a new file (umask).
 
     Raises
     ------
@@ -26,10 +27,49 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     own = f"{os.getpid()}-{secrets.token_hex(4)}"
     name = f".{place.stem}.{own}.partial{place.suffix}"  # writers look at suffixes
     partial = place.with_name(name)
+    mode = _mode(place, partial)
     try:
         yield partial
+        partial.chmod(mode)  # some writers make files that only their owner may read
         with partial.open("rb") as file:
             os.fsync(file.fileno())  # else a power cut could leave the name with nothing behind it
         partial.replace(place)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_apart(outputs: Iterable[str | Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse an output that is an input, whatever links and spellings lead there, or another output.
+
+    Raises
+    ------
+    SettingError
+        Naming it.
+    """
+    taken = {_identity(path): "read" for path in inputs if path}
+    for path in outputs:
+        if not path:
+            continue
+        use = taken.setdefault(_identity(path), "")
+        if use:
+            raise SettingError(f"{path} is also {use}: give the output a name of its own")
+        taken[_identity(path)] = "another output"
+
+
+def _identity(path: str | Path) -> tuple[int, int] | str:
+    try:
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    except (OSError, ValueError):
+        return str(Path(path).resolve())
+
+
+def _mode(place: Path, probe: Path) -> int:
+    """Permissions that a file is to have; found without touching the umask, which threads share."""
+    if place.exists():
+        return stat.S_IMODE(place.stat().st_mode)
+    probe.touch()
+    try:
+        return stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink()

@@ -771,6 +771,26 @@ def test_an_unseen_distance_is_announced_once_for_each_pair_of_elements():
         other.get_potential_energy()
 
 
+def test_worse_distances_and_other_geometries_of_one_calculator_are_warned_of():
+    calc = HELMCalculator()
+    atoms = Atoms("HH", [[0, 0, 0], [0, 0, 0.3]], calculator=calc)
+    for length in (0.3, 0.15):  # worse
+        atoms.positions[1, 2] = length
+        with pytest.warns(ExtrapolationWarning, match=f"H–H at {length:.2f} Å"):
+            atoms.get_potential_energy()
+    with pytest.warns(ExtrapolationWarning, match=r"H–H at 0\.15 Å"):
+        calc.get_potential_energy(Atoms("HH", [[0, 0, 0], [0, 0, 0.151]]))
+    atoms.positions += 5
+    with pytest.warns(ExtrapolationWarning, match=r"H–H at 0\.15 Å"):
+        calc.get_potential_energy(atoms)
+
+
+@pytest.mark.parametrize("number", [0, 119, 200])
+def test_ghosts_and_elements_that_do_not_exist_are_refused(number):
+    with pytest.raises(ElementError, match=r"has not seen (X|Z = )"):
+        Atoms(numbers=[number], calculator=HELMCalculator())
+
+
 def test_a_new_calculator_warns_again():
     for _ in range(2):
         atoms = Atoms("HH", [[0, 0, 0], [0, 0, 0.2]], calculator=HELMCalculator())

@@ -66,3 +66,25 @@ def test_threads_that_write_one_path_do_not_meet(tmp_path):
         thread.join()
     assert len(set(path.read_text())) == 1
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_files_have_the_permissions_of_any_new_file(tmp_path, umask):
+    path, private = tmp_path / "new.bin", 0o600
+    before = os.umask(umask)
+    try:
+        with whole_file(path) as partial:
+            partial.write_text("x")
+            partial.chmod(private)  # as safetensors does
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
+    path = tmp_path / "old.txt"
+    path.write_text("old")
+    path.chmod(0o640)
+    with whole_file(path) as partial:
+        partial.write_text("new")
+    assert path.stat().st_mode & 0o777 == 0o640

@@ -1,0 +1,41 @@
+"""Independence of what a process has told torch: default types and devices, autocast."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+_DEFAULT_TYPE = threading.RLock()
+
+
+@contextmanager
+def own_torch_state(device: torch.device | str = "cpu") -> Iterator[None]:
+    """Inside, torch is as it was when it was imported, whatever the process has set.
+
+    New tensors are float32 and on the CPU, and nothing is rounded by autocast.  The default type belongs to
+    the whole process: where another one is set, threads that come here go through one by one.
+
+    Parameters
+    ----------
+    device
+        Where the work is done, of which autocast is switched off.
+    """
+    with ExitStack() as stack:
+        for kind in {"cpu", torch.device(device).type} - {"meta"}:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(torch.device("cpu"))
+        if torch.get_default_dtype() != torch.float32:
+            stack.enter_context(_default_type())
+        yield
+
+
+@contextmanager
+def _default_type() -> Iterator[None]:
+    with _DEFAULT_TYPE:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
