@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.vibrations import VibrationsData
 from numpy.typing import NDArray
 
 from helm_ase.errors import StructureError
@@ -13,6 +12,8 @@ from helm_ase.prediction.hessian import predict_hessian
 from helm_ase.representation.charge_state import ChargeState
 
 if TYPE_CHECKING:
+    from ase.vibrations import VibrationsData
+
     from helm_ase.checkpoint import Checkpoint
     from helm_ase.nn import HELM
     from helm_ase.qc.tight_binding import TightBinding
@@ -53,7 +54,7 @@ class VibrationGetters:
         hessian, _ = self._hessian_of(atoms)
         return hessian
 
-    def get_vibrations(self, atoms: Atoms | None = None) -> VibrationsData:
+    def get_vibrations(self, atoms: Atoms | None = None) -> "VibrationsData":
         """Normal modes in the harmonic approximation, with ASE's methods for energies, modes and tables.
 
         Parameters
@@ -67,6 +68,8 @@ class VibrationGetters:
         StructureError, ElementError, ChargeError, UntrainedError
             As :meth:`get_hessian`.
         """
+        from ase.vibrations import VibrationsData
+
         hessian, place = self._hessian_of(atoms)
         return VibrationsData.from_2d(place.copy(), hessian)
 

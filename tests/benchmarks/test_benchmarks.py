@@ -152,3 +152,8 @@ def test_training_steps_run(tmp_path):
 def test_batches_run_and_agree_with_one_at_a_time(tmp_path):
     found = run("batches.py", "--molecules", "H2O", "CH4", "--copies", 2, tmp_path / "out.json")
     assert found["batches"][0]["energy"] < 1e-5
+
+
+def test_hessians_run_and_agree_with_finite_differences(tmp_path):
+    found = run("hessians.py", "--molecules", "H2O", tmp_path / "out.json")
+    assert found["molecules"][0]["from fine differences"] < 1e-4
