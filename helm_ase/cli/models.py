@@ -65,7 +65,11 @@ def _info(options: argparse.Namespace) -> None:
     symbols = import_module("ase.data").chemical_symbols
     if operators := header["baseline"].get("operators"):
         header["baseline"]["operators"] = "of " + ", ".join(symbols[o["number"]] for o in operators)
-    for title in ("level", "baseline", "metrics", "training"):
+    e0 = header["energy_baseline"]
+    if e0.get("parameters"):
+        e0["parameters"] = "of " + ", ".join(e0["parameters"]["element"])
+        e0["references"] = f"{len(e0['references'])} energies, compared when the model is loaded"
+    for title in ("level", "baseline", "energy_baseline", "metrics", "training"):
         print(f"{title}:")
         _print_fields(header[title])
     print("elements:", ", ".join(symbols[z] for z in header["elements"]))
