@@ -11,13 +11,13 @@ from functools import cached_property
 
 import numpy as np
 from ase import Atoms
-from ase.geometry import complete_cell
+from ase.geometry import complete_cell, minkowski_reduce
 from numpy.typing import ArrayLike, NDArray
 
 from helm_ase.errors import StructureError
 
-SMALLEST_HEIGHT = 0.5
-"""Å; a cell that is flatter in a periodic direction holds no crystal: an atom would meet its own image."""
+SHORTEST = 0.5
+"""Å; in a lattice with a shorter vector an atom would meet its own image."""
 
 EQUIDISTANT = 1e-5
 """Å; images whose distances differ by less are equally near, and share what belongs to the pair."""
@@ -45,18 +45,19 @@ class Lattice:
         for name, value in (("cell", cell), ("pbc", pbc)):
             value.setflags(write=False)
             object.__setattr__(self, name, value)
-        self._check_heights()
+        self._check_vectors()
 
-    def _check_heights(self) -> None:
+    def _check_vectors(self) -> None:
         periodic = self.cell[self.pbc]
         if len(periodic) and np.linalg.matrix_rank(periodic, tol=1e-8) < len(periodic):
             raise StructureError(
                 f"the lattice vectors of the periodic directions {self.cell.tolist()} depend on each other; "
                 f"set pbc to False along directions that do not repeat"
             )
-        if (flat := self.heights[self.pbc].min(initial=np.inf)) < SMALLEST_HEIGHT:
+        reduced = minkowski_reduce(self.complete, self.pbc)[0][self.pbc]
+        if (short := np.linalg.norm(reduced, axis=1).min(initial=np.inf)) < SHORTEST:
             raise StructureError(
-                f"the cell is {flat:.3g} Å high; below {SMALLEST_HEIGHT} Å an atom meets its own image: "
+                f"the lattice has a vector of {short:.3g} Å; below {SHORTEST} Å an atom meets its own image: "
                 f"check the unit of the cell (Å)"
             )
 

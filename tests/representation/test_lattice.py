@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, graphene
+from laws import rotation
 
 from helm_ase.errors import StructureError
 from helm_ase.representation.lattice import Lattice, integer_grid, nearest_images
@@ -16,6 +17,7 @@ CASES = {
     "slab": (SKEWED, [True, True, False]),
     "chain": (SKEWED, [False, True, False]),
     "molecule": (np.zeros((3, 3)), [False] * 3),
+    "sheared": ([[2.5, 0.0, 0.0], [11.9, 2.4, 0.0], [0.0, 0.0, 9.0]], [True, True, False]),
 }
 POSITIONS = np.array([[0.1, 0.0, 0.2], [1.4, 0.7, -0.3], [5.0, -2.0, 1.0]])
 
@@ -36,7 +38,7 @@ def test_positions_survive_fractions(lattice):
 
 def test_translations_within_a_radius_are_all_of_them_closed_and_sorted(lattice):
     found = lattice.translations(6.0, POSITIONS).tolist()
-    grid = integer_grid(np.where(lattice.pbc, -15, 0), np.where(lattice.pbc, 15, 0))
+    grid = integer_grid(np.where(lattice.pbc, -22, 0), np.where(lattice.pbc, 22, 0))
     apart = (POSITIONS[None, :] - POSITIONS[:, None]).reshape(-1, 3)
     distances = np.linalg.norm(apart + (grid @ lattice.complete)[:, None], axis=2).min(1)
     assert found == sorted(grid[distances <= 6.0].tolist())
@@ -108,7 +110,10 @@ def images_by_brute_force(lattice, mesh, apart):
     return shares
 
 
-@pytest.mark.parametrize(("name", "mesh"), [("bulk", (3, 2, 2)), ("slab", (4, 3, 1)), ("chain", (1, 5, 1))])
+@pytest.mark.parametrize(
+    ("name", "mesh"),
+    [("bulk", (3, 2, 2)), ("slab", (4, 3, 1)), ("chain", (1, 5, 1)), ("sheared", (2, 2, 1))],
+)
 def test_images_are_the_nearest_of_their_class_in_any_cell(name, mesh):
     lattice = Lattice(*CASES[name])
     translations, weights = nearest_images(lattice, POSITIONS, mesh)
@@ -131,3 +136,16 @@ def test_shares_of_a_class_sum_to_one_and_mirror_each_other(atoms, n):
     np.testing.assert_allclose(sums, 1.0, atol=1e-12)
     np.testing.assert_array_equal(t, -t[::-1])
     np.testing.assert_array_equal(w, w[::-1].transpose(0, 2, 1))
+
+
+def test_images_do_not_depend_on_the_orientation_nor_on_the_origin():
+    """Distances that are equal by symmetry differ by rounding once the crystal is turned."""
+    atoms = bulk("C", "diamond", 3.57)
+    expected = nearest_images(Lattice.of_atoms(atoms), atoms.positions, (4, 4, 4))
+    origin = np.array([3.3, -0.7, 12.9])
+    for seed in range(3):
+        r = rotation(seed)
+        turned = Lattice(atoms.cell.array @ r.T, True)
+        found = nearest_images(turned, (atoms.positions + origin) @ r.T, (4, 4, 4))
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
