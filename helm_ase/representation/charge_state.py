@@ -26,10 +26,10 @@ class ChargeState(NamedTuple):
     multiplicity: int
 
 
-def charge_state(atoms: Atoms, charge: int = 0, multiplicity: int = 1) -> ChargeState:
-    """Charge and multiplicity of ``atoms``; the keywords are the calculator's.
+def charge_state(atoms: Atoms, charge: int | None = None, multiplicity: int | None = None) -> ChargeState:
+    """Charge and multiplicity of ``atoms``; the keywords are the calculator's, None if not given.
 
-    Keywords that differ from their defaults win over the initial charges and moments.
+    Keywords that are given win over the initial charges and moments.
 
     Raises
     ------
@@ -39,14 +39,17 @@ def charge_state(atoms: Atoms, charge: int = 0, multiplicity: int = 1) -> Charge
     found_charge = _info_value(atoms.info, CHARGE_KEYS)
     found_multiplicity = _info_value(atoms.info, MULTIPLICITY_KEYS)
     if found_charge is None:
-        found_charge = charge or _whole(atoms.get_initial_charges().sum(), "initial charges")
+        found_charge = charge
+        if charge is None:
+            found_charge = _whole(atoms.get_initial_charges().sum(), "initial charges")
     if found_multiplicity is None:
         found_multiplicity = multiplicity
-        if multiplicity == 1:
+        if multiplicity is None:
             moments = np.asarray(atoms.get_initial_magnetic_moments(), dtype=float)
             if moments.ndim != 1:
                 raise ChargeError("non-collinear initial magnetic moments are not supported")
             found_multiplicity = 1 + abs(_whole(moments.sum(), "initial magnetic moments"))
+    assert found_charge is not None and found_multiplicity is not None  # noqa: PT018
     if found_multiplicity < 1:
         raise ChargeError(f"multiplicity {found_multiplicity} is not possible: it is 2S + 1, at least 1")
     return ChargeState(found_charge, found_multiplicity)
@@ -100,7 +103,7 @@ def is_whole(value: Any) -> bool:
 
 
 def _whole(value: float, what: str) -> int:
-    if abs(value - round(value)) > 0.05:  # partial charges in files are rounded
+    if not np.isfinite(value) or abs(value - round(value)) > 0.05:  # partial charges in files are rounded
         raise ChargeError(
             f"the {what} sum to {value:.4f}, which is not a whole number: set atoms.info instead"
         )

@@ -1,6 +1,7 @@
 """Charge and multiplicity: where they are read from, which win, and what is refused."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -52,11 +53,45 @@ def test_initial_charges_and_moments_count_when_nothing_else_is_said():
     assert charge_state(atoms) == ChargeState(-1, 2)
 
 
-def test_keywords_that_differ_from_their_defaults_win_over_initial_charges_and_moments():
+@pytest.mark.parametrize("state", [(1, 4), (0, 1), (-1, 1), (0, 2)])
+def test_keywords_that_are_given_win_over_initial_charges_and_moments(state):
     atoms = molecule("H2O")
     atoms.set_initial_charges([-1, 0, 0])
     atoms.set_initial_magnetic_moments([1, 0, 0])
-    assert charge_state(atoms, 1, 4) == ChargeState(1, 4)
+    assert charge_state(atoms, *state) == ChargeState(*state)
+
+
+def test_an_explicit_singlet_wins_over_magnetic_moments_in_the_calculator():
+    """``molecule("OH")`` comes with moments; the anion is a singlet if it is said to be one."""
+    for calc in (HELMCalculator(charge=-1, multiplicity=1), HELMCalculator()):
+        calc.set(charge=-1, multiplicity=1)
+        for twin in (calc, copy.deepcopy(calc), pickle.loads(pickle.dumps(calc))):
+            atoms = molecule("OH")
+            atoms.calc = twin
+            with pytest.raises(ChargeError, match="has not seen charge -1 with multiplicity 1"):
+                atoms.get_potential_energy()
+
+
+def test_a_neutral_keyword_wins_over_charges_of_an_earlier_calculation():
+    atoms = molecule("H2O")
+    atoms.set_initial_charges([-1, 0, 0])
+    atoms.calc = HELMCalculator()
+    with pytest.raises(ChargeError):
+        atoms.get_potential_energy()
+    atoms.calc.set(charge=0)
+    assert np.isfinite(atoms.get_potential_energy())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_charges_and_moments_that_are_no_numbers_are_refused(value):
+    atoms = molecule("H2O")
+    atoms.set_initial_charges([value, 0, 0])
+    with pytest.raises(ChargeError, match="initial charges sum to"):
+        charge_state(atoms)
+    atoms.set_initial_charges(None)
+    atoms.set_initial_magnetic_moments([value, 0, 0])
+    with pytest.raises(ChargeError, match="initial magnetic moments sum to"):
+        charge_state(atoms)
 
 
 def test_the_sign_of_the_magnetic_moments_does_not_matter():
