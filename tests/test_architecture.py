@@ -52,7 +52,7 @@ SINGLE = {
     "calculator.keywords": BASE | {"representation.charge_state"},
     "calculator.electronic_getters": BASE | COLUMNS | {"prediction.electronic", "prediction.refinement"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
-    "cli.structure_commands": BASE | {"representation", "calculator", "pictures"},
+    "cli.structure_commands": BASE | {"representation", "calculator", "pictures", "cli.dynamics"},
 }
 """Module → what it may import, its own package included, where that is not what its package may."""
 
