@@ -1,6 +1,7 @@
 """``helm-ase``: parse, call, print; one module for each family of commands."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -9,11 +10,29 @@ from helm_ase.cli import calibrate, data, embed, evaluate, label, models, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code (0, 1 after a message on standard error, 130 if interrupted)."""
+    """Entry point; returns the exit code: 0, 1 after a message in words, 130 or 143 when told to end."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without Å or ½ shows ?
+            stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
+    from helm_ase.system.termination import Terminated, termination_raises
+
+    try:
+        with termination_raises():
+            return _run(options)
+    except (KeyboardInterrupt, Terminated) as error:
+        terminated = isinstance(error, Terminated)
+        words = "terminated" if terminated else "interrupted"
+        print(f"helm-ase: {words}", getattr(options, "after_interrupt", ""), file=sys.stderr, flush=True)
+        return 143 if terminated else 130
+
+
+def _run(options: argparse.Namespace) -> int:
     from helm_ase.errors import HelmError
 
     try:
+        if any("\0" in text for text in _texts(options)):
+            raise HelmError("an argument holds a NUL character, which no file name can have: leave it out")
         options.command(options)
     except BrokenPipeError:  # whoever read what is printed has seen enough
         sys.stdout = None
@@ -21,10 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (HelmError, OSError) as error:
         print(f"helm-ase: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("helm-ase: interrupted", getattr(options, "after_interrupt", ""), file=sys.stderr)
-        return 130
     return 0
+
+
+def _texts(options: argparse.Namespace) -> list[str]:
+    values = [x for v in vars(options).values() for x in (v if isinstance(v, list) else [v])]
+    return [value for value in values if isinstance(value, str)]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -108,6 +108,11 @@ def _sample(options: argparse.Namespace) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processes = cores if options.processes is None else options.processes
     result = sampling.sample(molecules, settings, processes, progress=not options.quiet)
+    if not result.structures:
+        print(sampling.summarise(result))
+        raise import_module("helm_ase.errors").StructureError(
+            f"every structure was dropped, for the reasons above; {options.output} was not written"
+        )
     sampling.write(result, options.output)
     print(sampling.summarise(result))
     print(f"written to {options.output}")

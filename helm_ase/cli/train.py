@@ -45,7 +45,12 @@ def _train(options: argparse.Namespace) -> None:
         print(configuration.to_yaml(recipe), end="")
         return
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # this process is ours
-    target = run.train(recipe)
+    try:
+        target = run.train(recipe)
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        raise KeyboardInterrupt from error
     print(f"{target}: {_errors(import_module('helm_ase.checkpoint').read_checkpoint(target).metrics)}")
 
 

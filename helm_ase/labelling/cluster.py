@@ -93,7 +93,7 @@ def _start_cluster(settings: ClusterSettings) -> Any:
             threads_per_worker=1,
             memory_limit=0,  # molecules have a limit of their own, in a process of their own
             dashboard_address=":0",
-            silence_logs="ERROR",
+            silence_logs="CRITICAL",  # errors come back with the tasks; the rest is noise at the end
             config=QUIET,
         )
     place = "dask_jobqueue.local" if settings.batch_system == "local" else "dask_jobqueue"

@@ -22,7 +22,11 @@ def main() -> None:
             structure, settings, model = receive(tasks)
         except EOFError:
             return
-        send(answers, _attempt(structure, settings, model))
+        answer = _attempt(structure, settings, model)
+        try:
+            send(answers, answer)
+        except BrokenPipeError:  # nobody waits for it any more; closing the pipe would say so once again
+            os._exit(1)
 
 
 def _attempt(structure: Any, settings: Any, model: str | None) -> tuple[Any, str]:

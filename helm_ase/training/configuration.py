@@ -3,10 +3,12 @@
 import ast
 import difflib
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -34,12 +36,27 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         For a file that is no YAML, an unknown key, or a value that its field cannot take.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.load(Path(path).read_text(encoding="utf8"), _StrictLoader) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise SettingError(f"{path} is not YAML: {error}") from error
     for override in overrides:
         _override(content, override)
     return anchored(parse_recipe(content), Path(path).parent)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe, and without silence about keys that are there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Of YAML."""
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key, (place, _) in zip(keys, node.value, strict=False):
+            if isinstance(key, str) and keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice: keep one of them", place.start_mark
+                )
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 def parse_recipe(content: Any) -> Recipe:
@@ -98,12 +115,37 @@ def check_keys(record: type, content: Any, where: str) -> None:
         inner = record_inside(types[key])
         below = f"{where}.{key}" if where else str(key)
         if inner is None or value is None:
+            check_numbers(types[key], value, below)
             continue
         if isinstance(value, Sequence) and not isinstance(value, str):
             for k, item in enumerate(value):
                 check_keys(inner, item, f"{below}.{k}")
         else:
             check_keys(inner, value, below)
+
+
+def check_numbers(annotation: Any, value: Any, where: str) -> None:
+    """Refuse truth values, texts and what is not finite where numbers belong, and numbers for truth values.
+
+    Texts such as ``1e-3`` are numbers, although YAML does not know it.
+
+    Raises
+    ------
+    SettingError
+        Naming key and value.
+    """
+    kinds = {annotation, *get_args(annotation)}
+    if isinstance(value, list | tuple):
+        for k, item in enumerate(value):
+            check_numbers(annotation, item, f"{where}.{k}")
+    elif bool in kinds and value is not None and not isinstance(value, bool):
+        raise SettingError(f"{where} is {value!r}; it must be true or false")
+    elif {int, float} & kinds and str not in kinds and bool not in kinds:
+        text = isinstance(value, str) and not re.fullmatch(r"[+-]?[\d.]+[eE][+-]?\d+", value)
+        if isinstance(value, bool) or text:
+            raise SettingError(f"{where} must be a number (it is {value!r})")
+        if isinstance(value, float) and not isfinite(value):
+            raise SettingError(f"{where} is {value}; it must be a finite number")
 
 
 def record_inside(annotation: Any) -> type | None:
@@ -125,7 +167,7 @@ def _override(content: Any, text: str) -> None:
     try:
         for key in way:
             place = _inside(place, key)
-        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+        place[int(last) if isinstance(place, list) else last] = yaml.load(value, _StrictLoader)
     except yaml.YAMLError as error:
         raise SettingError(f"{value!r}, for {path}, is not YAML") from error
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -3,6 +3,7 @@
 Every field's default and meaning stand together, and ``helm-ase train --print-defaults`` prints both.
 """
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -224,6 +225,8 @@ class Recipe:
     compute: Compute = field(default_factory=Compute)
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[^/\\\x00-\x1f]+", self.name.strip()) or self.name.startswith("."):
+            raise SettingError(f"name is {self.name!r}; it must be a file name without folders, not empty")
         if not self.stages:
             raise SettingError("a recipe needs at least one stage")
         if self.renew and self.start is None:

@@ -93,3 +93,20 @@ def test_two_processes_give_the_weights_of_one(data, whole, tmp_path):
     for key, row in ours.items():
         for name, value in row.items():
             assert float(theirs[key][name]) == pytest.approx(float(value), rel=1e-4, abs=1e-6), (key, name)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_told_to_end_says_how_to_go_on(data, tmp_path, sent, code):
+    process = subprocess.Popen(
+        command(tmp_path, data=data),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: len(read_log(tmp_path / "0")) >= 1, process)
+    process.send_signal(sent)
+    _, printed = process.communicate(timeout=100)
+    assert process.returncode == code
+    assert "the same command goes on from the last epoch" in printed.splitlines()[-1]
+    assert "Traceback" not in printed

@@ -57,11 +57,42 @@ def test_every_key_is_explained(record):
         ({"renew": ["energy"]}, "there is none"),
         ({"data": "labels.h5"}, "data must be a table"),
         ([], "a recipe must be a table"),
+        ({"seed": True}, "seed must be a number .it is True"),
+        ({"seed": "3"}, "seed must be a number .it is '3'"),
+        ({"stages": [{"epochs": "5"}]}, "stages.0.epochs must be a number .it is '5'"),
+        ({"stages": [{"minutes": float("nan")}]}, "stages.0.minutes is nan"),
+        ({"stages": [{"weights": {"energy": float("inf")}}]}, "weights.energy is inf"),
+        ({"stages": [{"optimiser": {"learning_rate": False}}]}, "learning_rate must be a number"),
+        ({"elements": [1, True]}, "elements.1 must be a number"),
+        ({"data": {"in_memory": 1}}, "data.in_memory is 1; it must be true or false"),
+        ({"data": {"in_memory": "yes please"}}, "data.in_memory.*true or false"),
+        ({"name": ""}, "name is ''.*without folders"),
+        ({"name": "  "}, "without folders"),
+        ({"name": "../x"}, "without folders"),
+        ({"name": "a/b"}, "without folders"),
+        ({"name": ".."}, "without folders"),
     ],
 )
 def test_mistakes_are_named(content, message):
     with pytest.raises(SettingError, match=f"(?s){message}"):
         parse_recipe(content)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["seed: 1\nseed: 2\n", "stages: [{epochs: 1, epochs: 2}]", "data: {}\ndata: {train: [b]}"],
+)
+def test_keys_that_are_there_twice_are_refused(tmp_path, text):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingError, match="is there twice: keep one"):
+        read_recipe(path)
+
+
+def test_anchors_and_merged_keys_may_be_overridden(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("stages:\n  - &first {epochs: 1, batch_load: 7}\n  - {<<: *first, epochs: 2}\n")
+    assert [(s.epochs, s.batch_load) for s in read_recipe(path).stages] == [(1, 7), (2, 7)]
 
 
 def test_numbers_that_yaml_takes_for_text_are_numbers():

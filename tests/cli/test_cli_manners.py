@@ -1,0 +1,90 @@
+"""How commands end when they are told to, and what they print where letters are few."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from ase.build import molecule
+from ase.io import write
+
+from helm_ase.cli import main
+
+HELM = [sys.executable, "-m", "helm_ase.cli"]
+
+
+def hear_interrupts():
+    """A test that runs in the background of a shell has children that are deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def started(arguments, sign, seconds=120):
+    """A process that has begun what it is to be stopped at: ``sign`` says so."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        HELM + list(map(str, arguments)), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        preexec_fn=hear_interrupts,
+    )  # fmt: skip
+    end = time.monotonic() + seconds
+    while not sign():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+)
+def test_dynamics_that_are_told_to_end_say_so(tmp_path, sent, code, word):
+    write(tmp_path / "water.xyz", molecule("H2O"))
+    frames = tmp_path / "md.traj"
+    arguments = ["run", tmp_path / "water.xyz", "--md", 100000, "--trajectory", frames, "--no-orbitals"]
+    process = started(arguments, lambda: frames.exists() and frames.stat().st_size > 0)
+    process.send_signal(sent)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert printed.decode().splitlines()[-1].strip() == f"helm-ase: {word}"
+    assert b"Traceback" not in printed
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_label_that_is_told_to_end_says_how_to_go_on(tmp_path, sent, code):
+    names = ("C6H6", "CH3CH2OH", "CH3OCH3", "C2H6")
+    write(tmp_path / "in.xyz", [molecule(name) for name in names])
+    arguments = ["label", tmp_path / "in.xyz", "-o", tmp_path / "x.h5", "--workers", 1, "--quiet"]
+    process = started(arguments, (tmp_path / "x.h5.journal").exists)
+    time.sleep(8)
+    process.send_signal(sent)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Traceback" not in printed, printed.decode()
+    assert b"the same command goes on" in printed.splitlines()[-1]
+
+
+def test_output_for_a_terminal_without_our_letters_is_no_error(tmp_path):
+    write(tmp_path / "water.xyz", molecule("H2O"))
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    for arguments in (["run", tmp_path / "water.xyz"], ["info"], ["models"], ["run", tmp_path / "½.xyz"]):
+        done = subprocess.run(HELM + list(map(str, arguments)), env=environment, capture_output=True)
+        assert b"Traceback" not in done.stderr
+        assert done.returncode == (arguments[-1] == tmp_path / "½.xyz")
+        (done.stdout + done.stderr).decode("ascii")
+
+
+def test_a_nul_in_an_argument_is_refused_in_words(capsys):
+    assert main(["run", "a\0b.xyz"]) == 1
+    assert "NUL" in capsys.readouterr().err
+
+
+def test_a_sample_that_keeps_nothing_fails_and_leaves_an_older_file_alone(tmp_path, capsys):
+    out = tmp_path / "out.xyz"
+    out.write_text("old")
+    arguments = ["sample", "--smiles", "CC", "--relax-steps", 1, "--fmax", 1e-9, "--processes", 1, "--quiet"]
+    assert main([str(a) for a in [*arguments, "-o", out]]) == 1
+    printed = capsys.readouterr()
+    assert "every structure was dropped" in printed.err
+    assert "reason" in printed.out
+    assert out.read_text() == "old"
