@@ -231,7 +231,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
             energy, forces, features = predict_energy(
                 model, self.atoms, state, "forces" in properties, self._tight_binding
             )
-            self._uncertainty = domain.warn_about_uncertainty(checkpoint, features, len(self.atoms))
+            self._uncertainty = domain.uncertainty_of(checkpoint, features, len(self.atoms), self._warned)
             self.results |= {"energy": energy, "free_energy": energy}
             if forces is not None:
                 self.results["forces"] = forces

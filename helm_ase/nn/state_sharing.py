@@ -69,6 +69,7 @@ class StateSharing(nn.Module):
         self.key = _key(channels, channels)
         self.query = nn.Linear(channels, channels, bias=False)
         self.value = nn.Linear(channels, channels, bias=False)
+        nn.init.normal_(self.value.weight, std=channels**-0.5)  # values as large as the states themselves
 
     def forward(self, scalars: Tensor, state: MolecularState) -> Tensor:
         """What every atom has of the state of its molecule, (N, C); zero in neutral closed shells.

@@ -80,6 +80,10 @@ def check_trained(checkpoint: Checkpoint, quantity: str) -> None:
         )
 
 
+WORSE = 1.25
+"""Factor by which an error bar must grow to be told again."""
+
+
 class ExtrapolationMemory:
     """What has been warned of for one geometry and the small steps that follow it.
 
@@ -92,6 +96,7 @@ class ExtrapolationMemory:
         self._atoms: weakref.ref[Atoms] | None = None
         self._last: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
         self._already: set[tuple[int, int, int]] = set()
+        self._told = 0.0
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()
@@ -99,9 +104,16 @@ class ExtrapolationMemory:
     def warn(self, atoms: Atoms, checkpoint: Checkpoint) -> None:
         """Warn of what is new."""
         if not self._continues(atoms):
-            self._already = set()
+            self._already, self._told = set(), 0.0
         self._atoms, self._last = weakref.ref(atoms), (atoms.numbers.copy(), atoms.positions.copy())
         self._already = warn_about_extrapolation(atoms, checkpoint, self._already)
+
+    def is_news(self, bar: float) -> bool:
+        """Whether an error bar, eV/atom, is to be told: the first, and what is much larger than the last."""
+        if bar <= WORSE * self._told:
+            return False
+        self._told = bar
+        return True
 
     def _continues(self, atoms: Atoms) -> bool:
         previous = None if self._atoms is None else self._atoms()
@@ -156,7 +168,9 @@ class Uncertainty(NamedTuple):
     """Above so many eV per atom the answer is extrapolation."""
 
 
-def warn_about_uncertainty(checkpoint: Checkpoint, features: Tensor, atoms: int) -> Uncertainty | None:
+def uncertainty_of(
+    checkpoint: Checkpoint, features: Tensor, atoms: int, memory: ExtrapolationMemory
+) -> Uncertainty | None:
     """Error bar of one molecule, with a warning if it is above the model's threshold; None without one.
 
     Parameters
@@ -167,12 +181,14 @@ def warn_about_uncertainty(checkpoint: Checkpoint, features: Tensor, atoms: int)
         Last hidden layer of the energy head, mean over atoms, (1, F).
     atoms
         How many there are.
+    memory
+        Of what this geometry, and those before it, have been warned of.
     """
     if checkpoint.uncertainty is None:
         return None
-    per_atom = float(checkpoint.uncertainty.per_atom(features, torch.tensor([atoms]))[0])
+    per_atom = float(checkpoint.uncertainty.per_atom(features, torch.tensor([atoms], device="cpu"))[0])
     threshold = checkpoint.uncertainty.threshold
-    if per_atom > threshold:
+    if per_atom > threshold and memory.is_news(per_atom):
         warnings.warn(
             f"model {checkpoint.name!r} expects an error of {1e3 * per_atom:.1f} meV per atom here; "
             f"above {1e3 * threshold:.1f} its answer is extrapolation",

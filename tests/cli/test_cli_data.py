@@ -169,12 +169,13 @@ def test_a_limit_stops_the_conversion(groups, tmp_path, capsys):
         assert file["hamiltonian/values"].dtype == np.float32
 
 
-def test_files_are_replaced_only_by_force(own, capsys):
-    before = own.read_bytes()
-    assert "--force" in refused(capsys, "convert", own, own)
-    assert own.read_bytes() == before
-    assert run("convert", own, own, "--force", "--limit", 2) == 0
-    with open_labels(own) as source:
+def test_files_are_replaced_only_by_force(own, tmp_path, capsys):
+    target = tmp_path / "other.h5"
+    target.write_bytes(before := own.read_bytes())
+    assert "--force" in refused(capsys, "convert", own, target)
+    assert target.read_bytes() == before
+    assert run("convert", own, target, "--force", "--limit", 2) == 0
+    with open_labels(target) as source:
         assert len(source) == 2
 
 
