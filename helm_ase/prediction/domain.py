@@ -190,8 +190,8 @@ def uncertainty_of(
     threshold = checkpoint.uncertainty.threshold
     if per_atom > threshold and memory.is_news(per_atom):
         warnings.warn(
-            f"model {checkpoint.name!r} expects an error of {1e3 * per_atom:.1f} meV per atom here; "
-            f"above {1e3 * threshold:.1f} its answer is extrapolation",
+            f"the error bar of model {checkpoint.name!r} is {1e3 * per_atom:.1f} meV per atom here; above "
+            f"{1e3 * threshold:.1f} it is a lower bound, and the energy extrapolation",
             ExtrapolationWarning,
             stacklevel=4,
         )
