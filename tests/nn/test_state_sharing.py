@@ -76,8 +76,8 @@ def test_shares_can_learn_to_leave_a_distant_molecule_alone():
     model = tiny_model(**STATES)
     alone = run(model, *WATER)[0] + run(model, *FORMAMIDE, 1, 2)[0]
     assert abs(far_apart(model, FORMAMIDE, WATER)[0] - alone) > 1e-2
-    moving = [*model.backbone.state_updates.parameters()]
-    optimiser = torch.optim.Adam(moving, lr=0.1)
+    moving = [*model.backbone.state_updates.parameters(), *model.energy_head.state.parameters()]
+    optimiser = torch.optim.Adam(moving, lr=0.03)
     parts = [graph(model, *FORMAMIDE, 1, 2), graph(model, *WATER)]
     together, apart = batch_graphs(parts), batch_graphs(parts)
     together.group = torch.tensor([0, 0])
