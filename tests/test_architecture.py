@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "qc": BASE | FOUNDATION,
     "checkpoint": BASE | {"representation", "nn", "qc.level"},
     "labels": BASE | {"representation", "qc"},
-    "dataset": BASE | {"representation", "qc", "labels"},
+    "dataset": BASE | {"representation", "electronic", "qc", "labels"},
     "prediction": BASE | COLUMNS | {"checkpoint"},
     "sampling": BASE | {"representation"},
     "calculator": BASE | COLUMNS | {"checkpoint", "prediction"},

@@ -183,7 +183,7 @@ def _hamiltonian_square(error: Tensor, batch: TrainingBatch) -> Term:
 def _lowdin(error: Tensor, batch: TrainingBatch) -> Term:
     total = error.new_zeros((), dtype=torch.float64)
     for padded, targets in zip(error.double(), batch.targets or (), strict=True):
-        size, x = len(targets.overlap), targets.orthonormaliser
+        size, x = len(targets.overlap), targets.orthogonaliser
         root = x @ torch.nn.functional.normalize(x, dim=0).T  # S^(−½)
         total = total + (root @ padded[:, :size, :size] @ root).abs().mean()
     return Term(total / 1e-3, _number(len(error), error))
