@@ -35,7 +35,18 @@ MAY_IMPORT = {
     "evaluation": BASE | COLUMNS | {"labels", "dataset", "checkpoint"},
     "training": BASE | COLUMNS | {"labels", "dataset", "checkpoint", "evaluation"},
     "cli": BASE
-    | {"", "representation", "qc", "checkpoint", "labels", "sampling", "labelling", "evaluation", "training"},
+    | {
+        "",
+        "representation",
+        "nn",
+        "qc",
+        "checkpoint",
+        "labels",
+        "sampling",
+        "labelling",
+        "evaluation",
+        "training",
+    },
     "": set(),  # the package itself: everything it offers is loaded on first use
 }
 """Part of the package → parts (or single modules) that it may import, its own modules aside."""

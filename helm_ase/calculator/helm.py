@@ -30,10 +30,10 @@ from helm_ase.calculator.vibration_getters import VibrationGetters
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import CheckpointError, SettingError, StructureError
 from helm_ase.nn import HELM
+from helm_ase.nn.placement import placed
 from helm_ase.prediction import domain
 from helm_ase.prediction.electronic import (
     ElectronicPrediction,
-    place_model,
     predict_electronic_structure,
     predict_energy,
 )
@@ -136,7 +136,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         if self._loaded is not None and self._loaded[0] == wanted:
             return
         checkpoint = load_shared(wanted[0])
-        model = place_model(checkpoint, wanted[1], wanted[2])
+        model = placed(checkpoint.model, wanted[1], wanted[2])
         self._tight_binding = tight_binding_of(checkpoint)
         self._loaded = wanted, checkpoint, model
         self._warned = domain.ExtrapolationMemory()

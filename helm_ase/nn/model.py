@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from helm_ase.errors import ChargeError, ElementError, SettingError
-from helm_ase.nn.assembly import PlacedBlocks, assemble, trust_matrix
+from helm_ase.nn.assembly import PlacedBlocks, assemble
 from helm_ase.nn.backbone import Backbone, BackboneSettings, MolecularState
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.energy_head import EnergyHead
 from helm_ase.nn.hamiltonian_head import HamiltonianHead
+from helm_ase.nn.output_factor import apply_factor, trust_matrix
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.graph import count_molecules, molecule_index
 from helm_ase.representation.overlap import symmetric_root
@@ -37,8 +38,27 @@ class HELMSettings:
     eigenvalue of S; takes the place of the trust filter."""
     energy_hidden: int = 128
 
-    def filter_of(self, overlap: Tensor) -> Tensor | None:
-        """What stands on both sides of the output, (..., A, A): S^½, the trust filter, or nothing."""
+    def correction(self, output: Tensor, overlap: Tensor, spins: int) -> Tensor:
+        """ΔH of one molecule from what the network gives, Hartree, canonical AO order, (s, A, A).
+
+        In double precision on the CPU, without gradient; the losses, which need it, use
+        :func:`~helm_ase.nn.output_factor.apply_factor` on whole batches.
+
+        Parameters
+        ----------
+        output
+            ``Prediction.correction`` of the molecule, which may be padded, (spins of the model, A', A').
+        overlap
+            S, canonical AO order, (A, A).
+        spins
+            Matrices that are wanted, s: 1 (closed shell) or 2 (α, β).
+        """
+        size = len(overlap)
+        own = output[:spins, :size, :size].detach().cpu().double().expand(spins, size, size)
+        return apply_factor(own, self.output_factor(overlap))
+
+    def output_factor(self, overlap: Tensor) -> Tensor | None:
+        """What multiplies the output from both sides, (..., A, A): S^½, the trust filter, or nothing."""
         if self.orthogonal:
             return symmetric_root(overlap)
         return trust_matrix(overlap, self.trust_delta) if self.trust_delta else None
@@ -57,7 +77,8 @@ class Prediction(NamedTuple):
     forces: Tensor | None
     """Forces in eV/Å, float64, shape (N, 3)."""
     correction: Tensor | None
-    """ΔH in Hartree before the trust filter, canonical AO order, (B, spins, A, A), padded with zeros."""
+    """Output of the Hamiltonian heads in Hartree, canonical AO order, (B, spins, A, A), padded with zeros;
+    ``HELMSettings.correction`` makes ΔH of it."""
     energy_features: Tensor | None = None
     """Last hidden layer of the energy head, mean over the atoms of a molecule, (B, F), without gradient."""
 

@@ -19,8 +19,9 @@ from tqdm import tqdm
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import HelmError, PredictionError, SettingError, StructureError
 from helm_ase.nn import HELM
+from helm_ase.nn.placement import placed
 from helm_ase.prediction.domain import check_molecule, check_trained, warn_about_extrapolation
-from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure, place_model
+from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure
 from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.graph import AtomicGraph, batch_graphs
@@ -128,7 +129,7 @@ def predict_many(
     for quantity, names in (("energy", OF_ENERGY), ("hamiltonian", OF_HAMILTONIAN)):
         if wanted & set(names):
             check_trained(checkpoint, quantity)
-    network = place_model(checkpoint, device, dtype)
+    network = placed(checkpoint.model, device, dtype)
     kind = network.energy_reference.device.type
     max_load = LOAD.get(kind, LOAD_ELSEWHERE) if batch == "auto" else int(batch)
     engine = _Engine(
@@ -252,7 +253,7 @@ class _Engine:
         return [self._finished(task, *found) for task, found in zip(batch, answers, strict=True)]
 
     def _network(self, batch: Sequence[_Task]) -> list[tuple[float, Any, torch.Tensor | None]]:
-        """Energy (eV), forces (eV/Å, (N, 3)) and ΔH (Hartree, (s, A, A)) of each structure of a batch."""
+        """Energy (eV), forces (eV/Å, (N, 3)) and the output for ΔH of each structure of a batch."""
         with torch.inference_mode(False), torch.no_grad():  # forces switch autograd on by themselves
             graph = batch_graphs([task.graph for task in batch]).to(self.model.energy_reference.device)
             out = self.model(
@@ -265,9 +266,7 @@ class _Engine:
             forces = np.split(out.forces.detach().cpu().numpy().astype(np.float64), ends[:-1])
         matrices: list[torch.Tensor | None] = [None] * len(batch)
         if out.correction is not None:
-            sizes = [self.checkpoint.basis.size(task.atoms.numbers) for task in batch]
-            padded = out.correction.cpu()
-            matrices = [padded[k, :, :size, :size] for k, size in enumerate(sizes)]
+            matrices = list(out.correction.cpu())
         return list(zip(energies, forces, matrices, strict=True))
 
     def _finished(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from helm_ase.dataset.batch import TrainingBatch
 from helm_ase.errors import SettingError
-from helm_ase.nn import Prediction, trust_correction
+from helm_ase.nn import Prediction, apply_factor
 from helm_ase.training.observables import OBSERVABLES, OF_FUNCTIONS, observable_sums
 
 SMALLEST_SQUARE = 1e-30
@@ -109,7 +109,7 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, wanted: Collection[
         if prediction.correction is None:
             raise SettingError(f"{', '.join(matrices + observables)} need ΔH, which was not predicted")
         with torch.autocast(prediction.correction.device.type, enabled=False):
-            correction = trusted(prediction.correction, batch)  # (B, s, A, A)
+            correction = correction_of(prediction.correction, batch)  # (B, s, A, A)
             terms |= {name: MATRIX_TERMS[name](correction - batch.correction, batch) for name in matrices}
             if observables and batch.targets is not None:
                 sums = observable_sums(correction, batch.targets, observables)
@@ -153,20 +153,19 @@ def total_loss(values: dict[str, Tensor], weights: LossWeights) -> Tensor:
     return torch.stack([getattr(weights, name) * value.double() for name, value in values.items()]).sum()
 
 
-def trusted(correction: Tensor, batch: TrainingBatch) -> Tensor:
-    """ΔH after the trust filter, (B, s, A, A), at least in single precision."""
-    correction = correction.to(torch.promote_types(correction.dtype, torch.float32))
-    if batch.trust is None:
-        return correction
-    return trust_correction(correction, batch.trust[:, None].to(correction))
+def correction_of(output: Tensor, batch: TrainingBatch) -> Tensor:
+    """ΔH from the network's output, (B, s, A, A), at least in single precision."""
+    output = output.to(torch.promote_types(output.dtype, torch.float32))
+    factor = batch.output_factor
+    return apply_factor(output, None if factor is None else factor[:, None].to(output))
 
 
-def correction_error(correction: Tensor, batch: TrainingBatch) -> Tensor:
-    """Error of ΔH after the trust filter; (B, s, A, A), zero in the padding.
+def correction_error(output: Tensor, batch: TrainingBatch) -> Tensor:
+    """Error of the ΔH that follows from the network's output; (B, s, A, A), zero in the padding.
 
     A model with two spin channels is compared with the one matrix of closed shells in both.
     """
-    return trusted(correction, batch) - batch.correction
+    return correction_of(output, batch) - batch.correction
 
 
 def _hamiltonian(error: Tensor, batch: TrainingBatch) -> Term:

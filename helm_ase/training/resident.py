@@ -75,10 +75,10 @@ class ResidentSamples:
             self.count[k] = (s.orbitals != 0).any(1).sum(1)
         self.correction = Ragged.of([s.correction.flatten() for s in samples], device)
         self.orbitals = Ragged.of([s.orbitals.flatten() for s in samples], device)
-        self.filters = self._filters(samples, settings)
+        self.factors = self._factors(samples, settings)
 
-    def _filters(self, samples: Sequence[Sample], settings: HELMSettings) -> Ragged | None:
-        found = [settings.filter_of(s.overlap) for s in samples]
+    def _factors(self, samples: Sequence[Sample], settings: HELMSettings) -> Ragged | None:
+        found = [settings.output_factor(s.overlap) for s in samples]
         known = [x.float().flatten() for x in found if x is not None]
         return Ragged.of(known, self.device) if known else None
 
@@ -93,7 +93,9 @@ class ResidentSamples:
             energy=self.energy[index].to(self.device),
             forces=self.forces[atoms],
             correction=padded(self.correction, index, (spins, size, size)),
-            trust=None if self.filters is None else padded(self.filters, index, (one, size, size))[:, 0],
+            output_factor=None
+            if self.factors is None
+            else padded(self.factors, index, (one, size, size))[:, 0],
             orbitals=padded(self.orbitals, index, (spins, size, width)),
             orbital_count=self.count[index, : int(spins.max())].to(self.device),
             ao_count=size.to(self.device),

@@ -8,7 +8,7 @@ import torch
 
 from helm_ase.dataset.batch import collate
 from helm_ase.errors import SettingError
-from helm_ase.nn import Prediction, trust_correction, trust_matrix
+from helm_ase.nn import Prediction, apply_factor, trust_matrix
 from helm_ase.qc.level import kohn_sham
 from helm_ase.qc.molecule import build_mole
 from helm_ase.representation.overlap import symmetric_root
@@ -238,8 +238,8 @@ def test_the_trust_filter_acts_before_every_term(term):
     s = sample("H2O")
     w = trust_matrix(s.overlap, 0.05)
     guess = 0.5 * s.correction.double()
-    filtered = values_of(trust_correction(guess, w)[None], batch_of(s), term)[term]
-    found = values_of(guess[None], batch_of(s, trust=[w.float()]), term)[term]
+    filtered = values_of(apply_factor(guess, w)[None], batch_of(s), term)[term]
+    found = values_of(guess[None], batch_of(s, factors=[w.float()]), term)[term]
     assert float(found) == pytest.approx(float(filtered), rel=1e-5)
 
 
@@ -250,7 +250,7 @@ def test_an_output_in_the_orthogonal_basis_goes_through_the_filter():
     torch.testing.assert_close(root @ root, s.overlap, rtol=0, atol=1e-12)
     inverse = torch.linalg.inv(root)
     orthogonal = inverse @ s.correction.double() @ inverse
-    batch = batch_of(s, trust=[root])
+    batch = batch_of(s, factors=[root])
     for term, value in values_of(orthogonal[None], batch, *OF_MATRICES, *OBSERVABLES).items():
         assert float(value) < 1e-2, term  # the filter of a batch is in single precision
     shifted = orthogonal + 1e-3
@@ -321,11 +321,11 @@ def test_values_are_means_and_the_loss_their_weighted_sum():
 
 
 def test_a_batch_moves_as_a_whole_and_the_old_one_stays():
-    batch = batch_of(sample("H2O"), trust=[sample("H2O").overlap])
+    batch = batch_of(sample("H2O"), factors=[sample("H2O").overlap])
     there = batch.to("meta")
     tensors = [
         there.correction,
-        there.trust,
+        there.output_factor,
         there.graph.pos,
         there.targets[0].position,
         there.targets[0].atom,

@@ -23,7 +23,7 @@ def test_a_batch_equals_the_collated_one(samples, settings, chosen):
     resident = ResidentSamples(samples, settings, torch.device("cpu"))
     found = resident.batch(chosen)
     picked = [samples[k] for k in chosen]
-    filters = [settings.filter_of(s.overlap) for s in picked]
+    filters = [settings.output_factor(s.overlap) for s in picked]
     wanted = collate(picked, None if filters[0] is None else [f.float() for f in filters], share=True)
     for name in ("energy", "forces", "correction", "orbitals", "orbital_count", "ao_count", "trust"):
         mine, theirs = getattr(found, name), getattr(wanted, name)
