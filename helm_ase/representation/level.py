@@ -4,8 +4,11 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-NUMERICS = ("grid_level", "conv_tol", "code")
+NUMERICS = ("grid_level", "conv_tol", "code", "plane_wave_cutoff")
 """Fields of a level that change its numbers by less than any model's error."""
+
+SPELLED = ("basis", "auxiliary_basis", "label_basis", "pseudopotential")
+"""Fields that are names, in which capitals and hyphens do not count."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,18 @@ class LevelOfTheory:
     """For density fitting; empty: the program's default for the basis."""
     label_basis: str = ""
     """Basis of the labels where a model's matrix is an effective one in a smaller ``basis``; else empty."""
+    pseudopotential: str = ""
+    """Of crystals, name as PySCF spells it; empty: all electrons, or the core potential of the basis."""
+    plane_wave_cutoff: float = 0.0
+    """Of the density of crystals, Hartree; 0: no plane waves."""
+    smearing: float = 0.0
+    """kT of Fermi–Dirac occupations, Hartree."""
 
     @property
     def physical(self) -> "LevelOfTheory":
         """Without what only moves the numbers a little, and without ways of spelling."""
         fields: dict[str, Any] = {k: getattr(LevelOfTheory(), k) for k in NUMERICS}
-        fields |= {k: plain(getattr(self, k)) for k in ("basis", "auxiliary_basis", "label_basis")}
+        fields |= {k: plain(getattr(self, k)) for k in SPELLED}
         return replace(self, functional=self.functional.lower(), **fields)
 
 

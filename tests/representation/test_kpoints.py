@@ -7,7 +7,7 @@ from ase.build import bulk, graphene
 from ase.dft.kpoints import monkhorst_pack
 from crystals import pyscf_cell
 
-from helm_ase.electronic.kpoints import KMesh, as_tensor, band_path
+from helm_ase.representation.kpoints import KMesh, as_tensor, band_path
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.representation.lattice import Lattice
 
