@@ -269,9 +269,7 @@ class HELM(nn.Module):
         placed = []
         for b in head.onsite_blocks(nodes, elements):
             atoms, first = b.members, offsets[b.members]
-            placed.append(
-                PlacedBlocks(onsite[atoms], first, first, b.values * b.halving, b.rows, b.columns)
-            )
+            placed.append(PlacedBlocks(onsite[atoms], first, first, b.values * b.halving, b.rows, b.columns))
         if states is None:
             return placed
         target, source = elements[edges.target], elements[edges.source]

@@ -59,8 +59,9 @@ def check_valence_basis(basis: str, pseudopotential: str) -> None:
     """
     check_impostors()
     for name, known, kind in (
-        (basis, gto.basis.GTH_ALIAS, "valence basis"), (pseudopotential, gto.basis.PP_ALIAS, "pseudopotential")
-    ):  # fmt: skip
+        (basis, gto.basis.GTH_ALIAS, "valence basis"),
+        (pseudopotential, gto.basis.PP_ALIAS, "pseudopotential"),
+    ):
         if plain(name) not in known:
             raise BasisError(
                 f"PySCF has no {kind} {name!r} for crystals; there are {', '.join(sorted(known))}"
@@ -106,8 +107,8 @@ def build_cell(
     cell = _built(cell, numbers, positions, level, spin=None)
     if cell.nelectron % 2:
         raise StructureError(
-            f"a cell with {cell.nelectron} valence electrons has an open shell: take a supercell with an even "
-            f"number"
+            f"a cell with {cell.nelectron} valence electrons has an open shell: take a supercell with an "
+            f"even number"
         )
     return cell
 
@@ -132,7 +133,8 @@ def _built(
         )  # fmt: skip
     except (KeyError, RuntimeError, gto.basis.BasisNotFoundError) as error:
         raise BasisError(
-            f"PySCF has no basis {level.basis!r} with {level.pseudopotential!r} for one of the elements: {error}"
+            f"PySCF has no basis {level.basis!r} with {level.pseudopotential!r} for one of the elements: "
+            f"{error}"
         ) from error
     return mole
 

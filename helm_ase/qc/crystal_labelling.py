@@ -141,7 +141,9 @@ def alias_of(
         tuple(t.tolist()): share[np.ix_(atom, atom)] * folded.get(tuple((t % np.array(mesh)).tolist()), zero)
         for t, share in zip(translations, shares, strict=True)
     }
-    return max(float(np.abs(back.get(t, zero) - exact.get(t, zero)).max()) for t in back.keys() | exact.keys())
+    return max(
+        float(np.abs(back.get(t, zero) - exact.get(t, zero)).max()) for t in back.keys() | exact.keys()
+    )
 
 
 def _converged(cell: Any, mesh: Sequence[int], settings: CrystalLabelSettings) -> Any:

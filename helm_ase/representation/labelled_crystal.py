@@ -84,9 +84,7 @@ class LabelledCrystal:
         return crystal_key(self.numbers, self.positions, self.lattice)
 
 
-def crystal_key(
-    numbers: NDArray[np.integer], positions: NDArray[np.float64], lattice: Lattice
-) -> str:
+def crystal_key(numbers: NDArray[np.integer], positions: NDArray[np.float64], lattice: Lattice) -> str:
     """Fingerprint by which one crystal in one description is recognised, 32 hexadecimal digits."""
     vectors = np.where(lattice.pbc[:, None], lattice.cell, 0.0)
     state = np.concatenate([np.asarray(numbers, np.int64), lattice.pbc.astype(np.int64)])

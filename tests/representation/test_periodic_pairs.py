@@ -96,5 +96,5 @@ def test_joined_crystals_count_their_translations_one_after_the_other():
 
 def test_an_atom_on_the_image_of_another_is_refused_and_both_are_named():
     places = np.array([[0.0, 0.0, 0.0], [2.5, 0.0, 0.0]])
-    with pytest.raises(StructureError, match="atom 0 and the image of atom 1 .* listed twice"):
+    with pytest.raises(StructureError, match=r"atom 0 and the image of atom 1 .* listed twice"):
         AtomicGraph.from_arrays([6, 6], places, 3.0, lattice=Lattice(2.5 * np.eye(3), [True] * 3))
