@@ -199,7 +199,7 @@ class CrystalSource(Sequence[LabelledCrystal]):
                     found[name] = values * quantity.factor if quantity.factor != 1.0 else values
         mesh = tuple(map(int, found.pop("mesh")))
         lattice = Lattice(found.pop("cell").reshape(3, 3), found.pop("pbc").astype(bool))
-        size = int(round((len(found["fock"]) / _points(mesh)) ** 0.5))
+        size = round((len(found["fock"]) / _points(mesh)) ** 0.5)
         shapes = {"positions": (-1, 3), "forces": (-1, 3), "stress": (3, 3), "fock": (-1, size, size)}
         found |= {k: found[k].reshape(shape) for k, shape in shapes.items() if k in found}
         found |= {k: float(found[k][0]) for k in ("energy", "free_energy") if k in found}

@@ -55,7 +55,8 @@ def predict_crystal_energy(
     """
     if stress and not abs(atoms.cell.volume) > 0:
         raise StructureError(
-            "stress is energy per volume, and the cell has none: give it three lattice vectors, vacuum included"
+            "stress is energy per volume, and the cell has none: give it three lattice vectors, those of the "
+            "vacuum included"
         )
     with own_torch_state(model.energy_reference.device), torch.inference_mode(False):
         out = model(graph_of(model, atoms), energy=True, forces=forces, stress=stress)

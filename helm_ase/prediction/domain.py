@@ -59,8 +59,8 @@ def refuse_dimensions(dimensions: int, atoms: Atoms, checkpoint: Checkpoint) -> 
     if checkpoint.dimensions == (0,):
         raise StructureError(
             f"model {checkpoint.name!r} describes isolated molecules, but pbc is {atoms.pbc.tolist()}: if "
-            f"this is a molecule in a box, as some readers make it, set atoms.pbc = False; for a crystal take "
-            f"a model that has learnt crystals"
+            f"this is a molecule in a box, as some readers make it, set atoms.pbc = False; for a crystal "
+            f"take a model that has learnt crystals"
         )
     known = ", ".join(KINDS[d] for d in checkpoint.dimensions)
     raise StructureError(
@@ -97,6 +97,10 @@ def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> 
     """
     check_geometry(atoms.numbers.astype(np.int64), atoms.positions)
     check_kind(atoms, checkpoint)
+    if atoms.pbc.any():
+        raise StructureError(
+            f"pbc is {atoms.pbc.tolist()}: crystals are computed by HELMCalculator only, in this version"
+        )
     check_parity(checkpoint.basis.electrons(atoms.numbers, state.charge), state)
     settings = checkpoint.model.settings
     if state.charge not in settings.charges or state.multiplicity not in settings.multiplicities:
