@@ -172,8 +172,8 @@ def _progress(epoch: int, begin: float, settings: CrystalTraining) -> float:
 
 
 def _step(
-    model: HELM, samples: Sequence[CrystalSample], optimiser: torch.optim.Optimizer, settings: CrystalTraining,
-    random: np.random.Generator,
+    model: HELM, samples: Sequence[CrystalSample], optimiser: torch.optim.Optimizer,
+    settings: CrystalTraining, random: np.random.Generator,
 ) -> dict[str, float]:  # fmt: skip
     graph = batch_graphs([s.graph for s in samples])
     weights = settings.weights
