@@ -27,6 +27,9 @@ from helm_ase.units import BOHR_IN_ANGSTROM
 NEGLIGIBLE = 1e-7
 """Translations whose overlaps are all smaller are left out of H0, and fields that are smaller, Hartree."""
 
+MARGIN = 1e5
+"""For what multiplies the exponential law by which fields of charges end: powers of distances, many charges."""
+
 POINT_CHARGE = 1e16
 """a0⁻²: exponent of a nucleus without pseudopotential."""
 
@@ -109,36 +112,37 @@ class CrystalIntegrals:
     ) -> Iterator[tuple[int, int, Array]]:
         """Atoms i of cell 0 and j of cell T that overlap, and the charges of an element that they feel.
 
-        Products of the widest Gaussians, of exponents a and b at a distance d, are Gaussians of exponent
-        a + b with a factor exp(−a b d² / (a + b)); a neutral charge of exponent q at a distance D from one
-        has a field that falls as exp(−μ D²), μ = q (a + b) / (q + a + b).
+        A product of functions is a sum of Gaussians on the line between the atoms, of exponents p and more;
+        a neutral charge of exponent q at a distance D from them has a field that falls as exp(−μ D²),
+        μ = p q / (p + q), times the overlap.
         """
-        coords, limit = self.content.atom_coords(), math.log(1e3 / NEGLIGIBLE)
-        exponents = _widest_functions(self.content)
-        images, offsets = self._sites(widest, float(exponents.min()), limit), self.basis.offsets(self.numbers)
-        images = images[0][images[1] == number]
+        coords, exponents = self.content.atom_coords(), _widest_functions(self.content)
+        offsets = self.basis.offsets(self.numbers)
+        places, elements = self._sites(widest, float(exponents.min()))
+        places = places[elements == number]
         block = np.abs(self.overlap[len(self.translations) // 2 + place])
         for i in range(len(self.numbers)):
             for j in range(len(self.numbers)):
                 part = block[offsets[i] : offsets[i + 1], offsets[j] : offsets[j + 1]]
                 if part.max() <= NEGLIGIBLE:
                     continue
-                a, b = exponents[i], exponents[j]
-                apart = coords[j] + vector - coords[i]
-                centre = coords[i] + b / (a + b) * apart
-                fall = widest * (a + b) / (widest + a + b)
-                left = limit - a * b / (a + b) * float(apart @ apart)
-                near = fall * ((images - centre) ** 2).sum(1) < left
+                p = exponents[i] + exponents[j]
+                squares = _distances_to_line(places, coords[i], coords[j] + vector)
+                near = squares * (p * widest / (p + widest)) < math.log(part.max() * MARGIN / NEGLIGIBLE)
                 if near.any():
-                    yield i, j, images[near]
+                    yield i, j, places[near]
 
-    def _sites(self, widest: float, smallest: float, limit: float) -> tuple[Array, NDArray[np.int64]]:
+    def _sites(self, widest: float, smallest: float) -> tuple[Array, NDArray[np.int64]]:
         """All images of atoms near any pair, bohr, and their elements."""
         if widest not in self._images:
-            fall = widest * 2 * smallest / (widest + 2 * smallest)
-            reach = math.sqrt(limit / fall) + math.sqrt(2 * limit / smallest) / 2
             positions = self.content.atom_coords() * BOHR_IN_ANGSTROM
-            t = self.lattice.translations(reach * BOHR_IN_ANGSTROM, positions)
+            apart = positions[None, :] - positions[:, None]
+            longest = max(
+                float(np.linalg.norm(apart + v, axis=-1).max()) for v in self.lattice.vectors(self.half)
+            )
+            fall = widest * 2 * smallest / (widest + 2 * smallest)
+            reach = math.sqrt(math.log(MARGIN / NEGLIGIBLE) / fall) * BOHR_IN_ANGSTROM
+            t = self.lattice.translations(reach + longest, positions)
             places = positions + self.lattice.vectors(t)[:, None]
             self._images[widest] = places.reshape(-1, 3) / BOHR_IN_ANGSTROM, np.tile(self.numbers, len(t))
         return self._images[widest]
@@ -162,6 +166,13 @@ class CrystalIntegrals:
         symmetric[0] = 0.5 * (half[0] + half[0].T)
         whole = RealSpaceMatrix.completed(self.half, symmetric, self.numbers, self.basis, "pyscf")
         return whole.reorder("e3nn") if order == "e3nn" else whole
+
+
+def _distances_to_line(places: Array, begin: Array, end: Array) -> Array:
+    """Squares of the distances of places, (n, 3), to the piece of line between two points, (n,)."""
+    along = end - begin
+    share = np.clip((places - begin) @ along / max(float(along @ along), 1e-12), 0.0, 1.0)
+    return np.asarray(((places - begin - share[:, None] * along) ** 2).sum(1))
 
 
 def _with_image(content: Any, vector: Array) -> tuple[Any, Any, Any]:
