@@ -2,8 +2,8 @@
 
     python carbon_train.py carbon.h5 carbon.safetensors --minutes 10
 
-Prints the errors of the validation frames: matrix elements within the cutoff, levels on a mesh that is not the
-labels', the Fermi level.
+Prints the errors of the validation frames: matrix elements within the cutoff (µEh), levels on a mesh that is
+not the labels' and Fermi level (meV).
 """
 
 import argparse

@@ -28,7 +28,7 @@ NEGLIGIBLE = 1e-7
 """Translations whose overlaps are all smaller are left out of H0, and fields that are smaller, Hartree."""
 
 MARGIN = 1e5
-"""For what multiplies the exponential law by which fields of charges end: powers of distances, many charges."""
+"""For what multiplies the exponential law by which fields of charges end: powers of distances, many sites."""
 
 POINT_CHARGE = 1e16
 """a0⁻²: exponent of a nucleus without pseudopotential."""

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.linalg
 from ase import Atoms
 from ase.build import graphene, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
@@ -13,11 +14,12 @@ from ase.dft.bandgap import bandgap
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from ase.spectrum.band_structure import BandStructure
-from crystal_labels import chain, checkpoint, largest
 
 from helm_ase import HELMCalculator, predict_many
 from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.errors import ChargeError, SettingError, StructureError, UntrainedError
+from shared.crystal_labels import chain, checkpoint
+from shared.deviations import largest
 
 pytestmark = pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
 
@@ -62,8 +64,6 @@ def test_getters_of_ase_see_the_mesh(path):
 
 
 def test_levels_of_a_path_are_those_of_its_matrices_and_count_from_the_fermi_level(path):
-    import scipy.linalg
-
     atoms = with_calculator(chain(), path)
     way = atoms.cell.bandpath(npoints=7, pbc=atoms.pbc)
     found = atoms.calc.band_structure(way)
@@ -213,7 +213,8 @@ def test_a_cell_without_volume_has_no_stress(path):
 
 
 @pytest.mark.parametrize("wrong", [
-    {"kpts": "GXM"}, {"kpts": (1, 2)}, {"kpts": {"path": "GX"}}, {"kpts": (1.5, 1, 1)}, {"smearing": -1}, {"smearing": "x"},
+    {"kpts": "GXM"}, {"kpts": (1, 2)}, {"kpts": {"path": "GX"}}, {"kpts": (1.5, 1, 1)}, {"smearing": -1},
+    {"smearing": "x"},
 ])  # fmt: skip
 def test_keywords_that_make_no_sense_are_refused(path, wrong):
     with pytest.raises(SettingError, match=next(iter(wrong))):

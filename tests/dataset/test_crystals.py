@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from crystal_labels import CARBON, LEVEL, OTHER, hamiltonian, label, largest
 
 from helm_ase.dataset.crystals import fit_crystal_operators, make_crystal_sample, pairs_within
+from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.errors import DatasetError
 from helm_ase.qc.crystal import crystal_basis
 from helm_ase.representation import AOBasis
+from shared.crystal_labels import CARBON, LEVEL, OTHER, hamiltonian, label
+from shared.deviations import largest
 
 BASIS = crystal_basis(LEVEL, [6])
 
@@ -27,8 +29,6 @@ def test_nothing_is_left_of_a_matrix_that_the_operators_made():
 def test_at_the_points_of_the_mesh_the_reference_is_the_label(sample):
     one = label(0, OTHER)
     h, s, rest = sample.reference(one.k_mesh.kpts)
-    from helm_ase.electronic.bloch import LatticeOperator
-
     expected = LatticeOperator.of(hamiltonian(0, OTHER)[2]).at(one.k_mesh.kpts)
     assert largest(h - expected) < 1e-9
     assert largest(rest) > 1e-3
@@ -36,8 +36,6 @@ def test_at_the_points_of_the_mesh_the_reference_is_the_label(sample):
 
 
 def test_between_them_it_is_the_same_crystal(sample):
-    from helm_ase.electronic.bloch import LatticeOperator
-
     k = torch.tensor([[0.137, 0.0, 0.0], [-0.31, 0.0, 0.0]]).double()
     expected = LatticeOperator.of(hamiltonian(0, OTHER)[2]).at(k)
     assert largest(sample.reference(k)[0] - expected) < 1e-6

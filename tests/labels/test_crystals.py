@@ -5,12 +5,12 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from crystal_labels import LEVEL, label
 
 from helm_ase.errors import DatasetError
 from helm_ase.labels.crystals import QUANTITIES, CrystalSource, write_crystals
 from helm_ase.labels.formats import open_labels
 from helm_ase.representation.lattice import Lattice
+from shared.crystal_labels import LEVEL, label
 
 
 @pytest.fixture

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from laws import ETHENE, FORMAMIDE, ao_rotation, improper, largest, rotation, run, tiny_model
 
 from helm_ase.errors import StructureError
 from helm_ase.representation import AOBasis
 from helm_ase.representation.graph import AtomicGraph, batch_graphs
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
+from shared.deviations import largest
+from shared.geometries import ETHENE, FORMAMIDE
+from shared.rotations import ao_rotation, improper, rotation
+from shared.small_models import run, tiny_model
 
 BASIS = AOBasis("sp", {1: (0,), 6: (0, 1), 7: (0, 1), 8: (0, 1)})
 NUMBERS = np.array([6, 1, 6])

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import graphene
-from laws import FORMAMIDE
 
 from helm_ase.errors import BasisError, SettingError
 from helm_ase.qc.atomic_operators import operator_hamiltonian
@@ -14,6 +13,7 @@ from helm_ase.qc.crystal_operator_fit import CrystalOperatorFit, cloud_exponents
 from helm_ase.qc.molecule import basis_of, build_mole
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.lattice import Lattice
+from shared.geometries import FORMAMIDE
 
 LEVEL = crystal_level()
 RNG = np.random.default_rng(5)

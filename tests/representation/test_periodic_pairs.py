@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk, graphene
-from laws import ETHENE
 
 from helm_ase.errors import StructureError
 from helm_ase.representation.graph import AtomicGraph, batch_graphs, block_slots, edge_vectors
 from helm_ase.representation.lattice import Lattice, integer_grid
 from helm_ase.representation.periodic_pairs import periodic_pairs
+from shared.geometries import ETHENE
 
 SKEWED = Lattice([[2.1, 0.2, 0.0], [1.7, 2.3, 0.1], [-0.2, 0.9, 2.5]], [True] * 3)
 NUMBERS = np.array([6, 1, 6])

@@ -1,10 +1,10 @@
 """Training on crystals: losses are zero at the truth, gradients are derivatives, and a run learns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from crystal_labels import CARBON, LEVEL, OTHER, label
-from laws import TINY
 
 from helm_ase.checkpoint import load_model
 from helm_ase.dataset.crystals import make_crystal_sample
@@ -16,6 +16,8 @@ from helm_ase.nn.model import Prediction
 from helm_ase.qc.crystal import crystal_basis
 from helm_ase.training.crystal_losses import CrystalLossWeights, crystal_loss_terms, weighted_sum
 from helm_ase.training.crystals import CrystalTraining, train_on_crystals
+from shared.crystal_labels import CARBON, LEVEL, OTHER, label
+from shared.small_models import TINY
 
 BASIS = crystal_basis(LEVEL, [6])
 EVERYTHING = CrystalLossWeights(1.0, 1.0, 1.0, 0.0)
@@ -74,8 +76,6 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     labels = [label(k, OTHER, energy=-300 + 0.3 * k) for k in range(3)] + [label(3, OTHER, "val")]
     write_crystals(folder / "chains.h5", labels, LEVEL)
-    from dataclasses import replace
-
     model = HELMSettings(replace(TINY, lmax=2), trust_delta=0.0, energy_hidden=16)
     settings = CrystalTraining(
         "chains", model, CrystalLossWeights(1.0, 0.2, 0.0, 0.1), epochs=25, k_points=2

@@ -1,11 +1,10 @@
 """Labels of crystals without an SCF: H(T) from operators of atoms, and a checkpoint with random weights."""
 
+from dataclasses import replace
 from functools import cache
 
-import numpy as np
 import torch
 from ase import Atoms
-from laws import TINY
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.electronic.bloch import LatticeOperator
@@ -18,6 +17,7 @@ from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.kpoints import KMesh
 from helm_ase.representation.labelled_crystal import LabelledCrystal
 from helm_ase.representation.lattice import Lattice
+from shared.small_models import TINY
 
 LEVEL = crystal_level()
 CARBON = AtomicOperator(
@@ -59,8 +59,6 @@ def label(seed, operator=CARBON, split="train", energy=None, length=2.6):
 def checkpoint(elements=(6,), dimensions=(1, 2, 3), predicts=("energy", "forces", "hamiltonian")):
     """Random weights, small corrections."""
     basis = crystal_basis(LEVEL, elements)
-    from dataclasses import replace
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         settings = HELMSettings(replace(TINY, lmax=2), trust_delta=0.0, energy_hidden=16)
@@ -75,7 +73,3 @@ def checkpoint(elements=(6,), dimensions=(1, 2, 3), predicts=("energy", "forces"
         DistanceCoverage.collect(seen, model.cutoff),
         {"predicts": list(predicts), "dimensions": list(dimensions)},
     )  # fmt: skip
-
-
-def largest(x):
-    return float(np.abs(np.asarray(x)).max())
