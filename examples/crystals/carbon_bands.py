@@ -12,7 +12,7 @@ from ase.build import bulk, graphene
 from helm_ase import HELMCalculator
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(

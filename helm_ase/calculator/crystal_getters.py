@@ -127,6 +127,10 @@ class CrystalGetters:
     def _mesh(self, found: CrystalPrediction) -> KMesh:
         return mesh_of(self.parameters.get("kpts"), found.lattice)
 
+    def get_mesh_size(self, atoms: Atoms | None = None) -> tuple[int, int, int]:
+        """Points of the mesh of ``kpts`` along each reciprocal vector."""
+        return self._mesh(self._solve_crystal(atoms)).size
+
     def band_structure(
         self, path: str | BandPath | None = None, npoints: int = 100, atoms: Atoms | None = None
     ) -> BandStructure:
