@@ -63,6 +63,7 @@ SINGLE = {
     "calculator.vibration_getters": BASE
     | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
+    "cli.bands": BASE | {"representation", "calculator", "pictures"},
     "cli.frame_commands": BASE | {"representation", "prediction.many"},
     "cli.structure_commands": BASE | {"representation", "calculator", "pictures", "cli.dynamics"},
 }

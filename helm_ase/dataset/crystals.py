@@ -110,11 +110,11 @@ def make_crystal_sample(
     DatasetError
         If the matrices do not fit the basis.
     """
+    matrices = _canonical(label, basis)
     content = build_content(label.numbers, label.positions, level)
     h0, s = crystal_hamiltonian(content, label.lattice, basis, operators)
     baseline, overlap = LatticeOperator.of(h0), LatticeOperator.of(s)
-    kpts = label.k_mesh.kpts
-    rest = _to_images(label, basis, _canonical(label, basis) - baseline.at(kpts))
+    rest = _to_images(label, basis, matrices - baseline.at(label.k_mesh.kpts))
     graph = AtomicGraph.from_arrays(label.numbers, label.positions, cutoff, lattice=label.lattice)
     within = pairs_within(graph, basis)
     absent = np.full((len(label.numbers), 3), np.nan)

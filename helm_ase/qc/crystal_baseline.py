@@ -24,8 +24,11 @@ from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 from helm_ase.units import BOHR_IN_ANGSTROM
 
-NEGLIGIBLE = 1e-7
-"""Translations whose overlaps are all smaller are left out of H0, and fields that are smaller, Hartree."""
+NEGLIGIBLE = 1e-9
+"""Blocks of atoms whose overlaps are all smaller are zero in S and H0, whatever the cell is."""
+
+SMALLEST_FIELD = 1e-7
+"""The same for fields of charges; what projectors do reaches farther, as the root of overlaps."""
 
 MARGIN = 1e5
 """For what multiplies the exponential law by which fields of charges end: powers of distances, many sites."""
@@ -54,9 +57,23 @@ class CrystalIntegrals:
         kinetic = lattice_integrals(content, basis, "kinetic", NEGLIGIBLE, lattice).reorder("pyscf")
         self.translations = s.translations
         self.half = s.translations[len(s.translations) // 2 :]
-        self.overlap = s.values
-        self.kinetic = np.stack([kinetic.at(t) for t in self.half])
+        self._reach = self._largest_of_blocks(s.values)  # (n_T, N, N)
+        near = self._spread(self._reach > NEGLIGIBLE)
+        self._near = near[len(near) // 2 :]
+        self.overlap = s.values * near
+        self.kinetic = np.stack([kinetic.at(t) for t in self.half]) * self._near
         self._images: dict[float, tuple[Array, NDArray[np.int64]]] = {}
+
+    def _largest_of_blocks(self, values: Array) -> Array:
+        """Largest element of the blocks of two atoms, (n_T, A, A) → (n_T, N, N)."""
+        first = self.basis.offsets(self.numbers)[:-1]
+        rows = np.maximum.reduceat(np.abs(values), first, axis=1)
+        return np.asarray(np.maximum.reduceat(rows, first, axis=2))
+
+    def _spread(self, blocks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Values of pairs of atoms on all their functions, (n_T, N, N) → (n_T, A, A)."""
+        count = np.diff(self.basis.offsets(self.numbers))
+        return blocks.repeat(count, axis=1).repeat(count, axis=2)
 
     @property
     def half_overlap(self) -> Array:
@@ -117,31 +134,28 @@ class CrystalIntegrals:
         μ = p q / (p + q), times the overlap.
         """
         coords, exponents = self.content.atom_coords(), _widest_functions(self.content)
-        offsets = self.basis.offsets(self.numbers)
         places, elements = self._sites(widest, float(exponents.min()))
         places = places[elements == number]
-        block = np.abs(self.overlap[len(self.translations) // 2 + place])
-        for i in range(len(self.numbers)):
-            for j in range(len(self.numbers)):
-                part = block[offsets[i] : offsets[i + 1], offsets[j] : offsets[j + 1]]
-                if part.max() <= NEGLIGIBLE:
-                    continue
-                p = exponents[i] + exponents[j]
-                squares = _distances_to_line(places, coords[i], coords[j] + vector)
-                near = squares * (p * widest / (p + widest)) < math.log(part.max() * MARGIN / NEGLIGIBLE)
-                if near.any():
-                    yield i, j, places[near]
+        overlaps = self._reach[len(self.translations) // 2 + place]
+        for i, j in np.argwhere(overlaps > SMALLEST_FIELD).tolist():
+            p = exponents[i] + exponents[j]
+            squares = _distances_to_line(places, coords[i], coords[j] + vector)
+            near = squares * (p * widest / (p + widest)) < math.log(overlaps[i, j] * MARGIN / SMALLEST_FIELD)
+            if near.any():
+                yield i, j, places[near]
 
     def _sites(self, widest: float, smallest: float) -> tuple[Array, NDArray[np.int64]]:
         """All images of atoms near any pair, bohr, and their elements."""
         if widest not in self._images:
             positions = self.content.atom_coords() * BOHR_IN_ANGSTROM
             apart = positions[None, :] - positions[:, None]
+            overlaps = self._reach[len(self.translations) // 2 :] > SMALLEST_FIELD
             longest = max(
-                float(np.linalg.norm(apart + v, axis=-1).max()) for v in self.lattice.vectors(self.half)
+                float((np.linalg.norm(apart + v, axis=-1) * near).max())
+                for v, near in zip(self.lattice.vectors(self.half), overlaps, strict=True)
             )
             fall = widest * 2 * smallest / (widest + 2 * smallest)
-            reach = math.sqrt(math.log(MARGIN / NEGLIGIBLE) / fall) * BOHR_IN_ANGSTROM
+            reach = math.sqrt(math.log(MARGIN / SMALLEST_FIELD) / fall) * BOHR_IN_ANGSTROM
             t = self.lattice.translations(reach + longest, positions)
             places = positions + self.lattice.vectors(t)[:, None]
             self._images[widest] = places.reshape(-1, 3) / BOHR_IN_ANGSTROM, np.tile(self.numbers, len(t))
@@ -158,7 +172,7 @@ class CrystalIntegrals:
         for t in self.half:
             index = [places.get(tuple(x), -1) for x in (t - self.translations).tolist()]
             found.append(np.tensordot(left, padded[index], axes=([0, 2], [0, 1])))
-        return np.stack(found)
+        return np.stack(found) * self._near
 
     def completed(self, half: Array, order: str = "e3nn") -> RealSpaceMatrix:
         """H(T) from its half, in canonical order."""

@@ -89,7 +89,7 @@ def test_a_supercell_has_the_folded_bands_and_twice_the_energy(path):
 
 
 @pytest.mark.parametrize(("kpts", "points"), [
-    (None, 10), ((3, 1, 1), 3), ((3, 3, 3), 3), ({"size": (4, 1, 1), "gamma": False}, 4), ({"density": 2}, 5),
+    (None, 9), ((3, 1, 1), 3), ((3, 3, 3), 3), ({"size": (4, 1, 1), "gamma": False}, 4), ({"density": 2}, 5),
 ])  # fmt: skip
 def test_meshes_may_be_given_as_elsewhere_in_ase(path, kpts, points):
     atoms = with_calculator(chain(), path, kpts=kpts)
@@ -102,7 +102,7 @@ def test_meshes_may_be_given_as_elsewhere_in_ase(path, kpts, points):
 def test_smearing_moves_the_occupations(path):
     sharp, soft = (with_calculator(chain(), path, smearing=w) for w in (0.0, 2.0))
     assert set(np.round(sharp.calc.get_occupation_numbers(1), 9)) <= {0.0, 2.0}
-    assert 0.01 < soft.calc.get_occupation_numbers(1)[4] < 1.99
+    assert 1e-3 < soft.calc.get_occupation_numbers(1)[4] < 1.99
 
 
 # --- energies -----------------------------------------------------------------------------------------
@@ -188,8 +188,8 @@ def test_what_is_for_molecules_says_so(path):
             ask()
     with pytest.raises(StructureError, match="HELMCalculator only"):
         atoms.calc.get_hessian()
-    with pytest.raises(StructureError, match="HELMCalculator only"):
-        list(predict_many([chain()], model=path))
+    (found,) = predict_many([chain()], model=path)
+    assert "HELMCalculator only" in str(found.error)
 
 
 def test_what_is_for_crystals_says_so():
