@@ -9,10 +9,10 @@ import numpy as np
 from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 
-from helm_ase.errors import SCFError, SettingError
+from helm_ase.errors import SettingError
 from helm_ase.qc.crystal import build_cell, crystal_basis, crystal_level
+from helm_ase.qc.crystal_scf import CrystalSCF, forces_by_differences, kept_points, stress_by_differences
 from helm_ase.qc.lattice_integrals import lattice_integrals
-from helm_ase.representation.kpoints import KMesh
 from helm_ase.representation.labelled_crystal import LabelledCrystal
 from helm_ase.representation.lattice import Lattice, nearest_images
 from helm_ase.representation.level import LevelOfTheory
@@ -33,6 +33,10 @@ class CrystalLabelSettings:
     level: LevelOfTheory = field(default_factory=crystal_level)
     mesh: tuple[int, int, int] | None = None
     """Γ-centred; None: as coarse as ``SHORTEST_OF_MESH`` allows."""
+    forces: bool = False
+    """By central differences, 6 (N − 1) SCFs."""
+    stress: bool = False
+    """Of bulk, by central differences, 12 SCFs."""
     max_cycles: int = 60
     largest_alias: float = LARGEST_ALIAS
     """Coarser meshes are refused."""
@@ -84,9 +88,10 @@ def label_crystal(
             f"{settings.largest_alias:g}), and so is H(T) between them: take a finer mesh; no vector of its "
             f"supercell should be shorter than {SHORTEST_OF_MESH:g} Å"
         )
-    mf = _converged(cell, mesh, settings)
+    crystal = CrystalSCF(numbers, positions, lattice, settings.level, mesh, settings.max_cycles)
+    mf = crystal.converge()
     vacuum = 0.0 if lattice.dimensions == 3 else vacuum_potential(mf, lattice)
-    kept = _reduced(mesh)
+    kept = kept_points(mesh)
     fock = np.asarray(mf.get_fock())[kept] - vacuum * np.asarray(mf.get_ovlp())[kept]
     smeared = bool(settings.level.smearing)
     return LabelledCrystal(
@@ -97,7 +102,9 @@ def label_crystal(
         mesh=mesh,
         fock=fock,
         energy=float(mf.e_zero if smeared else mf.e_tot) * HARTREE_IN_EV,
-        free_energy=float(mf.e_free if smeared else mf.e_tot) * HARTREE_IN_EV,
+        free_energy=crystal.free_energy(mf),
+        forces=forces_by_differences(crystal, mf) if settings.forces else None,
+        stress=stress_by_differences(crystal, mf) if settings.stress and lattice.dimensions == 3 else None,
         split=split,
         details={
             "alias": alias,
@@ -144,29 +151,6 @@ def alias_of(
     return max(
         float(np.abs(back.get(t, zero) - exact.get(t, zero)).max()) for t in back.keys() | exact.keys()
     )
-
-
-def _converged(cell: Any, mesh: Sequence[int], settings: CrystalLabelSettings) -> Any:
-    from pyscf.pbc import dft
-    from pyscf.pbc.scf.addons import smearing_
-
-    level = settings.level
-    points = KMesh.gamma_centred(mesh, time_reversal=False).kpts.numpy()
-    mf = dft.KRKS(cell, cell.get_abs_kpts(points), xc=level.functional).multigrid_numint()
-    mf.conv_tol, mf.max_cycle, mf.verbose = level.conv_tol, settings.max_cycles, 0
-    if level.smearing:
-        mf = smearing_(mf, sigma=level.smearing, method="fermi")
-    mf.kernel()
-    if not mf.converged:
-        raise SCFError(f"not converged after {settings.max_cycles} cycles")
-    return mf
-
-
-def _reduced(mesh: Sequence[int]) -> NDArray[np.int64]:
-    """Which of all points of a mesh time reversal leaves."""
-    whole, kept = KMesh.gamma_centred(mesh, time_reversal=False), KMesh.gamma_centred(mesh)
-    places = {tuple(k): n for n, k in enumerate(whole.kpts.tolist())}
-    return np.array([places[tuple(k)] for k in kept.kpts.tolist()])
 
 
 def vacuum_potential(mf: Any, lattice: Lattice) -> float:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, graphene
+from pyscf.pbc import dft
+from pyscf.pbc.scf.addons import smearing_
 
 from helm_ase.electronic.band_levels import levels_at
 from helm_ase.electronic.bands import Bands
@@ -14,11 +16,12 @@ from helm_ase.electronic.bloch import LatticeOperator, inverse_bloch_sum
 from helm_ase.errors import BasisError, SettingError, StructureError
 from helm_ase.qc.crystal import box_of, build_cell, build_content, crystal_basis, crystal_level
 from helm_ase.qc.crystal_labelling import CrystalLabelSettings, alias_of, label_crystal, mesh_of
+from helm_ase.qc.crystal_scf import CrystalSCF, forces_by_differences, strained, stress_by_differences
 from helm_ase.qc.lattice_integrals import lattice_integrals
 from helm_ase.representation.kpoints import KMesh
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.level import LevelOfTheory
-from helm_ase.units import HARTREE_IN_EV
+from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 LEVEL = crystal_level(plane_wave_cutoff=60.0)
 CHAIN = CrystalLabelSettings(LEVEL, mesh=(8, 1, 1))
@@ -115,6 +118,22 @@ def test_the_level_of_a_crystal_is_another_one_than_that_of_molecules():
     assert LEVEL.physical == replace(LEVEL, plane_wave_cutoff=200.0, basis="GTH-SZV-MOLOPT-SR").physical
 
 
+def test_a_strained_crystal_is_strained_as_asked_for():
+    crystal = CrystalSCF(*described(bulk("C", "diamond", 3.57)), LEVEL, (2, 2, 2))
+    for a, b in ((0, 0), (0, 1)):
+        found = strained(crystal, a, b, 0.01)
+        change = np.linalg.solve(crystal.lattice.cell, found.lattice.cell) - np.eye(3)
+        assert change[a, b] == pytest.approx(0.01 if a == b else 0.005)
+        np.testing.assert_allclose(change, change.T, atol=1e-14)
+        inside = found.lattice.fractional(found.positions)
+        np.testing.assert_allclose(inside, crystal.lattice.fractional(crystal.positions), atol=1e-14)
+
+
+def test_labels_of_slabs_and_chains_have_no_stress():
+    with pytest.raises(StructureError, match="depends on the vacuum"):
+        stress_by_differences(CrystalSCF(*described(polyyne()), LEVEL, (8, 1, 1)), None)
+
+
 # --- with one -----------------------------------------------------------------------------------------
 
 
@@ -147,6 +166,23 @@ def test_labels_are_complete_and_count_from_the_vacuum(chain):
     assert chain.energy - chain.free_energy == pytest.approx(
         0.5 * 0.005 * bands.entropy * HARTREE_IN_EV, abs=1e-6
     )
+
+
+@pytest.mark.slow
+@pytest.mark.scf
+def test_forces_by_differences_are_the_analytic_ones():
+    """PySCF's, on the FFT grid; hydrogen molecules in a small cell, one k point along two directions."""
+    atoms = Atoms("H2", [[0, 0, 0], [0.7, 0.2, 0.1]], cell=np.diag([2.6, 3.0, 3.0]), pbc=True)
+    crystal = CrystalSCF(*described(atoms), replace(LEVEL, plane_wave_cutoff=120.0), (2, 1, 1))
+    mf = crystal.converge()
+    found = forces_by_differences(crystal, mf)
+    fft = dft.KRKS(mf.cell, mf.kpts, xc="pbe")
+    fft.conv_tol = 1e-9
+    fft = smearing_(fft, sigma=LEVEL.smearing, method="fermi")
+    fft.kernel(dm0=mf.make_rdm1())
+    theirs = -np.asarray(fft.nuc_grad_method().kernel()) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+    assert np.abs(found).max() > 0.5
+    np.testing.assert_allclose(found, theirs - theirs.mean(0), atol=0.02)
 
 
 @pytest.mark.slow
