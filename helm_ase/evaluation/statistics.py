@@ -156,6 +156,8 @@ def by_state(reports: Iterable[MoleculeReport]) -> dict[str, list[MoleculeReport
         name: [] for name in ("neutral closed shells", "cations", "anions", "open shells")
     }
     for report in reports:
-        closed = "cations" if report.charge > 0 else "anions" if report.charge < 0 else "neutral closed shells"
+        closed = (
+            "cations" if report.charge > 0 else "anions" if report.charge < 0 else "neutral closed shells"
+        )
         groups[closed if report.multiplicity == 1 else "open shells"].append(report)
     return {name: members for name, members in groups.items() if members}

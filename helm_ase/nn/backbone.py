@@ -56,7 +56,7 @@ class BackboneSettings:
             raise SettingError(f"cutoffs must be positive, not {self.cutoff} and {self.pair_cutoff}")
         if not 0 <= self.gaussian_spacing <= min(self.cutoff, self.pair_cutoff) / 4:
             raise SettingError(
-                f"gaussian_spacing is {self.gaussian_spacing} Å; allowed: 0 to a quarter of the smaller cutoff"
+                f"gaussian_spacing is {self.gaussian_spacing}; allowed: 0 to a quarter of the smaller cutoff"
             )
         if self.state_heads < 0 or self.pair_decay_length < 0:
             raise SettingError(
@@ -110,9 +110,8 @@ class Backbone(nn.Module):
         self.pair_frames = EdgeBuilder(self.pair_rows, c.unnatural > 0)
         self.node_envelope = Envelope(s.cutoff, s.envelope)
         self.pair_envelope = PairEnvelope(s.pair_cutoff, s.envelope, s.pair_decay_start, s.pair_decay_length)
-        self.node_scalars = PairScalars(n_elements, s.cutoff, s.radial_hidden, s.gaussians_on(s.cutoff))
-        self.pair_scalars = PairScalars(
-            n_elements, s.pair_cutoff, s.radial_hidden, s.gaussians_on(s.pair_cutoff)
+        self.node_scalars, self.pair_scalars = (
+            PairScalars(n_elements, r, s.radial_hidden, s.gaussians_on(r)) for r in (s.cutoff, s.pair_cutoff)
         )
         self.neighbour_scale = s.average_neighbours**-0.5
         self.edge_degree = RadialMLP(self.node_scalars.size, s.radial_hidden, (s.lmax + 1) * c.natural)
