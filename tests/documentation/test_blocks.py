@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from documentation.blocks import (
+from shared.code_blocks import (
     CHECKOUT,
     NOT_CODE,
     PAGES,
