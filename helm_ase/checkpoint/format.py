@@ -130,10 +130,10 @@ def _header(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _plain_baseline(baseline: Baseline) -> dict[str, Any]:
-    found = {k: v for k, v in asdict(baseline).items() if v != ()}
+    plain = {k: v for k, v in asdict(baseline).items() if v != ()}
     if baseline.operators:
-        found["operators"] = [operator.to_json() for operator in baseline.operators]
-    return found
+        plain["operators"] = [operator.to_json() for operator in baseline.operators]
+    return plain
 
 
 def read_header(path: str | Path) -> dict[str, Any]:

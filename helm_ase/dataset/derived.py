@@ -229,9 +229,9 @@ def unpack(payload: bytes, smaller: bool = False, energy_baseline: bool = False)
 
     def take(kind: str, *shape: int) -> NDArray[Any]:
         nonlocal place
-        found = np.frombuffer(payload, kind, int(np.prod(shape)), place).reshape(shape)
-        place += found.nbytes
-        return found.copy()
+        array = np.frombuffer(payload, kind, int(np.prod(shape)), place).reshape(shape)
+        place += array.nbytes
+        return array.copy()
 
     electrons = tuple(take("<i8", n).tolist())
     baseline, overlap = (unpack_triangle(take("<f8", a * (a + 1) // 2)) for _ in range(2))

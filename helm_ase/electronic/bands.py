@@ -106,9 +106,9 @@ class Bands:
             If width or smearing make no sense.
         """
         levels = torch.stack([levels_at(h, overlap, mesh.kpts, threshold) for h in hamiltonians])
-        found = cls(levels, mesh.weights, electrons, width, smearing)
-        found.filling  # noqa: B018  # refuses what cannot be filled, here and not later
-        return found
+        bands = cls(levels, mesh.weights, electrons, width, smearing)
+        bands.filling  # noqa: B018  # refuses what cannot be filled, here and not later
+        return bands
 
     @property
     def capacity(self) -> int:

@@ -43,13 +43,13 @@ class Eigensystem:
         sizes: dict[int, list[int]] = {}
         for k, fock in enumerate(focks):
             sizes.setdefault(len(fock), []).append(k)
-        found: dict[int, Eigensystem] = {}
+        solved: dict[int, Eigensystem] = {}
         for members in sizes.values():
             with torch.no_grad():
                 energies, vectors = _eigh(torch.stack([focks[k] for k in members]))
             for k, e, v in zip(members, energies, vectors, strict=True):
-                found[k] = cls(focks[k], e, v)
-        return [found[k] for k in range(len(focks))]
+                solved[k] = cls(focks[k], e, v)
+        return [solved[k] for k in range(len(focks))]
 
     def levels(self) -> Tensor:
         """Orbital energies, ascending, (M,).

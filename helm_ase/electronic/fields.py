@@ -135,17 +135,17 @@ def spins_with(structure: ElectronicStructure, name: str | int) -> list[int]:
     SettingError
         If it is no name of an orbital, or no spin has it.
     """
-    found, reasons = [], []
+    spins, reasons = [], []
     for spin in range(structure.n_spins):
         try:
             orbital_index(structure, name, spin)
         except SettingError as error:
             reasons.append(error)
         else:
-            found.append(spin)
-    if not found:
+            spins.append(spin)
+    if not spins:
         raise reasons[0]
-    return found
+    return spins
 
 
 def write_cube(

@@ -64,8 +64,8 @@ class ElectronicStructure(Orbitals):
         SettingError
             If there is no such scheme.
         """
-        found = _chosen(scheme, Scheme, "charge scheme")
-        charge_of = charges.mulliken_charges if found == "mulliken" else charges.lowdin_charges
+        chosen = _chosen(scheme, Scheme, "charge scheme")
+        charge_of = charges.mulliken_charges if chosen == "mulliken" else charges.lowdin_charges
         m = self.molecule
         return charge_of(self.density_matrix, self.overlap, m.nuclear_charges, m.atom)
 
@@ -77,9 +77,9 @@ class ElectronicStructure(Orbitals):
         SettingError
             If there is no such scheme.
         """
-        found = _chosen(scheme, Scheme, "charge scheme")
+        chosen = _chosen(scheme, Scheme, "charge scheme")
         m = self.molecule
-        populations = charges.mulliken_populations if found == "mulliken" else charges.lowdin_populations
+        populations = charges.mulliken_populations if chosen == "mulliken" else charges.lowdin_populations
         return charges.of_atoms(populations(self.spin_density, self.overlap), m.atom, len(m.nuclear_charges))
 
     def bond_orders(self, scheme: BondScheme = "mayer") -> Tensor:
@@ -90,8 +90,8 @@ class ElectronicStructure(Orbitals):
         SettingError
             If there is no such scheme.
         """
-        found = _chosen(scheme, BondScheme, "bond order")
-        order = bond_orders.mayer_bond_orders if found == "mayer" else bond_orders.wiberg_bond_orders
+        chosen = _chosen(scheme, BondScheme, "bond order")
+        order = bond_orders.mayer_bond_orders if chosen == "mayer" else bond_orders.wiberg_bond_orders
         m = self.molecule
         return order(self.spin_densities, self.overlap, m.atom, len(m.nuclear_charges))
 

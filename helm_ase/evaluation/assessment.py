@@ -145,11 +145,11 @@ def _reports(
     checkpoint: Checkpoint, selection: Selection, settings: AssessmentSettings, chosen: set[int]
 ) -> Iterator[tuple[MoleculeReport, Breakdown, Breakdown]]:
     trained = checkpoint.predicts
-    found = answers(
+    reports = answers(
         checkpoint.model, selection.dataset, bool(trained & {"energy", "forces"}), "hamiltonian" in trained
     )
     bar = tqdm(
-        found, "molecules", len(selection.dataset), unit="mol", disable=not settings.progress, leave=False
+        reports, "molecules", len(selection.dataset), unit="mol", disable=not settings.progress, leave=False
     )
     for k, answer in enumerate(bar):
         yield _report(_Case(checkpoint, selection, k, answer), settings, k in chosen)

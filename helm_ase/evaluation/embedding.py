@@ -60,13 +60,13 @@ def embed_both(
     numbers, molecule, environment = [], [], []
     for k in tqdm(indices.tolist(), "embeddings", unit="mol", disable=not progress, leave=False):
         label = source[k]
-        for found, network in zip(rows, models, strict=True):
-            found.append(embed(network, label))
+        for embeddings, network in zip(rows, models, strict=True):
+            embeddings.append(embed(network, label))
         numbers.append(label.numbers)
         molecule.append(np.full(len(label.numbers), k))
         environment += environments(label)
     columns = np.concatenate(numbers), np.concatenate(molecule), np.array(environment)
-    trained, random = (Embeddings(np.concatenate(found), *columns) for found in rows)
+    trained, random = (Embeddings(np.concatenate(embeddings), *columns) for embeddings in rows)
     return trained, random
 
 

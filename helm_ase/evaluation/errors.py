@@ -45,7 +45,7 @@ def evaluate(
 ) -> list[MoleculeErrors]:
     """Errors of a model, which is put into evaluation mode, on every sample."""
     model.eval()
-    found = []
+    errors = []
     for answer in answers(model, samples, energy, max_load=max_load):
         sample = answer.sample
         assert answer.correction is not None
@@ -53,8 +53,8 @@ def evaluate(
         if answer.forces is not None:
             d_energy = error_of(answer.energy, sample.energy)
             d_forces = error_of(answer.forces, sample.forces.numpy())
-        found.append(matrix_errors(sample, answer.correction, d_energy, d_forces))
-    return found
+        errors.append(matrix_errors(sample, answer.correction, d_energy, d_forces))
+    return errors
 
 
 def error_of(predicted: NDArray[np.float64] | float, label: NDArray[np.floating] | float) -> float:

@@ -165,8 +165,8 @@ def _check_level(
             f"({physical}): choose another model (helm-ase models), or compare all the same with "
             f"--other-level"
         )
-    found = differences(labels, model)
-    return labels, [f"labels and model differ in {found}"] if found else []
+    different = differences(labels, model)
+    return labels, [f"labels and model differ in {different}"] if different else []
 
 
 def _no_such_split(source: LabelSource, split: str | None) -> str:
@@ -191,24 +191,24 @@ def _strangers(
     checkpoint: Checkpoint, source: LabelSource, indices: NDArray[np.int64]
 ) -> dict[int, _Stranger]:
     settings, elements = checkpoint.model.settings, set(checkpoint.basis.elements)
-    found = {}
+    unknown = {}
     for k in indices.tolist():
         label = source[k]
         new = frozenset(label.numbers.tolist()) - elements
         known = label.charge in settings.charges and label.multiplicity in settings.multiplicities
         if new or not known:
-            found[k] = _Stranger(new, None if known else (label.charge, label.multiplicity))
-    return found
+            unknown[k] = _Stranger(new, None if known else (label.charge, label.multiplicity))
+    return unknown
 
 
 def _refuse(checkpoint: Checkpoint, source: LabelSource, strangers: dict[int, _Stranger], count: int) -> None:
     elements = {z for stranger in strangers.values() for z in stranger.elements}
     states = sorted({stranger.state for stranger in strangers.values() if stranger.state is not None})
     settings = checkpoint.model.settings
-    found = [_symbols(elements)] * bool(elements) + [f"(charge, multiplicity) {states}"] * bool(states)
+    unknown = [_symbols(elements)] * bool(elements) + [f"(charge, multiplicity) {states}"] * bool(states)
     message = (
         f"{source.path}: {len(strangers)} of {count} molecules hold what model {checkpoint.name!r} has not "
-        f"seen: {' and '.join(found)}; it knows {_symbols(checkpoint.basis.elements)}, charges "
+        f"seen: {' and '.join(unknown)}; it knows {_symbols(checkpoint.basis.elements)}, charges "
         f"{list(settings.charges)} and multiplicities {list(settings.multiplicities)}: choose another model "
         f"(helm-ase models), or leave them out with --skip-unknown"
     )

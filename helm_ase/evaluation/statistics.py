@@ -118,17 +118,17 @@ class SCFSummary:
 
 def scf_summary(reports: Iterable[MoleculeReport]) -> SCFSummary | None:
     """Summary of the SCF comparisons; None if there are none."""
-    found = [r.scf for r in reports if r.scf is not None]
-    if not found:
+    comparisons = [r.scf for r in reports if r.scf is not None]
+    if not comparisons:
         return None
-    ratios = np.array([s.ratio for s in found])
+    ratios = np.array([s.ratio for s in comparisons])
     return SCFSummary(
-        len(found),
+        len(comparisons),
         float(ratios.mean()),
         float(ratios.std(ddof=1)) if len(ratios) > 1 else float("nan"),
-        float(np.mean([s.cycles for s in found])),
-        float(np.mean([s.cycles_minao for s in found])),
-        max(abs(s.difference) for s in found) * HARTREE_IN_EV,
+        float(np.mean([s.cycles for s in comparisons])),
+        float(np.mean([s.cycles_minao for s in comparisons])),
+        max(abs(s.difference) for s in comparisons) * HARTREE_IN_EV,
     )
 
 

@@ -233,8 +233,8 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
 
 def _collect(owner: NDArray[np.integer], parts: Iterable[str]) -> Parts:
     """Indices of each part from the part of each entry, −1 for training."""
-    found = {name: np.flatnonzero(owner == k).astype(np.int64) for k, name in enumerate(parts)}
-    return {"train": np.flatnonzero(owner == -1).astype(np.int64)} | found
+    indices = {name: np.flatnonzero(owner == k).astype(np.int64) for k, name in enumerate(parts)}
+    return {"train": np.flatnonzero(owner == -1).astype(np.int64)} | indices
 
 
 def _digest(text: str) -> str:

@@ -191,13 +191,13 @@ class HELM(nn.Module):
         self, graph: Data, elements: Tensor, state: MolecularState, nodes: Tensor, edges: DirectedEdges,
         x_ij: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        found = self.energy_head(nodes, edges, x_ij, state)
-        atomic = found.energies.double() * self.energy_scale + self.energy_reference[elements]
-        if found.share is not None:  # what a state costs in the mean goes to the atoms that have it
+        atomic_terms = self.energy_head(nodes, edges, x_ij, state)
+        atomic = atomic_terms.energies.double() * self.energy_scale + self.energy_reference[elements]
+        if atomic_terms.share is not None:  # what a state costs in the mean goes to the atoms that have it
             reference = self.state_reference[state.charge, state.multiplicity]
-            atomic = atomic + found.share.double() * reference[state.molecule]
+            atomic = atomic + atomic_terms.share.double() * reference[state.molecule]
         molecule, count = molecule_index(graph), count_molecules(graph)
-        features = found.features.detach()
+        features = atomic_terms.features.detach()
         sums = features.new_zeros(count, features.shape[1]).index_add(0, molecule, features)
         atoms = torch.bincount(molecule, minlength=count).to(sums)
         return atomic.new_zeros(count).index_add(0, molecule, atomic), sums / atoms[:, None]
@@ -273,7 +273,7 @@ class HELM(nn.Module):
 
     def _state(self, graph: Data) -> MolecularState:
         charge, multiplicity, group = grouped_states(graph)
-        found = []
+        indices = []
         for name, values, allowed in (
             ("charge", charge, self.settings.charges),
             ("multiplicity", multiplicity, self.settings.multiplicities),
@@ -281,8 +281,8 @@ class HELM(nn.Module):
             match = values[:, None] == torch.tensor(allowed, device=values.device)
             if not bool(match.any(dim=1).all()):
                 raise ChargeError(f"the model knows {name} {list(allowed)}, not {values.unique().tolist()}")
-            found.append(match.to(torch.long).argmax(dim=1))
-        return MolecularState(found[0], found[1], group[molecule_index(graph)])
+            indices.append(match.to(torch.long).argmax(dim=1))
+        return MolecularState(indices[0], indices[1], group[molecule_index(graph)])
 
 
 def grouped_states(graph: Data) -> tuple[Tensor, Tensor, Tensor]:

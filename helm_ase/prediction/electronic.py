@@ -93,8 +93,8 @@ class ElectronicPrediction:
     def coupled_polarizability(self) -> NDArray[np.float64]:
         """Full response of the predicted orbitals, taken as converged, a0³, (3, 3): as dear as an SCF."""
         s = self.structure
-        found = (s.orbital_energies.numpy(), s.orbitals.numpy(), s.occupations.numpy())
-        return self.scf.coupled_polarizability(tuple(x[0] for x in found) if s.n_spins == 1 else found)
+        orbitals = (s.orbital_energies.numpy(), s.orbitals.numpy(), s.occupations.numpy())
+        return self.scf.coupled_polarizability(tuple(x[0] for x in orbitals) if s.n_spins == 1 else orbitals)
 
     @cached_property
     def dipole(self) -> NDArray[np.float64]:

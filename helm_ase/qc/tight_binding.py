@@ -61,11 +61,13 @@ def with_parameters(baseline: EnergyBaseline, elements: Sequence[int]) -> Energy
         return baseline
     require_tblite()
     known = _published_parameters()
-    found = {k: v for k, v in known.items() if k not in ("element", "dispersion")}
+    parameters = {k: v for k, v in known.items() if k not in ("element", "dispersion")}
     if baseline.dispersion:
-        found["dispersion"] = known["dispersion"]
-    found["element"] = {chemical_symbols[z]: known["element"][chemical_symbols[z]] for z in sorted(elements)}
-    return replace(baseline, parameters=found)
+        parameters["dispersion"] = known["dispersion"]
+    parameters["element"] = {
+        chemical_symbols[z]: known["element"][chemical_symbols[z]] for z in sorted(elements)
+    }
+    return replace(baseline, parameters=parameters)
 
 
 @cache

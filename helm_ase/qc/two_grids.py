@@ -169,10 +169,10 @@ def _gradient(mf: Any, densities: Array, fock: Array, exchange: float) -> Array:
     plain = mf.nuc_grad_method()
     core = plain.hcore_generator(mole)
     weighted = sum(d @ f @ d for d, f in zip(densities, fock, strict=True)) * (len(densities) / 2)
-    found = np.stack([np.einsum("xij,ij->x", core(a), total) for a in range(mole.natm)])
-    found -= by_atom(mole, 2 * np.einsum("xij,ij->ix", plain.get_ovlp(mole), weighted))
+    gradient = np.stack([np.einsum("xij,ij->x", core(a), total) for a in range(mole.natm)])
+    gradient -= by_atom(mole, 2 * np.einsum("xij,ij->ix", plain.get_ovlp(mole), weighted))
     spins = np.shape(mf.mo_occ)[-1]
     occupied = [c[:, n > 0] for c, n in zip(
         np.reshape(mf.mo_coeff, (-1, mole.nao, spins)), np.reshape(mf.mo_occ, (-1, spins)), strict=True
     ) if (n > 0).any()]  # fmt: skip
-    return found + plain.grad_nuc(mole) + mf.with_df.gradient(densities, occupied, exchange)
+    return gradient + plain.grad_nuc(mole) + mf.with_df.gradient(densities, occupied, exchange)

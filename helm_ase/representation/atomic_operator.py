@@ -73,10 +73,10 @@ class AtomicOperator:
 
 
 def _numbers(values: Sequence[float]) -> tuple[float, ...]:
-    found = tuple(map(float, values))
-    if not all(map(math.isfinite, found)):
-        raise SettingError(f"an atomic operator holds numbers that are not finite: {found}")
-    return found
+    numbers = tuple(map(float, values))
+    if not all(map(math.isfinite, numbers)):
+        raise SettingError(f"an atomic operator holds numbers that are not finite: {numbers}")
+    return numbers
 
 
 def _is_symmetric(matrix: Matrix) -> bool:

@@ -55,8 +55,8 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is there twice: keep one of them", place.start_mark
                 )
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def parse_recipe(content: Any) -> Recipe:
@@ -153,8 +153,8 @@ def record_inside(annotation: Any) -> type | None:
     if isinstance(annotation, type) and is_dataclass(annotation):
         return annotation
     for part in get_args(annotation):
-        if part not in (NoneType, ...) and (found := record_inside(part)) is not None:
-            return found
+        if part not in (NoneType, ...) and (record := record_inside(part)) is not None:
+            return record
     return None
 
 
@@ -199,8 +199,8 @@ def without_places(recipe: Recipe) -> dict[str, Any]:
         cache=None,
     )
     start = None if recipe.start is None else Path(recipe.start).name
-    found: dict[str, Any] = plain(asdict(replace(recipe, data=data, folder="", start=start)))
-    return found
+    values: dict[str, Any] = plain(asdict(replace(recipe, data=data, folder="", start=start)))
+    return values
 
 
 def plain(value: Any) -> Any:

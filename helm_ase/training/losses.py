@@ -113,7 +113,7 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, wanted: Collection[
             terms |= {name: MATRIX_TERMS[name](correction - batch.correction, batch) for name in matrices}
             if observables and batch.targets is not None:
                 sums = observable_sums(correction, batch.targets, observables)
-                terms |= {name: Term(*found) for name, found in sums.items()}
+                terms |= {name: Term(*values) for name, values in sums.items()}
     if "energy" in wanted:
         terms["energy"] = _energy(prediction, batch)
     if "forces" in wanted:

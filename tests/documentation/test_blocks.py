@@ -5,6 +5,8 @@ import warnings
 from pathlib import Path
 
 import pytest
+
+from helm_ase import ExtrapolationWarning
 from shared.code_blocks import (
     CHECKOUT,
     NOT_CODE,
@@ -17,8 +19,6 @@ from shared.code_blocks import (
     run_python,
     same_output,
 )
-
-from helm_ase import ExtrapolationWarning
 
 LANGUAGES = {"python", "bash", "yaml", *NOT_CODE}
 
@@ -99,7 +99,10 @@ def test_every_block_says_its_language_and_its_mark_is_known(page):
 
 def test_the_reader_sees_languages_marks_and_lines(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# A\n\n<!-- slow -->\n```python\nx = 1\n```\n\n```{note}\nno code\n```\n\n```bash\na \\\n b  # c\n```\n")
+    page.write_text(
+        "# A\n\n<!-- slow -->\n```python\nx = 1\n```\n\n```{note}\nno code\n```\n\n"
+        "```bash\na \\\n b  # c\n```\n"
+    )
     first, second = blocks_of(page)
     assert (first.language, first.text, first.mark, first.line) == ("python", "x = 1\n", "slow", 3)
     assert list(commands_of(second.text)) == [["a", "b"]]

@@ -1,7 +1,7 @@
 """Code blocks of Markdown pages: found, and run in the order of the page.
 
-A page is one session: its Python blocks share their names, and all blocks the folder.  Comments before a block say
-what is special about it:
+A page is one session: its Python blocks share their names, and all blocks the folder.  Comments before a
+block say what is special about it:
 
 ``<!-- slow -->``    it takes minutes or many processes; run with ``-m slow``.
 ``<!-- output -->``  not code but what the block before it prints; numbers may differ by one in a thousand.
@@ -48,11 +48,11 @@ class Block:
 def blocks_of(page: Path) -> list[Block]:
     """All fenced blocks of a page but Sphinx's directives, which begin with a brace."""
     content = page.read_text(encoding="utf8")
-    found = [
-        Block(m["language"].strip(), m["text"], m["mark"] or "", m["why"] or "", content.count("\n", 0, m.start()) + 1)
-        for m in FENCE.finditer(content)
-    ]  # fmt: skip
-    return [block for block in found if not block.language.startswith("{")]
+    blocks = []
+    for m in FENCE.finditer(content):
+        line = content.count("\n", 0, m.start()) + 1
+        blocks.append(Block(m["language"].strip(), m["text"], m["mark"] or "", m["why"] or "", line))
+    return [block for block in blocks if not block.language.startswith("{")]
 
 
 def commands_of(text: str) -> Iterator[list[str]]:

@@ -23,7 +23,6 @@ from helm_ase.pictures.orbitals import draw_orbital
 from helm_ase.qc import Baseline
 from helm_ase.qc.baseline import baseline_hamiltonian
 from helm_ase.qc.molecule import basis_of, build_mole
-from helm_ase.representation import AOMatrix
 from helm_ase.units import HARTREE_IN_EV
 
 KNOWN = ["H2O", "CH3OH", "CH3CH2OH", "CH3CHO", "H2CO", "HCN", "H3CNH2", "C2H6", "C2H2", "CH3CONH2", "CH3COF"]
@@ -114,7 +113,8 @@ def draw_ghosts(folder: Path) -> None:
             for e in errors
         ]
         right.semilogx(1e3 * errors, HARTREE_IN_EV * np.array(shift), "o-", color=colour, label=name)
-    right.set(xlabel="random error of an element of H (mEh)", ylabel="shift of the LUMO (eV)", title="Ethanol")
+    right.set(xlabel="random error of an element of H (mEh)", ylabel="shift of the LUMO (eV)")
+    right.set_title("Ethanol")
     right.legend(frameon=False)
     save(figure, folder / "ghost_states.png")
 
