@@ -32,7 +32,7 @@ class ElectronicGetters:
 
         def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction: ...
         def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
-            """Of ASE."""
+            """Look up or compute a property (ASE)."""
 
     # -- the prediction ------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Validation errors when the file was written."""
     sha256: str = ""
-    """Of the file it was read from."""
+    """SHA-256 of the file that the checkpoint was read from."""
     energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
     """E0 to which the model's energies and forces must be added."""
     uncertainty: EnergyUncertainty | None = None

@@ -37,7 +37,7 @@ class LargeBasis:
     gap: float
     """Hartree."""
     dipole: NDArray[np.float64]
-    """Of the electrons, about the origin, e·a0, (3,)."""
+    """Dipole moment of the electrons about the origin, e·a0, (3,)."""
     polarizability: NDArray[np.float64]
     """Uncoupled, a0³, (3, 3)."""
 

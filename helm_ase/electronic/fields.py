@@ -20,7 +20,7 @@ from helm_ase.units import BOHR_IN_ANGSTROM
 CHUNK = 50_000
 """Points at a time."""
 MOST_POINTS = 50_000_000
-"""Of a grid: 400 MB in memory, and more in a file."""
+"""Largest number of points of a grid: 400 MB in memory, and more in a file."""
 FIELDS = "density, spin density, potential, homo, homo-1, …, lumo, lumo+1, …, or the number of an orbital"
 
 

@@ -110,7 +110,7 @@ class KMesh:
 
     @cached_property
     def weights(self) -> Tensor:
-        """Of :attr:`kpts`, (K,), summing to one."""
+        """Weights of :attr:`kpts`, (K,), summing to one."""
         counts = np.bincount(self._reduction[1])
         return torch.from_numpy(counts / counts.sum())
 

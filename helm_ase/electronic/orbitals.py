@@ -47,7 +47,7 @@ class Orbitals:
     smearing: float = 0.0
     """kT of the Fermi occupations in Hartree; 0: the lowest orbitals are full (aufbau)."""
     integrals: Integrals | None = None
-    """Of the geometry, for observables that need more than H and S."""
+    """Integrals of the geometry, for observables that need more than H and S."""
 
     @classmethod
     def solve(

@@ -36,7 +36,7 @@ class Judged:
 
 
 NOT_PREDICTED = Judged(MatrixErrors(*[float("nan")] * len(fields(MatrixErrors))), *[float("nan")] * 3)
-"""Of a model that was not trained on Hamiltonians."""
+"""Result of a model that was not trained on Hamiltonians."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class EnergyErrors:
     errors: NDArray[np.float64]
     """Predicted − label, eV/atom, (M,)."""
     atoms: NDArray[np.int64]
-    """Of each molecule, (M,)."""
+    """Number of atoms of each molecule, (M,)."""
 
 
 def collect(checkpoint: Checkpoint, labels: Iterable[LabelledMolecule]) -> EnergyErrors:

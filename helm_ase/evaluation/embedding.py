@@ -25,7 +25,7 @@ class Embeddings:
     """Atoms of many molecules."""
 
     values: NDArray[np.float32]
-    """Of each degree l the norm over m of every channel, of l = 0 the number itself; (N, lmax + 1, C)."""
+    """Norm over m of every channel for each degree l, and for l = 0 the number itself, (N, lmax + 1, C)."""
     numbers: NDArray[np.int64]
     """Atomic numbers, (N,)."""
     molecule: NDArray[np.int64]

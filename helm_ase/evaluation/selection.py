@@ -27,7 +27,7 @@ class Selection:
     dataset: MoleculeDataset
     """Samples with the checkpoint's H0, read when asked for."""
     level: LevelOfTheory
-    """Of the labels."""
+    """Level of theory of the labels."""
     split: str | None
     """None: the whole file."""
     skipped: int = 0

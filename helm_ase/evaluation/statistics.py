@@ -56,7 +56,7 @@ QUANTITIES: Mapping[str, Quantity] = {
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of absolute errors (or similarities) over molecules."""
+    """Statistics of absolute errors (or similarities) over molecules."""
 
     molecules: int
     """That have the quantity; the rest of the numbers is NaN if there are none."""

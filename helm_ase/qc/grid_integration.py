@@ -30,7 +30,7 @@ class Integral:
     """Exchange–correlation energy of densities and its derivatives, atomic units."""
 
     electrons: Array
-    """Of each density, by the grid, (S,)."""
+    """Number of electrons of each density as integrated on the grid, (S,)."""
     energy: float
     potential: Array
     """With respect to the density matrices, (S, A, A)."""

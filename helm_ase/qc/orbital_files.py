@@ -45,7 +45,7 @@ class Shell:
     exponents: NDArray[np.float64]
     """1/a0², (P,)."""
     coefficients: NDArray[np.float64]
-    """Of the primitives, (P,); a common factor does not matter."""
+    """Contraction coefficients of the primitives, (P,); a common factor does not matter."""
 
 
 @dataclass(frozen=True)

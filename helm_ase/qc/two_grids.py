@@ -46,7 +46,7 @@ class FineAnswer:
     fock: Array
     """Hartree, (A, A) or (2, A, A)."""
     gradient: Array | None
-    """Of the nuclei, Hartree/Bohr, (N, 3)."""
+    """Derivative of the energy with respect to the nuclei, Hartree/Bohr, (N, 3)."""
     residual: float
     """Norm of the orbital gradient, Hartree."""
 

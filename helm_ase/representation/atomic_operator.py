@@ -30,7 +30,7 @@ class AtomicOperator:
     number: int
     """Atomic number."""
     exponents: tuple[float, ...]
-    """Of the Gaussians, a0⁻²."""
+    """Exponents of the Gaussians g_k, a0⁻²."""
     electrons: tuple[float, ...]
     """n_k; fitted ones sum to the charge of the nucleus (of the core where there is an ECP)."""
     projectors: tuple[Matrix, ...]

@@ -46,14 +46,16 @@ class EnergyBaseline:
     """
 
     name: EnergyBaselineName = "none"
-    """``none``: zero; ``gfn2-xtb``: GFN2-xTB (Bannwarth, Ehlert and Grimme 2019), computed by tblite."""
+    """Energy baseline: ``none`` is zero; ``gfn2-xtb`` is GFN2-xTB (Bannwarth, Ehlert and Grimme 2019),
+    computed by tblite."""
     dispersion: bool = False
-    """Whether E0 contains GFN2-xTB's D4 dispersion.  Levels of theory without dispersion, such as B3LYP, do
-    not need it."""
+    """Whether E0 contains GFN2-xTB's D4 dispersion. Functionals without dispersion, such as B3LYP, need
+    none."""
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Parameters of the method as tblite reads them; empty in a recipe: those of the installed tblite."""
+    """Parameters of the method as tblite reads them. They are empty in a recipe, which means those of the
+    installed tblite."""
     references: tuple[ReferenceEnergy, ...] = field(default=(), repr=False)
-    """Energies that are computed again when a model is loaded."""
+    """Energies that are computed again and compared when a model is loaded. A recipe leaves them empty."""
 
     def __post_init__(self) -> None:
         if self.name not in (allowed := get_args(EnergyBaselineName)):

@@ -131,7 +131,8 @@ def _properties(lines: list[str], kind: str) -> dict[int, int]:
 
 
 def stated_by_gaussian_input(text: str, frames: int, path: str) -> list[Stated]:
-    """Of the line after the title; with fragments, the first two numbers are those of the whole."""
+    """Charge and multiplicity from the line after the title; with fragments, the first two numbers are those
+    of the whole."""
     sections = re.split(r"\n[ \t]*(?:\n[ \t]*)+", re.sub(r"\r\n?", "\n", text).strip("\n"))
     route = next((k for k, s in enumerate(sections) if re.search(r"^\s*#", s, re.MULTILINE)), None)
     if route is None or len(sections) < route + 3:

@@ -137,8 +137,8 @@ def draw_error_bars(folder: Path) -> None:
 
 
 def draw_orbitals(folder: Path) -> None:
-    """HOMO and LUMO of acetaldehyde beside each other."""
-    atoms = molecule("CH3CHO")
+    """HOMO and LUMO of formaldehyde beside each other."""
+    atoms = molecule("H2CO")
     structure = HELMCalculator().get_electronic_structure(atoms)
     figure = Figure(figsize=(7.5, 3.4), layout="constrained")
     with TemporaryDirectory() as scratch:
@@ -146,7 +146,7 @@ def draw_orbitals(folder: Path) -> None:
             picture = Path(scratch) / f"{name}.png"
             draw_orbital(structure, atoms, picture, name)
             axes.imshow(imread(picture))
-            axes.set_title(f"{name.upper()} of acetaldehyde")
+            axes.set_title(f"{name.upper()} of formaldehyde")
             axes.set_axis_off()
     save(figure, folder / "orbitals.png")
 

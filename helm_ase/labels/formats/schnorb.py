@@ -34,7 +34,7 @@ DESCRIPTION = "MD17 Hamiltonians of SchNOrb, ASE database"
 PATTERNS = ("*.db",)
 BASIS = "def2-svp"
 TYPES = {"float32", "float64", "int32", "int64", "bool"}
-"""Of arrays in ``data``, as numpy spells them."""
+"""Types of the arrays in ``data``, as NumPy spells them."""
 COLUMNS = {"id", "numbers", "positions", "data"}
 LEVEL = LevelOfTheory(
     functional="pbe",
