@@ -37,8 +37,8 @@ class ElectronicGetters:
     # -- the prediction ------------------------------------------------------------------------------
 
     def get_electronic_structure(self, atoms: Atoms | None = None) -> ElectronicStructure:
-        """Orbitals, levels, density and all observables of the predicted Hamiltonian (atomic units, PySCF AO
-        order); a copy, which callers may change."""
+        """Orbitals, orbital energies, density and all observables of the predicted Hamiltonian (atomic units,
+        PySCF AO order); a copy, which callers may change."""
         return copy.deepcopy(self._solve(atoms).structure)
 
     def get_hamiltonian(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
@@ -128,7 +128,8 @@ class ElectronicGetters:
         return density_for(prediction.mole, structure.orbitals.numpy(), structure.occupied, mol)
 
     def refine(self, n_iterations: int = 1, forces: bool = False, atoms: Atoms | None = None) -> "Refinement":
-        """One or a few real SCF steps from the predicted density, on the way to DFT's energy, levels, forces.
+        """One or a few real SCF steps from the predicted density, on the way to DFT's energy, orbital
+        energies, forces.
 
         Parameters
         ----------

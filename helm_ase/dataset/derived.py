@@ -54,7 +54,8 @@ class Derived:
     overlap: NDArray[np.float64]
     """S, (A, A)."""
     orbital_energies: NDArray[np.float64]
-    """All levels of the label's H, Hartree, (s, A); in a smaller basis those of ``orbitals``, (s, M)."""
+    """All orbital energies of the label's H, Hartree, (s, A); in a smaller basis those of ``orbitals``, (s,
+    M)."""
     orbitals: NDArray[np.float32]
     """Its occupied and lowest virtual orbitals, (s, A, M); columns beyond a spin's own are zero.  In
     a smaller basis their projection on it."""

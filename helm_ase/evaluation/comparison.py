@@ -1,4 +1,5 @@
-"""One Hamiltonian against the reference of the same molecule: elements, levels, orbitals, observables."""
+"""One Hamiltonian against the reference of the same molecule: elements, orbital energies, orbitals,
+observables."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ class MatrixErrors:
     hamiltonian_rms: float
     """Root mean square element, µEh; unlike the mean, the same in every orientation."""
     occupied: float
-    """Mean absolute error of the occupied levels, eV; NaN without electrons."""
+    """Mean absolute error of the occupied orbital energies, eV; NaN without electrons."""
     homo: float
     """Signed, eV; NaN where there is none."""
     lumo: float
@@ -34,7 +35,7 @@ class MatrixErrors:
     gap: float
     """Signed, eV."""
     wavefunction: float
-    """Mean |⟨C_ref| S |C⟩| over occupied orbitals in the order of their levels, 1 if they are the same."""
+    """Mean |⟨C_ref| S |C⟩| over occupied orbitals by ascending energy, 1 if they are the same."""
     cosine: float
     """The same without S, |cos| of the coefficients, as the code of QHNet and QH9 has it."""
     subspace: float

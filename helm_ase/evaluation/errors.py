@@ -71,7 +71,7 @@ def matrix_errors(
     """Errors of H0 + correction, (s, A, A); zeros give those of the baseline.
 
     All are infinite if an element of the correction is no number.  Where the label's matrix is in a larger
-    basis, its levels are compared, but there is no error of H: NaN.
+    basis, its orbital energies are compared, but there is no error of H: NaN.
     """
     atoms = len(sample.graph.z)
     if not np.isfinite(correction).all():
@@ -101,7 +101,7 @@ def matrix_errors(
 
 
 def mean_absolute(values: NDArray[np.float64]) -> float:
-    """Mean of |x|; NaN of nothing, as of the occupied levels of a bare proton."""
+    """Mean of |x|; NaN of nothing, as of the occupied orbital energies of a bare proton."""
     return float(np.abs(values).mean()) if values.size else float("nan")
 
 

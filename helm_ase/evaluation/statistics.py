@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from helm_ase.evaluation.assessment import Judged, MoleculeReport
+from helm_ase.evaluation.assessment import HamiltonianErrors, MoleculeReport
 from helm_ase.units import HARTREE_IN_EV
 
 SIZE_CLASSES = (1, 5, 9, 13, 17, 25, 41, 81)
@@ -20,7 +20,7 @@ class Quantity:
 
     title: str
     unit: str
-    of: Callable[[MoleculeReport, Judged], float]
+    of: Callable[[MoleculeReport, HamiltonianErrors], float]
     """Signed error on a molecule, or a similarity."""
     per_atom: bool = False
     """Whether the mean is over atoms, i.e. over all force components alike."""

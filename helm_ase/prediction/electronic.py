@@ -77,8 +77,8 @@ class ElectronicPrediction:
 
         if self.level.label_basis:
             raise SettingError(
-                f"this model's Hamiltonian is an effective one in {self.level.basis} with the levels of "
-                f"{self.level.label_basis}: no SCF has it as its result, so there is none to go on with or "
+                f"this model's Hamiltonian is an effective one in {self.level.basis} with the orbital "
+                f"energies of {self.level.label_basis}: no SCF has it as its result, so there is none to go on with or "
                 "to compare with; initial_guess(mol) gives its density in any basis"
             )
         check_variant(self.level)

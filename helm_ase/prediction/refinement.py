@@ -15,7 +15,7 @@ from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 @dataclass(frozen=True)
 class Refinement:
-    """Energy, levels and, if asked for, forces after real SCF steps."""
+    """Energy, orbital energies and, if asked for, forces after real SCF steps."""
 
     energy: float
     """Estimate of the converged DFT energy, eV: Harris and Foulkes', of all densities (DIIS)."""

@@ -162,8 +162,8 @@ def _evaluate(mf: Any, fine: Any, gradient: bool) -> FineAnswer:
 def _gradient(mf: Any, densities: Array, fock: Array, exchange: float) -> Array:
     """Nuclear gradient of all but exchange and correlation on the grid, Hartree/Bohr, (N, 3).
 
-    The energy-weighted density matrix is D F D, which needs no levels: those of the last cycle belong to
-    another Fock matrix.
+    The energy-weighted density matrix is D F D, which needs no orbital energies: those of the last cycle
+    belong to another Fock matrix.
     """
     mole, total = mf.mol, densities.sum(0)
     plain = mf.nuc_grad_method()

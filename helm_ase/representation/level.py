@@ -46,6 +46,6 @@ def plain(name: str) -> str:
 
 
 def differences(first: LevelOfTheory, second: LevelOfTheory) -> str:
-    """In which fields two levels differ, and how; empty if they are the same."""
+    """Fields in which two levels of theory differ, and how; empty if they are the same."""
     one, other = asdict(first), asdict(second)
     return ", ".join(f"{k}: {one[k]!r} and {other[k]!r}" for k in one if one[k] != other[k])

@@ -28,7 +28,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path
         YAML file.
     overrides
-        ``key=value`` with dots between levels and YAML values: ``stages.0.epochs=5``.
+        ``key=value`` with dots between nested keys and YAML values: ``stages.0.epochs=5``.
 
     Raises
     ------

@@ -30,10 +30,10 @@ KEYS = sorted({(r, f.name) for r in records() for f in fields(r)}, key=lambda ke
 def docstrings(path):
     """Line and text of every docstring of a module, those below attributes included."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
-        for below in getattr(node, "body", None) if isinstance(getattr(node, "body", None), list) else []:
+        body = getattr(node, "body", [])
+        for below in body if isinstance(body, list) else []:
             if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                if isinstance(below.value.value, str):
-                    yield below.lineno, below.value.value
+                yield below.lineno, str(below.value.value)
 
 
 def test_the_walk_through_the_recipe_reaches_all_its_records():
@@ -43,11 +43,12 @@ def test_the_walk_through_the_recipe_reaches_all_its_records():
     assert len(KEYS) > 90
 
 
-@pytest.mark.parametrize("record, key", KEYS, ids=lambda x: getattr(x, "__name__", x))
+@pytest.mark.parametrize(("record", "key"), KEYS, ids=lambda x: getattr(x, "__name__", x))
 def test_every_key_of_a_recipe_is_explained_by_a_full_sentence(record, key):
     note = attribute_notes(record).get(key, "")
     assert len(note.split()) >= 4, f"{record.__name__}.{key}: {note!r}"
-    assert note[0].isupper() and note.endswith("."), f"{record.__name__}.{key}: {note!r}"
+    assert note[0].isupper(), f"{record.__name__}.{key}: {note!r}"
+    assert note.endswith("."), f"{record.__name__}.{key}: {note!r}"
     assert not note.startswith(("Of ", "As ", "Which:")), f"{record.__name__}.{key}: {note!r}"
 
 
