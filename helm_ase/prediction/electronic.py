@@ -78,8 +78,8 @@ class ElectronicPrediction:
         if self.level.label_basis:
             raise SettingError(
                 f"this model's Hamiltonian is an effective one in {self.level.basis} with the orbital "
-                f"energies of {self.level.label_basis}: no SCF has it as its result, so there is none to go on with or "
-                "to compare with; initial_guess(mol) gives its density in any basis"
+                f"energies of {self.level.label_basis}: no SCF converges to it, so that there is "
+                "none to continue or to compare with; initial_guess(mol) gives its density in any basis"
             )
         check_variant(self.level)
         return SelfConsistency(self.mole, self.level, self.structure.n_spins)
