@@ -1,4 +1,4 @@
-"""What an atom adds to the one-electron Hamiltonian of a molecule."""
+"""Contribution of one atom to the one-electron Hamiltonian of a molecule."""
 
 import math
 from collections.abc import Sequence
@@ -28,17 +28,19 @@ class AtomicOperator:
     """
 
     number: int
-    """Atomic number."""
+    """Atomic number of the element."""
     exponents: tuple[float, ...]
     """Exponents of the Gaussians g_k, a0⁻²."""
     electrons: tuple[float, ...]
-    """n_k; fitted ones sum to the charge of the nucleus (of the core where there is an ECP)."""
+    """Numbers of electrons n_k; fitted ones sum to the charge of the nucleus (of the core where there is an
+    ECP)."""
     projectors: tuple[Matrix, ...]
-    """P^l for l = 0, 1, …, Hartree: symmetric, one row for each contracted shell of degree l."""
+    """Projectors P^l for l = 0, 1, …, Hartree: symmetric, one row for each contracted shell of degree l."""
     charge_electrons: tuple[float, ...] = ()
-    """c_k of the first exponents; fitted ones sum to −1, so that a charge has its potential at a distance."""
+    """Response c_k of the electrons of the first exponents to a charge; fitted ones sum to −1, so that a
+    charge has its potential at a distance."""
     charge_projectors: tuple[Matrix, ...] = ()
-    """Q^l for l = 0, 1, …, Hartree, of the shape of ``projectors``."""
+    """Response Q^l of the projectors to a charge for l = 0, 1, …, Hartree, of the shape of ``projectors``."""
 
     def __post_init__(self) -> None:
         """Lists, which is what JSON knows, become tuples of plain numbers."""

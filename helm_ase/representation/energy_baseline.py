@@ -16,18 +16,18 @@ EnergyBaselineName = Literal["none", "gfn2-xtb"]
 
 @dataclass(frozen=True)
 class ReferenceEnergy:
-    """What the baseline gave for one molecule when the model was trained: proof that it still does."""
+    """Energy that the baseline gave for one molecule when the model was trained: proof that it still does."""
 
     numbers: tuple[int, ...]
-    """Atomic numbers, (N,)."""
+    """Atomic numbers of the molecule, (N,)."""
     positions: tuple[tuple[float, float, float], ...]
-    """Å, (N, 3)."""
+    """Positions of the atoms in Å, (N, 3)."""
     charge: int
-    """Total charge, e."""
+    """Total charge of the molecule, e."""
     multiplicity: int
-    """2S + 1."""
+    """Spin multiplicity 2S + 1 of the molecule."""
     energy: float
-    """E0, Hartree."""
+    """Energy E0 of the molecule, Hartree."""
 
     def __post_init__(self) -> None:
         """Lists, which is what JSON knows, become tuples."""
@@ -37,7 +37,7 @@ class ReferenceEnergy:
 
 @dataclass(frozen=True)
 class EnergyBaseline:
-    """Which E0, with everything that is needed to compute it again.
+    """Choice of an energy baseline E0, with everything that is needed to compute it again.
 
     Raises
     ------
