@@ -86,6 +86,11 @@ class Checkpoint:
         """What was trained: any of ``energy``, ``forces``, ``hamiltonian``; the rest is noise."""
         return frozenset(self.training.get("predicts", EVERYTHING))
 
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Numbers of periodic directions that occurred in training: 0 molecules, …, 3 bulk."""
+        return tuple(self.training.get("dimensions", (0,)))
+
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> str:
     """Write a checkpoint; the file appears complete or not at all.

@@ -9,9 +9,9 @@ from torch.autograd.function import once_differentiable
 
 from helm_ase.electronic.bloch import LatticeOperator, chunks
 from helm_ase.electronic.differentiable import DEGENERATE
-from helm_ase.electronic.kpoints import as_tensor
 from helm_ase.electronic.orbitals import OVERLAP_THRESHOLD
 from helm_ase.errors import BasisError, PredictionError
+from helm_ase.representation.kpoints import as_tensor
 
 
 def levels_at(

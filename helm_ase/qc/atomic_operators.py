@@ -100,7 +100,7 @@ def screening(
     step, total = max(1, CHUNK // pairs), np.zeros(pairs)
     for k in range(0, len(atoms), step):
         part = slice(k, k + step)
-        clouds = _clouds(mole.atom_coords()[atoms[part]], exponents, contents[part])
+        clouds = clouds_of(mole.atom_coords()[atoms[part]], exponents, contents[part])
         total += df.incore.aux_e2(mole, clouds, "int3c2e", aosym="s2ij").sum(1)
     return np.asarray(lib.unpack_tril(total))
 
@@ -139,7 +139,7 @@ def unit_fields(
     return total
 
 
-def _clouds(places: NDArray[np.float64], exponents: Sequence[float], electrons: NDArray[np.float64]) -> Any:
+def clouds_of(places: NDArray[np.float64], exponents: Sequence[float], electrons: NDArray[np.float64]) -> Any:
     """``Mole`` with one shell on every place, whose Coulomb potential is that of its electrons, (n, k)."""
     clouds = gto.fakemol_for_cgtf_charge(places[:1], np.array(exponents), np.ones(len(exponents)))
     unit = clouds._env[clouds._bas[0, gto.PTR_COEFF] :][: len(exponents)]  # of one electron each

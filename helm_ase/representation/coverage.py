@@ -8,6 +8,12 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from helm_ase.representation.lattice import Lattice
+from helm_ase.representation.periodic_pairs import periodic_pairs
+
+Molecule = tuple[NDArray[np.int64], NDArray[np.float64]]
+Crystal = tuple[NDArray[np.int64], NDArray[np.float64], Lattice]
+
 BIN_WIDTH = 0.2
 """Å."""
 
@@ -26,13 +32,11 @@ class DistanceCoverage:
     """(Z1 ≤ Z2) → indices of bins of width :data:`BIN_WIDTH`."""
 
     @classmethod
-    def collect(
-        cls, molecules: Iterable[tuple[NDArray[np.int64], NDArray[np.float64]]], limit: float
-    ) -> "DistanceCoverage":
-        """Record the distances of (numbers, positions in Å)."""
+    def collect(cls, structures: Iterable[Molecule | Crystal], limit: float) -> "DistanceCoverage":
+        """Record the distances of (numbers, positions in Å), of crystals also the lattice."""
         seen: dict[tuple[int, int], set[int]] = {}
-        for numbers, positions in molecules:
-            for a, b, distance in zip(*_pairs(numbers, positions, limit), strict=True):
+        for numbers, positions, *lattice in structures:
+            for a, b, distance in zip(*_pairs(numbers, positions, limit, *lattice), strict=True):
                 seen.setdefault((int(a), int(b)), set()).add(int(distance / BIN_WIDTH))
         return cls(limit, {pair: frozenset(bins) for pair, bins in seen.items()})
 
@@ -47,10 +51,10 @@ class DistanceCoverage:
         return table
 
     def unseen(
-        self, numbers: NDArray[np.int64], positions: NDArray[np.float64]
+        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], lattice: Lattice | None = None
     ) -> dict[tuple[int, int], list[float]]:
         """Distances (Å) of each element pair further than one bin from any in training."""
-        z1, z2, distances = _pairs(numbers, positions, self.limit)
+        z1, z2, distances = _pairs(numbers, positions, self.limit, lattice)
         known = (z1 < len(self._table)) & (z2 < len(self._table))
         seen = np.zeros(len(distances), dtype=bool)
         bins = (distances / BIN_WIDTH).astype(np.int64)
@@ -86,9 +90,15 @@ def describe(unseen: Mapping[tuple[int, int], list[float]]) -> str:
 
 
 def _pairs(
-    numbers: NDArray[np.int64], positions: NDArray[np.float64], limit: float
+    numbers: NDArray[np.int64], positions: NDArray[np.float64], limit: float, lattice: Lattice | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Lower and higher atomic number and distance (Å) of every pair within ``limit``."""
+    if lattice is not None and lattice.dimensions:
+        found = periodic_pairs(numbers, positions, limit, lattice)
+        one, other = found.pairs
+        apart = positions[other] - positions[one] + lattice.vectors(found.shifts)
+        z1, z2 = numbers[one], numbers[other]
+        return np.minimum(z1, z2), np.maximum(z1, z2), np.linalg.norm(apart, axis=1)
     first, second = np.triu_indices(len(numbers), k=1)
     distances = np.linalg.norm(positions[first] - positions[second], axis=1)
     near = distances < limit

@@ -4,8 +4,11 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-NUMERICS = ("grid_level", "conv_tol", "code")
+NUMERICS = ("grid_level", "conv_tol", "code", "plane_wave_cutoff")
 """Fields of a level that change its numbers by less than any model's error."""
+
+SPELLED = ("basis", "auxiliary_basis", "label_basis", "pseudopotential")
+"""Fields that are names, in which capitals and hyphens do not count."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,19 @@ class LevelOfTheory:
     label_basis: str = ""
     """Basis of the labels if the model predicts an effective matrix in a smaller ``basis``; otherwise
     empty."""
+    pseudopotential: str = ""
+    """Pseudopotential of crystals as PySCF spells it; if it is empty, all electrons, or the core potential of
+    the basis."""
+    plane_wave_cutoff: float = 0.0
+    """Plane-wave cutoff of the density of crystals in Hartree; with 0 there are no plane waves."""
+    smearing: float = 0.0
+    """Width kT of the Fermi–Dirac occupations in Hartree."""
 
     @property
     def physical(self) -> "LevelOfTheory":
         """Without what only moves the numbers a little, and without ways of spelling."""
         fields: dict[str, Any] = {k: getattr(LevelOfTheory(), k) for k in NUMERICS}
-        fields |= {k: plain(getattr(self, k)) for k in ("basis", "auxiliary_basis", "label_basis")}
+        fields |= {k: plain(getattr(self, k)) for k in SPELLED}
         return replace(self, functional=self.functional.lower(), **fields)
 
 

@@ -132,6 +132,23 @@ class RealSpaceMatrix:
     def _with(self, translations: NDArray[np.int64], values: NDArray[np.float64]) -> "RealSpaceMatrix":
         return RealSpaceMatrix(translations, values, self.numbers, self.basis, self.order)
 
+    def __add__(self, other: "RealSpaceMatrix") -> "RealSpaceMatrix":
+        """Sum of two operators of one crystal, on the translations of either.
+
+        Raises
+        ------
+        BasisError
+            If they have other atoms, another basis or another AO order.
+        """
+        same = np.array_equal(self.numbers, other.numbers) and self.basis == other.basis
+        if not same or self.order != other.order:
+            raise BasisError("operators of different atoms, bases or AO orders cannot be added")
+        both = np.concatenate([self.translations, other.translations])
+        t, place = np.unique(both, axis=0, return_inverse=True)
+        values = np.zeros((len(t), *self.values.shape[1:]))
+        np.add.at(values, place.reshape(-1), np.concatenate([self.values, other.values]))
+        return self._with(t, values)
+
     # -- the same operator, described otherwise -------------------------------------------------------
 
     def reorder(self, order: AOOrder) -> "RealSpaceMatrix":
