@@ -39,15 +39,15 @@ class CrystalGetters:
         def _solve(self, atoms: Atoms | None = None) -> "ElectronicPrediction": ...
         def _current(self, atoms: Atoms | None) -> Atoms | None: ...
         def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-            """Of the calculator."""
+            """See the calculator."""
 
         def reset(self) -> None:
-            """Of the calculator."""
+            """See the calculator."""
 
         def calculate(
             self, atoms: Atoms | None, properties: Sequence[str], system_changes: Sequence[str]
         ) -> None:
-            """Of the calculator."""
+            """See the calculator."""
 
     @property
     def ignored_changes(self) -> set[str]:
@@ -115,7 +115,7 @@ class CrystalGetters:
 
     @property
     def _width(self) -> float:
-        """Of the Fermi smearing, Hartree: the keyword's (eV) or that of the labels."""
+        """Width of the Fermi smearing, Hartree: that of the keyword (given in eV), or that of the labels."""
         given = self.parameters.get("smearing")
         return float(self._loaded[1].level.smearing if given is None else given / HARTREE_IN_EV)
 

@@ -23,7 +23,7 @@ DENSITY = 2.5
 
 @dataclass(frozen=True)
 class CrystalErrors:
-    """Of one crystal; levels on a mesh of k points, in meV."""
+    """Errors of one crystal; orbital energies on a mesh of k points, in meV."""
 
     hamiltonian: float
     """Mean absolute element of ΔH(T) over atoms and pairs within the cutoff, µEh."""

@@ -37,7 +37,7 @@ class Quantity:
 
     unit: str
     shape: tuple[int, ...] = ()
-    """Of one row; -1 stands for the number of functions."""
+    """Shape of one row; -1 stands for the number of functions."""
     dtype: str = "f8"
     factor: float = 1.0
     """Value in the record over value in the file."""

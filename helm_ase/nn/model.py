@@ -24,21 +24,29 @@ class HELMSettings:
     """Everything that defines the network apart from its weights."""
 
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    """Size and switches of the backbone, which embeds atoms and pairs of atoms."""
     charges: tuple[int, ...] = (0,)
-    """Total charges seen in training; any other is refused."""
+    """Total charges that the model can be asked for; any other is refused."""
     multiplicities: tuple[int, ...] = (1,)
-    """Spin multiplicities seen in training; anything but (1,) means two spin channels."""
+    """Spin multiplicities 2S + 1 that the model can be asked for. Anything but (1,) gives the model two spin
+    channels."""
     hermitian: bool = True
+    """Whether the Hamiltonian is Hermitian by construction, whatever the numbering of the atoms."""
     pad_shells: bool = False
+    """Whether all elements are given the shells of the largest one, as in the paper, instead of only their
+    own."""
     trust_delta: float = 0.003
-    """δ of the trust filter W = S (S + δ)⁻¹; 0 switches it off."""
+    """Strength δ of the trust filter W = S (S + δ)⁻¹, through which the correction passes as W ΔH W; with 0
+    there is no filter."""
     orthogonal: bool = False
-    """The output is Δ in the Löwdin basis, H = H0 + S^½ Δ S^½, where no error is divided by a small
-    eigenvalue of S; takes the place of the trust filter."""
+    """Whether the network predicts Δ in Löwdin's basis, H = H0 + S^½ Δ S^½, where no error is divided by a
+    small eigenvalue of S. This takes the place of the trust filter."""
     energy_hidden: int = 128
+    """Width of the hidden layer of the energy head."""
 
     def filter_of(self, overlap: Tensor) -> Tensor | None:
-        """What stands on both sides of the output, (..., A, A): S^½, the trust filter, or nothing."""
+        """Matrix by which the correction is multiplied from both sides, (..., A, A): S^½, the trust filter,
+        or None."""
         if self.orthogonal:
             return symmetric_root(overlap)
         return trust_matrix(overlap, self.trust_delta) if self.trust_delta else None
@@ -204,13 +212,13 @@ class HELM(nn.Module):
         self, graph: Data, elements: Tensor, state: MolecularState, nodes: Tensor, edges: DirectedEdges,
         x_ij: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        found = self.energy_head(nodes, edges, x_ij, state)
-        atomic = found.energies.double() * self.energy_scale + self.energy_reference[elements]
-        if found.share is not None:  # what a state costs in the mean goes to the atoms that have it
+        atomic_terms = self.energy_head(nodes, edges, x_ij, state)
+        atomic = atomic_terms.energies.double() * self.energy_scale + self.energy_reference[elements]
+        if atomic_terms.share is not None:  # what a state costs in the mean goes to the atoms that have it
             reference = self.state_reference[state.charge, state.multiplicity]
-            atomic = atomic + found.share.double() * reference[state.molecule]
+            atomic = atomic + atomic_terms.share.double() * reference[state.molecule]
         molecule, count = molecule_index(graph), count_molecules(graph)
-        features = found.features.detach()
+        features = atomic_terms.features.detach()
         sums = features.new_zeros(count, features.shape[1]).index_add(0, molecule, features)
         atoms = torch.bincount(molecule, minlength=count).to(sums)
         return atomic.new_zeros(count).index_add(0, molecule, atomic), sums / atoms[:, None]
@@ -298,7 +306,7 @@ class HELM(nn.Module):
 
     def _state(self, graph: Data) -> MolecularState:
         charge, multiplicity, group = grouped_states(graph)
-        found = []
+        indices = []
         for name, values, allowed in (
             ("charge", charge, self.settings.charges),
             ("multiplicity", multiplicity, self.settings.multiplicities),
@@ -306,8 +314,8 @@ class HELM(nn.Module):
             match = values[:, None] == torch.tensor(allowed, device=values.device)
             if not bool(match.any(dim=1).all()):
                 raise ChargeError(f"the model knows {name} {list(allowed)}, not {values.unique().tolist()}")
-            found.append(match.to(torch.long).argmax(dim=1))
-        return MolecularState(found[0], found[1], group[molecule_index(graph)])
+            indices.append(match.to(torch.long).argmax(dim=1))
+        return MolecularState(indices[0], indices[1], group[molecule_index(graph)])
 
 
 def grouped_states(graph: Data) -> tuple[Tensor, Tensor, Tensor]:

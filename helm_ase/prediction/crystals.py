@@ -87,11 +87,11 @@ class CrystalPrediction:
     """Hartree, PySCF AO order."""
     overlap: RealSpaceMatrix
     electrons: int
-    """Of a cell, without those of pseudopotentials."""
+    """Number of electrons of a cell, without those of pseudopotentials."""
 
     @cached_property
     def lattice(self) -> Lattice:
-        """Of the atoms."""
+        """Lattice of the atoms."""
         return Lattice.of_atoms(self.atoms)
 
     @cached_property

@@ -208,11 +208,11 @@ class Uncertainty(NamedTuple):
     """Expected error of an energy."""
 
     energy: float
-    """Of the molecule, eV."""
+    """Expected error of the energy of the molecule, eV."""
     per_atom: float
-    """eV per atom."""
+    """The same divided by the number of atoms, eV."""
     threshold: float
-    """Above so many eV per atom the answer is extrapolation."""
+    """Value of ``per_atom``, in eV, above which the model extrapolates and the error bar is a lower bound."""
 
 
 def uncertainty_of(

@@ -23,7 +23,7 @@ SHORTEST_OF_MESH = 14.7
 """Å; with the functions of SZV bases no vector of the mesh's supercell should be shorter."""
 
 LARGEST_ALIAS = 5e-6
-"""Of S(T); levels between the points of the mesh err by about 3e5 meV times it."""
+"""Largest aliasing of S(T); orbital energies between the points of the mesh err by about 3e5 meV times it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class CrystalLabelSettings:
     forces: bool = False
     """By central differences, 6 (N − 1) SCFs."""
     stress: bool = False
-    """Of bulk, by central differences, 12 SCFs."""
+    """Whether the stress of bulk is computed, by central differences, which takes 12 SCFs."""
     max_cycles: int = 60
     largest_alias: float = LARGEST_ALIAS
     """Coarser meshes are refused."""

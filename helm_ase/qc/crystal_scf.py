@@ -22,7 +22,7 @@ STEP = 0.01
 """Å, of an atom in both directions."""
 
 STRAIN = 0.003
-"""Of the cell in both directions."""
+"""Strain of the cell in both directions."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class CrystalSCF:
         return mf
 
     def free_energy(self, mf: Any) -> float:
-        """Of a converged object, eV per cell."""
+        """Free energy of a converged calculation, eV per cell."""
         return float(mf.e_free if self.level.smearing else mf.e_tot) * HARTREE_IN_EV
 
 

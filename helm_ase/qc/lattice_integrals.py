@@ -73,8 +73,8 @@ def lattice_integrals(
     kept = np.abs(blocks).max((1, 2)) > negligible
     kept[0] = True
     numbers = atomic_numbers(home)
-    found = RealSpaceMatrix.completed(half[kept], blocks[kept], numbers, basis, "pyscf")
-    return found.reorder("e3nn")
+    matrix = RealSpaceMatrix.completed(half[kept], blocks[kept], numbers, basis, "pyscf")
+    return matrix.reorder("e3nn")
 
 
 def reach(mole: Any, negligible: float) -> float:

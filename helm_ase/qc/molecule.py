@@ -118,10 +118,10 @@ def build_mole(
 @lru_cache(maxsize=4096)
 def _core_electrons(basis: str, z: int) -> int:
     try:
-        found = gto.basis.load_ecp(basis, chemical_symbols[z])
+        potential = gto.basis.load_ecp(basis, chemical_symbols[z])
     except (KeyError, RuntimeError, gto.basis.BasisNotFoundError):
         return 0
-    return int(found[0]) if found else 0
+    return int(potential[0]) if potential else 0
 
 
 def ao_basis(name: str, elements: Sequence[int]) -> AOBasis:

@@ -38,15 +38,15 @@ class DistanceCoverage:
         for numbers, positions, *lattice in structures:
             for a, b, distance in zip(*_pairs(numbers, positions, limit, *lattice), strict=True):
                 seen.setdefault((int(a), int(b)), set()).add(int(distance / BIN_WIDTH))
-        return cls(limit, {pair: frozenset(found) for pair, found in seen.items()})
+        return cls(limit, {pair: frozenset(bins) for pair, bins in seen.items()})
 
     @cached_property
     def _table(self) -> NDArray[np.bool_]:
         """Whether bin k of elements (a, b), or a neighbour of it, was seen; (Z, Z, bins), symmetric."""
         size = 1 + max((z for pair in self.bins for z in pair), default=0)
         table = np.zeros((size, size, int(self.limit / BIN_WIDTH) + 3), dtype=bool)
-        for (a, b), found in self.bins.items():
-            for k in found:
+        for (a, b), bins in self.bins.items():
+            for k in bins:
                 table[a, b, max(k - 1, 0) : k + 2] = table[b, a, max(k - 1, 0) : k + 2] = True
         return table
 
@@ -66,7 +66,7 @@ class DistanceCoverage:
 
     def to_json(self) -> dict[str, object]:
         """Plain types for a checkpoint header."""
-        pairs = {f"{a}-{b}": sorted(found) for (a, b), found in sorted(self.bins.items())}
+        pairs = {f"{a}-{b}": sorted(bins) for (a, b), bins in sorted(self.bins.items())}
         return {"limit": self.limit, "bin_width": BIN_WIDTH, "pairs": pairs}
 
     @classmethod
@@ -75,16 +75,16 @@ class DistanceCoverage:
         pairs = data["pairs"]
         if data["bin_width"] != BIN_WIDTH or not isinstance(pairs, dict):
             raise ValueError(f"coverage with bins of {data['bin_width']} Å; this version reads {BIN_WIDTH}")
-        bins = {tuple(map(int, key.split("-"))): frozenset(map(int, found)) for key, found in pairs.items()}
+        bins = {tuple(map(int, key.split("-"))): frozenset(map(int, places)) for key, places in pairs.items()}
         return cls(float(data["limit"]), bins)  # type: ignore[arg-type]
 
 
 def describe(unseen: Mapping[tuple[int, int], list[float]]) -> str:
     """One line for a warning: which pairs at which distances."""
     parts = [
-        f"{chemical_symbols[a]}–{chemical_symbols[b]} at {', '.join(f'{d:.2f}' for d in sorted(found)[:3])} Å"
-        + (" …" if len(found) > 3 else "")
-        for (a, b), found in sorted(unseen.items())
+        f"{chemical_symbols[a]}–{chemical_symbols[b]} at "
+        f"{', '.join(f'{d:.2f}' for d in sorted(distances)[:3])} Å" + (" …" if len(distances) > 3 else "")
+        for (a, b), distances in sorted(unseen.items())
     ]
     return "; ".join(parts)
 

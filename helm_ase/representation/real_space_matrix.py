@@ -116,8 +116,8 @@ class RealSpaceMatrix:
 
     def at(self, translation: Sequence[int]) -> NDArray[np.float64]:
         """H(T), (A, A); zero where T is out of reach."""
-        found = np.flatnonzero((self.translations == np.asarray(translation)).all(1))
-        return np.asarray(self.values[found[0]]) if len(found) else np.zeros_like(self.values[0])
+        place = np.flatnonzero((self.translations == np.asarray(translation)).all(1))
+        return np.asarray(self.values[place[0]]) if len(place) else np.zeros_like(self.values[0])
 
     def block(self, i: int, j: int, translation: Sequence[int]) -> NDArray[np.float64]:
         """Block of atom ``i`` of cell 0 and atom ``j`` of cell T, shape (AOs on i, AOs on j)."""

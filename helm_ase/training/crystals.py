@@ -46,11 +46,11 @@ class CrystalTraining:
     """What defines a run, besides its labels."""
 
     name: str = "crystals"
-    """Of the checkpoint."""
+    """Name of the checkpoint."""
     model: HELMSettings = field(default_factory=lambda: HELMSettings(SMALL, trust_delta=0.0))
     """Network; without trust filter, for valence bases are far from linear dependence."""
     weights: CrystalLossWeights = field(default_factory=CrystalLossWeights)
-    """Of the loss."""
+    """Weights of the terms of the loss."""
     epochs: int = 200
     """Limit; the learning rate reaches its end at whichever limit comes first."""
     minutes: float | None = None

@@ -37,7 +37,7 @@ def fit_energy_references(model: HELM, samples: Sequence[Sample]) -> None:
 def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
     """Set scale (root mean square) and on-site shift (mean) of every path from the training targets.
 
-    Where ΔH is unknown, a guess of its size must not become a shift: it would displace every core level.
+    Where ΔH is unknown, a guess of its size must not become a shift: it would displace every core orbital.
     """
     known = all(sample.has_matrix for sample in samples)
     for spin, head in enumerate(model.hamiltonian_heads):
