@@ -32,7 +32,7 @@ class CrystalGetters:
     if TYPE_CHECKING:  # of the calculator
         parameters: Any
         results: dict[str, Any]
-        atoms: Atoms | None
+        atoms: Any
         _crystal: CrystalPrediction | None
         _loaded: Any
 
