@@ -1,7 +1,7 @@
 """Keywords of the calculator: names, defaults, and what their values may be."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from helm_ase.errors import SettingError
@@ -13,6 +13,8 @@ DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
     "charge": 0,
     "multiplicity": 1,
+    "kpts": None,
+    "smearing": None,
 }
 NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "not given"})()
 """Stands for a charge or multiplicity that nobody has given: the default, unless the atoms say otherwise."""
@@ -40,11 +42,48 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
         values["dtype"] = str(values["dtype"]).removeprefix("torch.")
         if values["dtype"] not in DTYPES:
             raise SettingError(f"dtype {values['dtype']!r} is not one of {', '.join(DTYPES)}")
+    if values.get("kpts") is not None:
+        values["kpts"] = _plain_kpts(values["kpts"])
+    if values.get("smearing") is not None:
+        values["smearing"] = _plain_width(values["smearing"])
     for key in {"charge", "multiplicity"} & set(values):
         if not is_whole(values[key]):
             raise SettingError(f"{key} must be an integer, not {values[key]!r}")
         values[key] = int(values[key])
     return values
+
+
+def _plain_kpts(kpts: Any) -> Any:
+    """Three numbers or a dictionary of plain numbers; what the numbers may be, the lattice says."""
+    try:
+        if isinstance(kpts, Mapping):
+            allowed: dict[str, Callable[[Any], Any]] = {"size": _whole, "density": float, "gamma": bool}
+            return {str(k): allowed[str(k)](v) for k, v in kpts.items()}
+        return _whole(kpts)
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise SettingError(
+        f"kpts is {kpts!r}; allowed are three whole numbers, {{'size': …}} or {{'density': …}} with 'gamma'; "
+        f"a path goes to band_structure(path)"
+    )
+
+
+def _whole(numbers: Any) -> list[int]:
+    """Three whole numbers; raises ValueError."""
+    values = [int(n) for n in numbers]
+    if len(values) != 3 or any(n != m for n, m in zip(values, numbers, strict=True)):
+        raise ValueError
+    return values
+
+
+def _plain_width(smearing: Any) -> float:
+    try:
+        width = float(smearing)
+    except (TypeError, ValueError):
+        width = -1.0
+    if not 0 <= width < 10:
+        raise SettingError(f"smearing is {smearing!r}; it must be the width kT in eV, 0 or more")
+    return width
 
 
 def model_keywords(parameters: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from helm_ase.electronic.bloch import LatticeOperator, chunks
 from helm_ase.electronic.differentiable import with_gradient
-from helm_ase.electronic.kpoints import as_tensor
 from helm_ase.errors import BasisError, PredictionError
+from helm_ase.representation.kpoints import as_tensor
 from helm_ase.representation.overlap import OVERLAP_THRESHOLD, CanonicalBasis, canonical_basis
 
 
@@ -49,11 +49,11 @@ def levels_at(
     for operator in (hamiltonian, overlap):
         if operator is not None and not bool(torch.isfinite(operator.values).all()):
             raise PredictionError("the Hamiltonian or overlap holds numbers that are not finite")
-    found = []
+    matrices = []
     for k in chunks(as_tensor(kpts), hamiltonian.size):
         s = None if overlap is None else overlap.at(k).detach()
-        found.append(levels(hamiltonian.at(k), s, threshold))
-    return torch.cat(found)
+        matrices.append(levels(hamiltonian.at(k), s, threshold))
+    return torch.cat(matrices)
 
 
 def levels(

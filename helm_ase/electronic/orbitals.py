@@ -1,8 +1,8 @@
-"""From H and S to orbitals: H C = S C ε, occupations, levels, densities.
+"""From H and S to orbitals: H C = S C ε, occupations, orbital energies, densities.
 
-torch, float64, no PySCF: what a Hamiltonian implies does not depend on where it came from.  Levels, densities
-and all that follows from them have exact gradients with respect to H; orbitals have none, because inside a
-degenerate set they are arbitrary.
+torch, float64, no PySCF: what a Hamiltonian implies does not depend on where it came from.  Orbital energies,
+densities and all that follows from them have exact gradients with respect to H; orbitals have none, because
+inside a degenerate set they are arbitrary.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Orbitals:
     smearing: float = 0.0
     """kT of the Fermi occupations in Hartree; 0: the lowest orbitals are full (aufbau)."""
     integrals: Integrals | None = None
-    """Of the geometry, for observables that need more than H and S."""
+    """Integrals of the geometry, for observables that need more than H and S."""
 
     @classmethod
     def solve(

@@ -16,10 +16,10 @@ from helm_ase.representation import AOMatrix, LabelledMolecule
 from helm_ase.units import HARTREE_IN_EV
 from shared.evaluated_models import made
 
-LEVEL = LevelOfTheory(functional="pbe", basis="sto-3g")
+LEVEL = LevelOfTheory(functional="pbe", basis="def2-svpd")
 WATER = [8, 1, 1], [[0.0, 0.02, 0.12], [0.05, 0.76, -0.47], [-0.03, -0.75, -0.48]]
-CLOSE = [1, 1, 1, 1], [[0, 0, 0], [0.002, 0, 0], [0, 0, 0.9], [0.5, 0.8, 1.1]]
-"""Two hydrogens almost in one place: an overlap eigenvalue of 2e-6."""
+CLOSE = [1, 1], [[0, 0, 0], [0.11, 0, 0]]
+"""With an overlap eigenvalue of 2e-6."""
 PATHOLOGY = {"well apart": WATER, "nearly dependent": CLOSE}
 
 
