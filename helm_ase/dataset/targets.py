@@ -11,7 +11,7 @@ from torch import Tensor
 
 from helm_ase.dataset.derived import Derived, finite_gap
 from helm_ase.electronic.bond_orders import mayer_bond_orders
-from helm_ase.electronic.charges import mulliken_populations, of_atoms
+from helm_ase.electronic.charges import mulliken_populations, sum_over_atoms
 from helm_ase.electronic.multipoles import electronic_dipole
 from helm_ase.electronic.orbitals import Orbitals
 from helm_ase.representation.overlap import canonical_orthogonaliser
@@ -136,7 +136,7 @@ def _of_matrix(derived: Derived, own: Orbitals, position: Tensor, atom: Tensor) 
         "gap": finite_gap(own),
         "dipole": electronic_dipole(density, position),
         "polarizability": own.response(position),
-        "populations": of_atoms(mulliken_populations(density, s), atom, count),
+        "populations": sum_over_atoms(mulliken_populations(density, s), atom, count),
         "bond_orders": mayer_bond_orders(own.spin_densities, s, atom, count),
     }
 
