@@ -53,7 +53,8 @@ RINGS = {
     "thiazole, isothiazole": "[$(s1cncc1),$(s1nccc1)]", "triazole": "[$(n1nncc1),$(n1ncnc1)]",
     "tetrazole": "n1nnnc1", "pyridine": "n1ccccc1", "pyridazine": "n1ncccc1", "pyrimidine": "n1cnccc1",
     "pyrazine": "n1ccncc1", "triazine": "[$(n1cncnc1),$(n1ncncc1),$(n1nnccc1)]",
-    "fused aromatic rings": "c12aaaac1aaa2 | c12aaaac1aaaa2", "fused or bridged atoms": "[x3]", "spiro atom": "[x4]",
+    "fused aromatic rings": "c12aaaac1aaa2 | c12aaaac1aaaa2",
+    "fused or bridged atoms": "[x3]", "spiro atom": "[x4]",
 }  # fmt: skip
 """Name → SMARTS."""
 
