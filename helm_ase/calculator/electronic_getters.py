@@ -83,7 +83,7 @@ class ElectronicGetters:
     def get_coupled_polarizability(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
         """Physical static polarizability: PySCF's coupled-perturbed equations on the predicted orbitals.
 
-        About as dear as an SCF.  e²·Å²/eV, (3, 3), the unit of ASE's Raman module.
+        It costs about as much as an SCF.  e²·Å²/eV, (3, 3), the unit of ASE's Raman module.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class ElectronicGetters:
         Parameters
         ----------
         n_iterations
-            Fock matrices to build, each as dear as an SCF cycle; the first one is shared with
+            Fock matrices to build, each as expensive as an SCF cycle; the first one is shared with
             :meth:`get_reliability` and :meth:`get_functional_energy`.
         forces
             Also analytic forces.
@@ -173,17 +173,17 @@ class ElectronicGetters:
         path
             File; its suffix says which kind.
         field, spin
-            Of a cube: ``density``, ``spin density``, ``potential``, ``homo``, ``lumo+1``, … or the number of
-            an orbital from 0, and its spin.
+            Content of a cube: ``density``, ``spin density``, ``potential``, ``homo``, ``lumo+1``, … or the
+            number of an orbital from 0, and its spin.
         spacing, margin
-            Of a cube's grid, Å.
+            Spacing and margin of a cube's grid, Å.
         atoms
             Geometry.
 
         Raises
         ------
         SettingError
-            If the suffix, the field or the grid is none.
+            If the suffix, the field or the grid is not valid.
         """
         from helm_ase.electronic.fields import write_cube
         from helm_ase.qc.orbital_output import OrbitalTable, write_chkfile, write_molden

@@ -92,7 +92,7 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
             float(header["threshold"]), dict(header["facts"]),
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no error bar of a model: {error!r}") from error
+        raise CheckpointError(f"{path} is not an error bar of a model: {error!r}") from error
     if uncertainty.model_sha256 != model_sha256:
         raise CheckpointError(
             f"{path} belongs to other weights ({uncertainty.model_sha256[:12]}…, not {model_sha256[:12]}…): "

@@ -97,11 +97,11 @@ def make_crystal_sample(
     label
         F(k) in PySCF's AO order.
     level
-        Of the label.
+        Level of theory of the label.
     basis
-        Of the level, for all elements of the model.
+        Basis of the level, for all elements of the model.
     operators
-        Of H0.
+        Operators of H0.
     cutoff
         Largest distance of a pair, Å.
 

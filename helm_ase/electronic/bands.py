@@ -84,7 +84,7 @@ class Bands:
         hamiltonians
             One, or those of α and β electrons; Hartree.
         overlap
-            Of the same functions; None: they are orthonormal.
+            Overlap of the same functions; None: they are orthonormal.
         mesh
             Points and their weights.
         electrons
@@ -97,7 +97,7 @@ class Bands:
         Raises
         ------
         BasisError
-            If H and S do not fit each other, or S(k) is no overlap.
+            If H and S do not fit each other, or S(k) is not an overlap.
         ChargeError
             If the electrons do not fit into the bands.
         PredictionError

@@ -84,7 +84,7 @@ def sample_field(
     grid
         Where.
     spin
-        Of the orbital: 0 (α), in which ``homo`` and ``lumo`` are then counted, or 1 (β).
+        Spin of the orbital: 0 (α), in which ``homo`` and ``lumo`` are then counted, or 1 (β).
 
     Raises
     ------
@@ -133,7 +133,7 @@ def spins_with(structure: ElectronicStructure, name: str | int) -> list[int]:
     Raises
     ------
     SettingError
-        If it is no name of an orbital, or no spin has it.
+        If it is not the name of an orbital, or no spin has it.
     """
     spins, reasons = [], []
     for spin in range(structure.n_spins):

@@ -95,9 +95,9 @@ def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErr
     checkpoint
         The model.
     train
-        Of its training set; only the features count.
+        Molecules of its training set; only the features count.
     validation
-        Of molecules that it has not learnt from.
+        Molecules that it has not learnt from.
 
     Raises
     ------

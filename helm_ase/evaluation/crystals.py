@@ -57,7 +57,7 @@ def crystal_errors(
     samples
         Labelled crystals.
     width
-        Of the Fermi smearing, Hartree.
+        Width of the Fermi smearing, Hartree.
     virtuals
         Unoccupied levels that count.
     energies

@@ -51,7 +51,7 @@ def embed_both(
     source, indices
         Label file, and which of its molecules; only geometry and state are looked at.
     seed
-        Of the random weights.
+        Seed of the random weights.
     progress
         Show a bar.
     """

@@ -58,7 +58,7 @@ def evaluate(
 
 
 def error_of(predicted: NDArray[np.float64] | float, label: NDArray[np.floating] | float) -> float:
-    """Mean absolute error; NaN without label, infinite if the prediction is no number."""
+    """Mean absolute error; NaN without label, infinite if the prediction is not a number."""
     if not np.isfinite(label).all():
         return float("nan")
     error = float(np.abs(np.asarray(predicted) - label).mean())
@@ -70,7 +70,7 @@ def matrix_errors(
 ) -> MoleculeErrors:
     """Errors of H0 + correction, (s, A, A); zeros give those of the baseline.
 
-    All are infinite if an element of the correction is no number.  Where the label's matrix is in a larger
+    All are infinite if an element of the correction is not a number.  Where the label's matrix is in a larger
     basis, its orbital energies are compared, but there is no error of H: NaN.
     """
     atoms = len(sample.graph.z)

@@ -58,7 +58,7 @@ class Finding:
         return self.failures == 0 or self.advisory
 
     def record(self, name: str, value: float) -> None:
-        """Take in the value of one entry; what is no number fails."""
+        """Take in the value of one entry; what is not a number fails."""
         self.checked += 1
         if value > self.worst or not self.worst_entry or value != value:
             self.worst, self.worst_entry = value, name
@@ -114,7 +114,7 @@ def check_labels(
     rebuild
         For so many of them also rebuild the Fock matrix with PySCF (seconds each).
     seed
-        Of the choice.
+        Seed of the choice.
     progress
         Show a bar.
 

@@ -165,7 +165,7 @@ class CrystalSource(Sequence[LabelledCrystal]):
                 self.level = LevelOfTheory(**json.loads(_text(file.attrs["level"])))
                 self._offsets = {k: file[k]["offsets"][...] for k in QUANTITIES}
         except (OSError, KeyError, ValueError, TypeError) as error:
-            raise DatasetError(f"{path} is no file of labelled crystals: {error}") from error
+            raise DatasetError(f"{path} is not a file of labelled crystals: {error}") from error
 
     def __len__(self) -> int:
         return len(self._offsets["name"]) - 1

@@ -147,7 +147,7 @@ class HamiltonianHead(nn.Module):
     basis
         Shells of every element of the model.
     lmax, channels
-        Of the embeddings; lmax must reach twice the largest shell degree.
+        Largest degree and channels of the embeddings; lmax must reach twice the largest shell degree.
     parity
         Whether natural and unnatural channels are distinct.
     hermitian

@@ -105,7 +105,7 @@ def predict_many(
     Raises
     ------
     SettingError
-        If a property, the batch or the device is none, or one structure is given instead of several.
+        If a property, the batch or the device is not valid, or one structure is given instead of several.
     UntrainedError
         If the model was not trained to predict a property.
     CheckpointError

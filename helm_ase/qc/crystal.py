@@ -50,7 +50,7 @@ def crystal_level(
 
 
 def check_valence_basis(basis: str, pseudopotential: str) -> None:
-    """Refuse what is no pair of PySCF's own valence bases and pseudopotentials, and files in their way.
+    """Refuse what is not a pair of PySCF's own valence bases and pseudopotentials, and files in their way.
 
     Raises
     ------

@@ -47,7 +47,7 @@ class CrystalIntegrals:
     content
         The atoms of a cell as a PySCF ``Mole``.
     lattice, basis
-        Of the crystal.
+        Lattice and basis of the crystal.
     """
 
     def __init__(self, content: Any, lattice: Lattice, basis: AOBasis) -> None:

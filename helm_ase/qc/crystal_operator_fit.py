@@ -44,7 +44,7 @@ class CrystalOperatorFit:
         content
             The atoms of a cell as a PySCF ``Mole``.
         lattice, basis
-            Of the crystal.
+            Lattice and basis of the crystal.
         hamiltonian
             H(T), Hartree, in any AO order; per atom every crystal counts the same.
         """

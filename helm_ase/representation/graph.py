@@ -70,7 +70,7 @@ class AtomicGraph(Data):
         charge, multiplicity
             Total charge in e and 2S + 1.
         lattice
-            Of a crystal; one without periodic directions has zero as its only translation.
+            Lattice of a crystal; one without periodic directions has zero as its only translation.
 
         Raises
         ------

@@ -161,7 +161,7 @@ def record_inside(annotation: Any) -> type | None:
 def _override(content: Any, text: str) -> None:
     path, mark, value = text.partition("=")
     if not mark:
-        raise SettingError(f"{text!r} is no override; write KEY=VALUE, as in stages.0.epochs=5")
+        raise SettingError(f"{text!r} is not an override; write KEY=VALUE, as in stages.0.epochs=5")
     *way, last = path.split(".")
     place = content
     try:

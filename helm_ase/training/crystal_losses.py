@@ -57,7 +57,7 @@ def crystal_loss_terms(
     Parameters
     ----------
     prediction
-        Of the joined graphs, in the order of the samples.
+        Prediction of the joined graphs, in the order of the samples.
     samples
         Crystals of the batch.
     weights

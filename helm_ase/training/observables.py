@@ -193,7 +193,7 @@ def observable_sums(
     correction
         ΔH after the trust filter, Hartree, (B, s, A, A), padded.
     targets
-        Of each molecule.
+        Targets of each molecule.
     wanted
         Names in :data:`OBSERVABLES`.
     """

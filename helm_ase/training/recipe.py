@@ -19,7 +19,7 @@ PartName = Literal["energy", "hamiltonian"]
 
 
 def check_range(record: object, names: tuple[str, ...], least: float, most: float = float("inf")) -> None:
-    """Refuse numbers out of range; None is no number.
+    """Refuse numbers out of range; None is not a number.
 
     Raises
     ------

@@ -70,9 +70,9 @@ def open_samples(
     cutoff
         Largest pair distance, Å.
     folder
-        Of the run; the place of what is computed unless the recipe names another.
+        Folder of the run; the place of what is computed unless the recipe names another.
     options
-        Of :class:`~helm_ase.dataset.dataset.MoleculeDataset`.
+        Options of :class:`~helm_ase.dataset.dataset.MoleculeDataset`.
 
     Raises
     ------

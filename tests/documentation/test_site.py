@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
 from shared.code_blocks import CHECKOUT, GUIDE, blocks_of, commands_of
 
 pytest.importorskip("sphinx", reason="the site needs pip install '.[docs]'")

@@ -56,3 +56,10 @@ def test_every_key_of_a_recipe_is_explained_by_a_full_sentence(record, key):
 def test_no_docstring_begins_with_of(path):
     assert [line for line, text in docstrings(path) if re.match(r"\s*Of\b", text)] == []
     assert [line for line, text in docstrings(path) if not text.strip()] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_no_parameter_is_described_by_of_alone(path):
+    """"Of the grid" means nothing where the name of the parameter is not read with it."""
+    pattern = re.compile(r"^ *[a-z_]\w*(?:, [a-z_]\w*)*\n +Of\b", re.MULTILINE)
+    assert [line for line, text in docstrings(path) if pattern.search(text)] == []
