@@ -16,7 +16,7 @@ from helm_ase.checkpoint.format import read_checkpoint, save_checkpoint
 from helm_ase.errors import SettingError
 from helm_ase.nn import HELM, HELMSettings
 from helm_ase.training.batches import Samples, SharedBatches, loader, loads_of, validation_loader
-from helm_ase.training.callbacks import EndOfStage, ExponentialAverage, CheckpointHeader, KeepBest
+from helm_ase.training.callbacks import CheckpointHeader, EndOfStage, ExponentialAverage, KeepBest
 from helm_ase.training.curves import write_report
 from helm_ase.training.module import TrainingModule
 from helm_ase.training.preparation import Run, prepare

@@ -60,6 +60,6 @@ def test_no_docstring_begins_with_of(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_no_parameter_is_described_by_of_alone(path):
-    """"Of the grid" means nothing where the name of the parameter is not read with it."""
+    """Such as *Of the grid*, which means something only together with the name of the parameter."""
     pattern = re.compile(r"^ *[a-z_]\w*(?:, [a-z_]\w*)*\n +Of\b", re.MULTILINE)
     assert [line for line, text in docstrings(path) if pattern.search(text)] == []
