@@ -19,9 +19,9 @@ class Spread:
     """Standard deviation over the members of a committee."""
 
     energy: float
-    """eV."""
+    """Standard deviation of the energy, eV."""
     forces: NDArray[np.float64]
-    """Length of the vector of deviations of each atom, eV/Å, (N,)."""
+    """Length of the vector of standard deviations of each atom's force, eV/Å, (N,)."""
 
 
 class HELMCommittee(AverageCalculator):

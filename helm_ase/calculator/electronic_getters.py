@@ -1,4 +1,4 @@
-"""What a calculator with a Hamiltonian is asked for beyond ASE's own properties."""
+"""Methods of the calculator that need a Hamiltonian, beyond ASE's own properties."""
 
 import copy
 from pathlib import Path
@@ -155,7 +155,7 @@ class ElectronicGetters:
         return self._solve(atoms).first_step.energy * HARTREE_IN_EV
 
     def get_reliability(self, atoms: Atoms | None = None) -> "Reliability":
-        """Label-free error bar: how far the predicted Hamiltonian is from reproducing itself."""
+        """Error bar that needs no labels: how far the predicted Hamiltonian is from reproducing itself."""
         from helm_ase.prediction.refinement import assess
 
         return assess(self._solve(atoms))

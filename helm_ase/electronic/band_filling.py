@@ -22,7 +22,8 @@ WHOLE = 1e-9
 """Electrons; a remainder below this is rounding, and the bands are whole."""
 
 DEGENERATE = 1e-7
-"""Hartree; without smearing, levels as near as this share the electrons that do not fill them all."""
+"""Energy difference in Hartree below which, without smearing, levels share the electrons that do not fill
+them all."""
 
 
 @dataclass(frozen=True)

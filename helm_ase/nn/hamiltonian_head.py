@@ -109,9 +109,9 @@ class Blocks:
     """Blocks of one kind of element, or of one ordered pair of kinds."""
 
     members: Tensor
-    """Which atoms or edges, (n,)."""
+    """Atoms or edges that the blocks belong to, (n,)."""
     values: Tensor
-    """Their elements, Hartree, (n, size)."""
+    """Elements of the blocks, Hartree, (n, size)."""
     rows: Tensor
     """Row within the block of every element, (size,)."""
     columns: Tensor

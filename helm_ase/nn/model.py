@@ -21,7 +21,7 @@ from helm_ase.representation.overlap import symmetric_root
 
 @dataclass(frozen=True)
 class HELMSettings:
-    """Everything that defines the network apart from its weights."""
+    """Architecture of the network: everything that defines it apart from its weights."""
 
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     """Size and switches of the backbone, which embeds atoms and pairs of atoms."""
@@ -58,7 +58,7 @@ class HELMSettings:
 
 
 class Prediction(NamedTuple):
-    """What one pass of the network gives."""
+    """Answers of one pass of the network; None for what was not asked for."""
 
     energy: Tensor | None
     """Total energies in eV, float64, shape (B,)."""

@@ -120,7 +120,8 @@ class NablaSource(LabelSource):
         if part is None:
             raise DatasetError(
                 f"{self.path} is not a part of split {name!r}: the published files are "
-                f"train_{SIZES[name]}.db, test_{SIZES[name]}_conformers.db, test_structures.db and test_scaffolds.db"
+                f"train_{SIZES[name]}.db, test_{SIZES[name]}_conformers.db, test_structures.db and "
+                "test_scaffolds.db"
             )
         return {part: np.arange(len(self), dtype=np.int64)}
 
