@@ -76,8 +76,8 @@ def fit_crystal_operators(
     basis = crystal_basis(level, sorted({z for x in labels for z in x.numbers.tolist()}))
     for label in labels[:limit]:
         matrices = _canonical(label, basis)
-        found = _to_images(label, basis, matrices)
-        h = RealSpaceMatrix(found.translations.numpy(), found.values.numpy(), label.numbers, basis)
+        images = _to_images(label, basis, matrices)
+        h = RealSpaceMatrix(images.translations.numpy(), images.values.numpy(), label.numbers, basis)
         content = build_content(label.numbers, label.positions, level)
         fit.add(content, label.lattice, basis, h)
     return fit.solve()

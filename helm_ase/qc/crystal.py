@@ -150,5 +150,5 @@ def crystal_basis(level: LevelOfTheory, elements: Sequence[int]) -> AOBasis:
     numbers = sorted(set(map(int, elements)))
     places = np.zeros((len(numbers), 3))
     places[:, 0] = 5.0 * np.arange(len(numbers))
-    found = basis_of(build_content(numbers, places, level))
-    return AOBasis(level.basis, found.shells, found.core_electrons)
+    basis = basis_of(build_content(numbers, places, level))
+    return AOBasis(level.basis, basis.shells, basis.core_electrons)

@@ -1,4 +1,4 @@
-"""A crystal with its DFT answers: what labelling makes, files hold and training learns from."""
+"""Labelled crystal: what labelling makes, files hold and training learns from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -19,7 +19,7 @@ from helm_ase.representation.charge_state import CHARGE_KEYS, MULTIPLICITY_KEYS
 
 
 class Stated(NamedTuple):
-    """What a file says about a molecule; None: nothing."""
+    """Charge and multiplicity that a file states; None for what it does not state."""
 
     charge: int | None = None
     multiplicity: int | None = None

@@ -8,7 +8,7 @@ from helm_ase.training.recipe import RateSettings
 
 @dataclass
 class RateSchedule:
-    """Fraction of the largest learning rate: warm-up, then a cosine or a staircase.
+    """Fraction of the largest learning rate: warm-up, then a cosine or a plateau schedule.
 
     The cosine follows the progress of the stage, which may be that of the clock; the staircase follows the
     validation.  PyTorch's schedulers count steps and know nothing of either.
@@ -20,10 +20,10 @@ class RateSchedule:
     best: float = math.inf
     """Lowest validation loss so far."""
     waiting: int = 0
-    """Validations since."""
+    """Number of validations since then."""
 
     def fraction(self, step: int, progress: float) -> float:
-        """At a step of a stage of which the fraction ``progress`` is over."""
+        """Fraction of the largest rate at a step, when the fraction ``progress`` of the stage is over."""
         s = self.settings
         warm = min(1.0, (step + 1) / max(s.warmup_steps, 1))
         if s.shape == "plateau":
@@ -32,7 +32,7 @@ class RateSchedule:
         return warm * (s.final_fraction + (1 - s.final_fraction) * cosine)
 
     def validated(self, loss: float) -> None:
-        """Take note of a validation."""
+        """Update the schedule with the loss of a validation."""
         if loss < self.best:
             self.best, self.waiting = loss, 0
             return
@@ -42,13 +42,13 @@ class RateSchedule:
 
     @property
     def over(self) -> bool:
-        """Whether a staircase has come down to its end."""
+        """Whether a plateau schedule has reached its final rate."""
         return self.settings.shape == "plateau" and self.level < self.settings.final_fraction
 
     def state(self) -> dict[str, float]:
-        """What to save."""
+        """State to save."""
         return {"level": self.level, "best": self.best, "waiting": self.waiting}
 
     def restore(self, state: dict[str, float]) -> None:
-        """Take up what was saved."""
+        """Restore a saved state."""
         self.level, self.best, self.waiting = state["level"], state["best"], int(state["waiting"])

@@ -33,11 +33,11 @@ EXPECTED = (
     ".*Checkpoint directory.*",
     ".*LeafSpec.*",
 )
-"""Warnings of Lightning about what is meant."""
+"""Warnings of Lightning about behaviour that is intended."""
 
 
 def train(recipe: Recipe) -> Path:
-    """Train; goes on where an interrupted run of the same folder stopped.
+    """Train a model; an interrupted run in the same folder continues where it stopped.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def train(recipe: Recipe) -> Path:
 
 @contextlib.contextmanager
 def matrix_products(precision: str) -> Iterator[None]:
-    """Precision of matrix products while this lasts."""
+    """Context in which matrix products have another precision."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:

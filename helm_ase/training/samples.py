@@ -1,4 +1,4 @@
-"""Labels that a recipe names → samples."""
+"""Samples from the label files that a recipe names."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
