@@ -1,4 +1,4 @@
-"""A trained checkpoint becomes a model that others load by name."""
+"""Publication of a trained checkpoint as a model that others load by name."""
 
 import json
 import re

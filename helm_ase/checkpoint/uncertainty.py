@@ -41,9 +41,9 @@ class EnergyUncertainty:
     whitening: Tensor
     """W with WᵀW = (C + s)⁻¹, (F, F), float64."""
     scale: float
-    """a, eV/atom."""
+    """Scale a of the error bar, eV/atom."""
     floor: float
-    """b, eV/atom: what remains where the training set is dense."""
+    """Floor b of the error bar, eV/atom: what remains where the training set is dense."""
     threshold: float
     """eV/atom; where u is larger, the model's answer is extrapolation."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def uncertainty_path(checkpoint: str | Path) -> Path:
 
 
 def save_uncertainty(uncertainty: EnergyUncertainty, path: str | Path) -> None:
-    """Write it; the file appears complete or not at all."""
+    """Write an error bar to a file, which appears complete or not at all."""
     header = {
         "format_version": FORMAT_VERSION, "model_sha256": uncertainty.model_sha256,
         "scale": uncertainty.scale, "floor": uncertainty.floor, "threshold": uncertainty.threshold,

@@ -1,4 +1,4 @@
-"""One crystal, ready for the network: its graph, what it adds to, and what it is to add.
+"""Training sample of one crystal: graph, baseline and targets.
 
 ΔH(T) = H(T) − H0(T) comes from ΔF(k) on the label's mesh.  H0(T) is known exactly, at any k, so only the
 small rest passes through the mesh and its images.

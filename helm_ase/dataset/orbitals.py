@@ -23,7 +23,7 @@ class Orbitals:
     coefficients: tuple[NDArray[np.float64], ...]
     """With Cᵀ S C = 1, (A, M) each."""
     occupied: tuple[int, ...]
-    """How many of them are."""
+    """Number of occupied orbitals of each spin."""
 
     @classmethod
     def solve(

@@ -1,4 +1,4 @@
-"""Tasks out to Dask workers, outcomes back as they come."""
+"""Distribution of tasks to Dask workers, and collection of their results."""
 
 import sys
 import time

@@ -15,7 +15,7 @@ class RateSchedule:
     """
 
     settings: RateSettings
-    level: float = 1.0
+    reduction: float = 1.0
     """Fraction of the rate that a plateau schedule has reached."""
     best: float = math.inf
     """Lowest validation loss so far."""
@@ -27,7 +27,7 @@ class RateSchedule:
         s = self.settings
         warm = min(1.0, (step + 1) / max(s.warmup_steps, 1))
         if s.shape == "plateau":
-            return warm * self.level
+            return warm * self.reduction
         cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         return warm * (s.final_fraction + (1 - s.final_fraction) * cosine)
 
@@ -38,17 +38,17 @@ class RateSchedule:
             return
         self.waiting += 1
         if self.waiting > self.settings.patience:
-            self.level, self.waiting = self.level * self.settings.factor, 0
+            self.reduction, self.waiting = self.reduction * self.settings.factor, 0
 
     @property
     def over(self) -> bool:
         """Whether a plateau schedule has reached its final rate."""
-        return self.settings.shape == "plateau" and self.level < self.settings.final_fraction
+        return self.settings.shape == "plateau" and self.reduction < self.settings.final_fraction
 
     def state(self) -> dict[str, float]:
         """State to save."""
-        return {"level": self.level, "best": self.best, "waiting": self.waiting}
+        return {"level": self.reduction, "best": self.best, "waiting": self.waiting}
 
     def restore(self, state: dict[str, float]) -> None:
         """Restore a saved state."""
-        self.level, self.best, self.waiting = state["level"], state["best"], int(state["waiting"])
+        self.reduction, self.best, self.waiting = state["level"], state["best"], int(state["waiting"])
