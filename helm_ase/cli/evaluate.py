@@ -20,7 +20,7 @@ def add_commands(commands: Any) -> None:
     """Add ``evaluate``."""
     evaluate = commands.add_parser(
         "evaluate",
-        help="errors of a checkpoint on labelled molecules, beside those of the baseline H0",
+        help="measure the errors of a checkpoint on labelled molecules, beside those of H0",
         epilog=EPILOG,
     )
     add_subject(evaluate, limit=None)

@@ -212,7 +212,11 @@ def plain(value: Any) -> Any:
 
 def defaults_as_yaml() -> str:
     """Every field with its default and meaning, as a recipe that can be read back."""
-    return "\n".join(_commented(Recipe, "")) + "\n"
+    head = (
+        "# A recipe with every key and its default; a recipe of yours names only what differs.",
+        "# Lines with a second # show the keys of an entry that is null by default.",
+    )
+    return "\n".join([*head, *_commented(Recipe, "")]) + "\n"
 
 
 def _commented(record: type, indent: str) -> Iterator[str]:
