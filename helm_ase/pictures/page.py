@@ -56,7 +56,7 @@ def write_page(
     check
         Also build the Fock matrix of the predicted density, for the error bar.
     spacing
-        Of the grid of the orbitals, Å.
+        Spacing of the grid of the orbitals, Å.
 
     Raises
     ------
