@@ -8,35 +8,37 @@ device         automatic     ``cpu``, ``cuda``, …
 dtype          float32       precision of the network; references, sums and energies are float64
 charge         0             total charge, unless ``atoms.info['charge']`` says otherwise
 multiplicity   1             2S + 1, unless ``atoms.info['multiplicity']`` (or ``spin``) says otherwise
+refine         0             real SCF steps from the predicted density, after which all results are given
 =============  ============  ======================================================================
 
 A charge or multiplicity that is given, the default's value too, wins over initial charges and moments.
+
+Threads may share a calculator: a lock gives each the answer for its own atoms.  What is read from the
+attribute ``results`` afterwards belongs to whoever asked last.
 """
 
-import copy
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
+from helm_ase.calculator.computation import Computation
+from helm_ase.calculator.copies import Copies, locked
 from helm_ase.calculator.electronic_getters import ElectronicGetters
 from helm_ase.calculator.keywords import DEFAULTS, NOT_GIVEN, checked, model_keywords
+from helm_ase.calculator.level_output import LevelOutput
+from helm_ase.calculator.trust_getters import TrustGetters
 from helm_ase.calculator.vibration_getters import VibrationGetters
 from helm_ase.checkpoint import Checkpoint, load_shared
-from helm_ase.errors import CheckpointError, SettingError, StructureError
+from helm_ase.errors import StructureError
 from helm_ase.nn import HELM
 from helm_ase.prediction import domain
-from helm_ase.prediction.electronic import (
-    ElectronicPrediction,
-    place_model,
-    predict_electronic_structure,
-    predict_energy,
-)
+from helm_ase.prediction.electronic import ElectronicPrediction, place_model
 from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.units import HARTREE_IN_EV
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
 
-class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calculator):
+class HELMCalculator(
+    ElectronicGetters, VibrationGetters, TrustGetters, Computation, Copies, LevelOutput, Calculator
+):
     """Energy, forces and the Kohn–Sham Hamiltonian of a molecule.
 
     ``results`` holds ASE's own names only: ``energy`` and ``free_energy`` (eV), ``forces`` (eV/Å), and on
@@ -58,7 +62,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
 
     Parameters
     ----------
-    model, device, dtype, charge, multiplicity
+    model, device, dtype, charge, multiplicity, refine
         See the table at the top of this module.
     atoms
         Attach the calculator to these atoms.
@@ -96,12 +100,16 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         dtype: str = "float32",
         charge: int = NOT_GIVEN,
         multiplicity: int = NOT_GIVEN,
+        refine: int = 0,
         atoms: Atoms | None = None,
         **unknown: Any,
     ) -> None:
         checked(unknown)  # ASE would accept some of them in silence
+        self._lock = threading.RLock()
         self.extra_results: dict[str, NDArray[np.float64]] = {}
-        self._electronic: ElectronicPrediction | None = None
+        self._network: ElectronicPrediction | None = None  # what the network says
+        self._electronic: ElectronicPrediction | None = None  # the same after SCF steps, if asked for
+        self._last_change: float | None = None
         self._uncertainty: domain.Uncertainty | None = None
         self._computed_state: ChargeState | None = None
         self._attached: weakref.ref[Atoms] | None = None
@@ -111,12 +119,13 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         self._given: set[str] = set()  # of charge and multiplicity
         state = {"charge": charge, "multiplicity": multiplicity}
         given = {key: value for key, value in state.items() if value is not NOT_GIVEN}
-        super().__init__(model=model, device=device, dtype=dtype, **given)
+        super().__init__(model=model, device=device, dtype=dtype, refine=refine, **given)
         if atoms is not None:
             atoms.calc = self
 
     # -- settings ------------------------------------------------------------------------------------
 
+    @locked
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Change keywords; any change discards the results.
 
@@ -171,8 +180,8 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
 
     def _forget(self) -> None:
         self.extra_results = {}
-        self._electronic = None
-        self._uncertainty = None
+        self._network = self._electronic = None
+        self._uncertainty = self._last_change = None
         self._computed_state = None
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -184,6 +193,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
             changes = [*changes, "initial_charges"] if "initial_charges" not in changes else changes
         return changes
 
+    @locked
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """ASE's ``get_property``, which also serves the names in :attr:`extra_properties`."""
         atoms = self._current(atoms)
@@ -197,6 +207,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         self._solve(atoms)
         return self.extra_results[name].copy()
 
+    @locked
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -223,46 +234,23 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         super().calculate(atoms, list(properties), list(system_changes))
         self._load(checked(self.parameters))
         assert self._loaded is not None
-        _, checkpoint, model = self._loaded
+        checkpoint = self._loaded[1]
         domain.check_molecule(self.atoms, checkpoint, state)
-        self._warned.warn(atoms, checkpoint)
+        self._warned.warn(atoms, checkpoint, state)
         if {"energy", "free_energy", "forces"} & set(properties):
-            domain.check_trained(checkpoint, "energy")
-            energy, forces, features = predict_energy(
-                model, self.atoms, state, "forces" in properties, self._tight_binding
-            )
-            self._uncertainty = domain.uncertainty_of(checkpoint, features, len(self.atoms), self._warned)
+            find = self._refined_energy if self.parameters["refine"] else self._predicted_energy
+            energy, forces = find("forces" in properties)
             self.results |= {"energy": energy, "free_energy": energy}
             if forces is not None:
                 self.results["forces"] = forces
         if {"dipole", "charges", *self.extra_properties} & set(properties):
-            domain.check_trained(checkpoint, "hamiltonian")
-            if self._electronic is None:
-                self._electronic = predict_electronic_structure(
-                    model, checkpoint, self.atoms, state, self._tight_binding
-                )
+            found = self._electrons()
             if "dipole" in properties:
-                self.results["dipole"] = self._electronic.dipole
+                self.results["dipole"] = found.dipole
             if "charges" in properties:
-                self.results["charges"] = self._electronic.charges
+                self.results["charges"] = found.charges
 
-    def get_uncertainty(self, atoms: Atoms | None = None) -> domain.Uncertainty:
-        """Error bar of the energy, from the last layer of the network; it costs nothing.
-
-        Raises
-        ------
-        SettingError
-            If the model has no error bar: ``helm-ase calibrate`` makes one.
-        """
-        if self.checkpoint.uncertainty is None:
-            raise SettingError(
-                f"model {self.checkpoint.name!r} has no error bar: make one with 'helm-ase calibrate MODEL "
-                "LABELS', or compare several models with HELMCommittee"
-            )
-        self.get_property("energy", self._current(atoms))
-        assert self._uncertainty is not None
-        return self._uncertainty
-
+    @locked
     def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction:
         atoms = self._current(atoms)
         if atoms is None:
@@ -296,55 +284,3 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
             for key in ("charge", "multiplicity")
         ]
         return charge_state(atoms, *said)
-
-    def _outputmixin_get_results(self) -> dict[str, Any]:
-        structure = self._solve().structure
-        return self.results | {
-            "eigenvalues": structure.orbital_energies.numpy()[:, None] * HARTREE_IN_EV,
-            "occupations": structure.occupations.numpy()[:, None].copy(),
-            "fermi_level": structure.fermi_level * HARTREE_IN_EV,
-            "nspins": structure.n_spins,
-            "nkpts": 1,
-            "nbands": structure.orbital_energies.shape[1],
-            "ibz_kpoints": np.zeros((1, 3)),
-            "kpoint_weights": np.ones(1),
-        }
-
-    def get_bz_k_points(self) -> NDArray[np.float64]:
-        """The Γ point: a molecule has no other."""
-        return np.zeros((1, 3))
-
-    def band_structure(self) -> Any:
-        """Raise: a molecule has no band structure."""
-        raise StructureError("a molecule has no band structure; get_eigenvalues() gives its levels")
-
-    # -- copies --------------------------------------------------------------------------------------
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "HELMCalculator":
-        """Copy settings and results; the weights, which nothing changes, are shared."""
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        attached = None if self._attached is None else memo.get(id(self._attached()))
-        follows = None if attached is None else weakref.ref(attached)
-        shared = {"_loaded": self._loaded, "_attached": follows, "_electronic": None}
-        for key, value in self.__dict__.items():
-            twin.__dict__[key] = shared[key] if key in shared else copy.deepcopy(value, memo)
-        return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but the weights and caches; unpickling loads the model again by name."""
-        attached = None if self._attached is None else self._attached()
-        state = self.__dict__ | {"_loaded": None, "_attached": attached, "_electronic": None}
-        mutable = {key: copy.deepcopy(state[key]) for key in ("parameters", "results", "extra_results")}
-        state |= mutable  # copy.copy comes here, too: twins must not share what either may change
-        return state | {"model_sha256": self.checkpoint.sha256}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        attached, sha256 = state["_attached"], state.pop("model_sha256")
-        self.__dict__.update(state | {"_attached": None if attached is None else weakref.ref(attached)})
-        self._load(self.parameters)
-        if self.checkpoint.sha256 != sha256:
-            raise CheckpointError(
-                f"this calculator was pickled with model {sha256[:12]}…, but its keywords now lead to "
-                f"{self.checkpoint.name!r} ({self.checkpoint.sha256[:12]}…)"
-            )

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from helm_ase.errors import StructureError
+from helm_ase.errors import SettingError, StructureError
 from helm_ase.prediction.domain import check_molecule, check_trained
 from helm_ase.prediction.hessian import predict_hessian
 from helm_ase.representation.charge_state import ChargeState
@@ -23,6 +23,7 @@ class VibrationGetters:
     """Methods of :class:`~helm_ase.HELMCalculator` that differentiate forces."""
 
     if TYPE_CHECKING:  # of the calculator
+        parameters: dict[str, Any]
         _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
         _tight_binding: TightBinding | None
 
@@ -77,6 +78,11 @@ class VibrationGetters:
         place = self._current(atoms)
         if place is None:
             raise StructureError("no atoms yet: write atoms.calc = calc, or pass atoms=")
+        if self.parameters["refine"]:
+            raise SettingError(
+                "second derivatives are those of the network; of refined energies take ase.vibrations, which "
+                "differentiates their forces, or a calculator without refine="
+            )
         state = self._state(place)
         check_molecule(place, self.checkpoint, state)
         check_trained(self.checkpoint, "energy")

@@ -16,6 +16,9 @@ def add_commands(commands: Any) -> None:
         "--orbitals", nargs="+", default=["homo", "lumo"], metavar="NAME", help="homo, homo-1, lumo+2, ..."
     )
     report.add_argument(
+        "--refine", type=int, default=0, metavar="N", help="show what N real SCF steps make of the prediction"
+    )
+    report.add_argument(
         "--no-check", action="store_true", help="leave out the error bar, which costs an SCF cycle"
     )
     report.set_defaults(command=_report)

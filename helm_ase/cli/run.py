@@ -13,6 +13,10 @@ def add_commands(commands: Any) -> None:
     run.add_argument("--multiplicity", type=int, metavar="2S+1", help="(that of the file, or 1)")
     run.add_argument("--device", help="cpu, cuda, ... (default: automatic)")
     run.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    run.add_argument(
+        "--refine", type=int, default=0, metavar="N",
+        help="give energy, forces and orbitals after N real SCF steps from the prediction (try 2)",
+    )  # fmt: skip
     run.add_argument("--opt", action="store_true", help="optimise the geometry (BFGS)")
     run.add_argument("--fmax", type=float, default=0.01, metavar="EV_PER_A", help="for --opt (0.01)")
     run.add_argument("--md", type=int, default=0, metavar="STEPS", help="steps of molecular dynamics")
@@ -20,6 +24,10 @@ def add_commands(commands: Any) -> None:
     run.add_argument("--timestep", type=float, default=0.5, metavar="FS", help="for --md (0.5)")
     run.add_argument("--nve", action="store_true", help="--md at constant energy instead of Langevin")
     run.add_argument("--seed", type=int, default=0, help="of the velocities and the thermostat")
+    run.add_argument(
+        "--allow-extrapolation", action="store_true",
+        help="go on where a bond is broken or the model is far from what it knows",
+    )  # fmt: skip
     run.add_argument("--all-frames", action="store_true", help="energies and forces of every frame of FILE")
     run.add_argument("--vibrations", action="store_true", help="harmonic frequencies (--opt first)")
     run.add_argument("--no-orbitals", action="store_true", help="skip the Hamiltonian")

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-BIN_WIDTH = 0.2
-"""Å."""
+from helm_ase.representation.bonding import BIN_WIDTH, BondCoverage
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class DistanceCoverage:
     """Largest distance recorded, Å."""
     bins: Mapping[tuple[int, int], frozenset[int]] = field(default_factory=dict)
     """(Z1 ≤ Z2) → indices of bins of width :data:`BIN_WIDTH`."""
+    bonding: BondCoverage | None = None
+    """Environments of atoms and lengths of bonds; models of before have it in a file beside them, or not."""
 
     @classmethod
     def collect(
@@ -63,7 +65,8 @@ class DistanceCoverage:
     def to_json(self) -> dict[str, object]:
         """Plain types for a checkpoint header."""
         pairs = {f"{a}-{b}": sorted(found) for (a, b), found in sorted(self.bins.items())}
-        return {"limit": self.limit, "bin_width": BIN_WIDTH, "pairs": pairs}
+        found: dict[str, object] = {"limit": self.limit, "bin_width": BIN_WIDTH, "pairs": pairs}
+        return found if self.bonding is None else found | {"bonding": self.bonding.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> "DistanceCoverage":
@@ -72,7 +75,9 @@ class DistanceCoverage:
         if data["bin_width"] != BIN_WIDTH or not isinstance(pairs, dict):
             raise ValueError(f"coverage with bins of {data['bin_width']} Å; this version reads {BIN_WIDTH}")
         bins = {tuple(map(int, key.split("-"))): frozenset(map(int, found)) for key, found in pairs.items()}
-        return cls(float(data["limit"]), bins)  # type: ignore[arg-type]
+        bonding: Any = data.get("bonding")
+        found = None if bonding is None else BondCoverage.from_json(bonding)
+        return cls(float(data["limit"]), bins, found)  # type: ignore[arg-type]
 
 
 def describe(unseen: Mapping[tuple[int, int], list[float]]) -> str:
