@@ -1,5 +1,6 @@
 """What the calculator has computed: network and, if asked for, SCF steps after it."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class Computation:
 
     if TYPE_CHECKING:  # of the calculator
         atoms: Atoms
-        parameters: dict[str, Any]
+        parameters: Mapping[str, Any]
         _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
         _computed_state: ChargeState | None
         _tight_binding: TightBinding | None

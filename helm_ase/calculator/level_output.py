@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from helm_ase.prediction.electronic import ElectronicPrediction
 
 
-class LevelOutput(GetOutputsMixin):  # type: ignore[misc]
+class LevelOutput(GetOutputsMixin):
     """ASE's getters of eigenvalues, occupations, Fermi level and k points, for a molecule."""
 
     if TYPE_CHECKING:  # of the calculator

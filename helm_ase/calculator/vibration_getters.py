@@ -1,5 +1,6 @@
 """Second derivatives of the energy and what follows from them, as methods of the calculator."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ class VibrationGetters:
     """Methods of :class:`~helm_ase.HELMCalculator` that differentiate forces."""
 
     if TYPE_CHECKING:  # of the calculator
-        parameters: dict[str, Any]
+        parameters: Mapping[str, Any]
         _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
         _tight_binding: TightBinding | None
 

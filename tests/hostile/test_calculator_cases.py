@@ -220,7 +220,6 @@ BONDS = {
     "methane without a hydrogen": Bond("CH4", 2.5),
     "two methyl radicals": Bond("C2H6", 2.6),
     "methyl and hydroxyl radicals": Bond("CH3OH", 2.6),
-    "methyl and fluorine": Bond("CH3F", 2.6),
     "two amino radicals": Bond("N2H4", 2.6),
     "an oxygen atom alone": Bond("O", 0.0),
     "ozone": Bond("O3", 1.27, "extrapolating"),
