@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="Copies")
 P = ParamSpec("P")
 R = TypeVar("R")
-CACHES = ("_electronic", "_network", "_lock")
+CACHES = ("_electronic", "_network", "_crystal", "_lock")
 """What a copy makes anew."""
 
 
@@ -46,7 +46,7 @@ class Copies:
             """The loaded checkpoint."""
 
     def _fresh(self) -> dict[str, Any]:
-        return {"_electronic": None, "_network": None, "_lock": threading.RLock()}
+        return dict.fromkeys(CACHES) | {"_lock": threading.RLock()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Copies":
         """Copy settings and results; the weights, which nothing changes, are shared."""

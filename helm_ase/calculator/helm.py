@@ -8,7 +8,9 @@ device         automatic     ``cpu``, ``cuda``, …
 dtype          float32       precision of the network; references, sums and energies are float64
 charge         0             total charge, unless ``atoms.info['charge']`` says otherwise
 multiplicity   1             2S + 1, unless ``atoms.info['multiplicity']`` (or ``spin``) says otherwise
-refine         0             real SCF steps from the predicted density, after which all results are given
+kpts           dense         crystals: mesh of k points: three numbers, ``{"size": …}``, ``{"density": …}``
+smearing       the labels'   crystals: width kT of Fermi–Dirac occupations in eV
+refine         0             molecules: SCF steps from the predicted density before all results
 =============  ============  ======================================================================
 
 A charge or multiplicity that is given, the default's value too, wins over initial charges and moments.
@@ -24,20 +26,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.abc import GetOutputsMixin
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from numpy.typing import NDArray
 
 from helm_ase.calculator.computation import Computation
 from helm_ase.calculator.copies import Copies, locked
+from helm_ase.calculator.crystal_getters import CrystalGetters, refuse_crystal
 from helm_ase.calculator.electronic_getters import ElectronicGetters
 from helm_ase.calculator.keywords import DEFAULTS, NOT_GIVEN, checked, model_keywords
-from helm_ase.calculator.level_output import LevelOutput
 from helm_ase.calculator.trust_getters import TrustGetters
 from helm_ase.calculator.vibration_getters import VibrationGetters
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import StructureError
 from helm_ase.nn import HELM
 from helm_ase.prediction import domain
+from helm_ase.prediction.crystals import CrystalPrediction
 from helm_ase.prediction.electronic import ElectronicPrediction, place_model
 from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
@@ -51,9 +55,16 @@ NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
 
 class HELMCalculator(
-    ElectronicGetters, VibrationGetters, TrustGetters, Computation, Copies, LevelOutput, Calculator
+    CrystalGetters,
+    ElectronicGetters,
+    VibrationGetters,
+    TrustGetters,
+    Computation,
+    Copies,
+    GetOutputsMixin,
+    Calculator,
 ):
-    """Energy, forces and the Kohn–Sham Hamiltonian of a molecule.
+    """Energy, forces and the Kohn–Sham Hamiltonian of a molecule or crystal.
 
     ``results`` holds ASE's own names only: ``energy`` and ``free_energy`` (eV), ``forces`` (eV/Å), and on
     request ``dipole`` (e·Å) and ``charges`` (Mulliken, e).  ``hamiltonian`` (Hartree, PySCF AO order),
@@ -62,7 +73,7 @@ class HELMCalculator(
 
     Parameters
     ----------
-    model, device, dtype, charge, multiplicity, refine
+    model, device, dtype, charge, multiplicity, kpts, smearing, refine
         See the table at the top of this module.
     atoms
         Attach the calculator to these atoms.
@@ -87,9 +98,10 @@ class HELMCalculator(
 
     name = "helm"
     nolabel = True
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "dipole", "charges"]
+    implemented_properties: ClassVar[list[str]] = [
+        "energy", "free_energy", "forces", "stress", "dipole", "charges"
+    ]  # fmt: skip
     extra_properties: ClassVar[tuple[str, ...]] = ("hamiltonian", "overlap", "orbital_energies")
-    ignored_changes: ClassVar[set[str]] = {"cell"}
     discard_results_on_any_change = True
     default_parameters: ClassVar[dict[str, Any]] = DEFAULTS
 
@@ -100,8 +112,10 @@ class HELMCalculator(
         dtype: str = "float32",
         charge: int = NOT_GIVEN,
         multiplicity: int = NOT_GIVEN,
-        refine: int = 0,
         atoms: Atoms | None = None,
+        kpts: Any = None,
+        smearing: float | None = None,
+        refine: int = 0,
         **unknown: Any,
     ) -> None:
         checked(unknown)  # ASE would accept some of them in silence
@@ -110,6 +124,7 @@ class HELMCalculator(
         self._network: ElectronicPrediction | None = None  # what the network says
         self._electronic: ElectronicPrediction | None = None  # the same after SCF steps, if asked for
         self._last_change: float | None = None
+        self._crystal: CrystalPrediction | None = None
         self._uncertainty: domain.Uncertainty | None = None
         self._computed_state: ChargeState | None = None
         self._attached: weakref.ref[Atoms] | None = None
@@ -119,7 +134,8 @@ class HELMCalculator(
         self._given: set[str] = set()  # of charge and multiplicity
         state = {"charge": charge, "multiplicity": multiplicity}
         given = {key: value for key, value in state.items() if value is not NOT_GIVEN}
-        super().__init__(model=model, device=device, dtype=dtype, refine=refine, **given)
+        of_crystals = {k: v for k, v in (("kpts", kpts), ("smearing", smearing)) if v is not None}
+        super().__init__(model=model, device=device, dtype=dtype, refine=refine, **given, **of_crystals)
         if atoms is not None:
             atoms.calc = self
 
@@ -180,7 +196,7 @@ class HELMCalculator(
 
     def _forget(self) -> None:
         self.extra_results = {}
-        self._network = self._electronic = None
+        self._network = self._electronic = self._crystal = None
         self._uncertainty = self._last_change = None
         self._computed_state = None
 
@@ -234,9 +250,14 @@ class HELMCalculator(
         super().calculate(atoms, list(properties), list(system_changes))
         self._load(checked(self.parameters))
         assert self._loaded is not None
-        checkpoint = self._loaded[1]
-        domain.check_molecule(self.atoms, checkpoint, state)
+        _, checkpoint, model = self._loaded
+        crystal = bool(self.atoms.pbc.any())
+        (domain.check_crystal if crystal else domain.check_molecule)(self.atoms, checkpoint, state)
         self._warned.warn(atoms, checkpoint, state)
+        if crystal:
+            return self._calculate_crystal(properties, checkpoint, model)
+        if "stress" in properties:
+            raise PropertyNotImplementedError("a molecule has no stress: nothing is periodic (atoms.pbc)")
         if {"energy", "free_energy", "forces"} & set(properties):
             find = self._refined_energy if self.parameters["refine"] else self._predicted_energy
             energy, forces = find("forces" in properties)
@@ -255,6 +276,8 @@ class HELMCalculator(
         atoms = self._current(atoms)
         if atoms is None:
             raise StructureError(NO_ATOMS)
+        domain.check_kind(atoms, self.checkpoint)
+        refuse_crystal(atoms)
         changes = self.check_state(atoms)
         if changes:
             self.reset()

@@ -46,8 +46,8 @@ def _calibrate(options: argparse.Namespace) -> None:
         (label.numbers, label.positions, ChargeState(label.charge, label.multiplicity))
         for label in known_labels(checkpoint, sources, options.train_split)
     )
-    found = replace(calibrate(checkpoint, train, validation), bonding=bonds)
-    save_uncertainty(found, target)
-    print(f"{target}: above {1e3 * found.threshold:.2f} meV/atom an energy is extrapolation")
+    uncertainty = replace(calibrate(checkpoint, train, validation), bonding=bonds)
+    save_uncertainty(uncertainty, target)
+    print(f"{target}: above {1e3 * uncertainty.threshold:.2f} meV/atom an energy is extrapolation")
     for half in ("calibration half", "other half"):
-        print(f"  {half}: " + ", ".join(f"{k} {v}" for k, v in found.facts[half].items()))
+        print(f"  {half}: " + ", ".join(f"{k} {v}" for k, v in uncertainty.facts[half].items()))

@@ -20,6 +20,7 @@ from helm_ase.evaluation.statistics import (
     Quantity,
     by_heavy_atoms,
     by_size,
+    by_state,
     ghosts,
     scf_summary,
     statistics,
@@ -100,6 +101,7 @@ def as_json(facts: Facts, assessment: Assessment) -> str:
         "scf": None if scf is None else asdict(scf) | {"not_converged": assessment.scf_failures},
         "hamiltonian_by_elements": _classes(assessment, lambda b: b.pairs, pair_name),
         "hamiltonian_by_distance": _classes(assessment, lambda b: b.distances, bin_name),
+        "by_state": _groups(by_state(reports)),
         "by_atoms": _groups(by_size(reports)),
         "by_heavy_atoms": _groups(by_heavy_atoms(reports)),
     }
@@ -199,6 +201,8 @@ def as_text(facts: Facts, assessment: Assessment) -> str:
         _class_table("atoms", _classes(assessment, lambda b: b.pairs, pair_name)),
         "## H by distance, µEh",
         _class_table("Å", _classes(assessment, lambda b: b.distances, bin_name)),
+        "## By charge and spin",
+        _group_table("state", by_state(reports)),
         "## By number of heavy atoms",
         _group_table("heavy atoms", by_heavy_atoms(reports)),
         "## By number of atoms",
@@ -210,10 +214,10 @@ def as_text(facts: Facts, assessment: Assessment) -> str:
 def _main_table(reports: Sequence[MoleculeReport]) -> str:
     rows = []
     for name, q in QUANTITIES.items():
-        found = statistics(name, reports)
-        if not found.molecules:
+        summary = statistics(name, reports)
+        if not summary.molecules:
             continue
-        cells = [found.mean, found.median, found.tail, found.worst]
+        cells = [summary.mean, summary.median, summary.tail, summary.worst]
         h0 = statistics(name, reports, baseline=True)
         cells += [h0.mean, h0.median] if q.of_matrix else [math.nan] * 2
         rows.append([f"{q.title}, {q.unit}", *(_number(c, q.similarity) for c in cells)])

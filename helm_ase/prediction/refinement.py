@@ -15,7 +15,7 @@ from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 @dataclass(frozen=True)
 class Refinement:
-    """Energy, levels and, if asked for, forces after real SCF steps."""
+    """Energy, orbital energies and, if asked for, forces after real SCF steps."""
 
     energy: float
     """Estimate of the converged DFT energy, eV: Harris and Foulkes', of all densities (DIIS)."""
@@ -30,7 +30,7 @@ class Refinement:
     forces: NDArray[np.float64] | None = None
     """Analytic gradient at the density after the last diagonalisation, eV/Å, (N, 3).  Its error is of first
     order in what that density still misses; it is not the exact slope of ``energy``, from which it differs
-    by some meV/Å after two steps (``tests/benchmarks/refined_forces.py``)."""
+    by 2 meV/Å (root mean square of components) after two steps (``tests/benchmarks/refined_forces.py``)."""
 
     @property
     def homo_lumo(self) -> tuple[float, float]:
@@ -60,13 +60,13 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
     SettingError
         If there is to be no iteration.
     """
-    found = prediction.scf.iterate(prediction.first_step, n_iterations)
+    steps = prediction.scf.iterate(prediction.first_step, n_iterations)
     before = prediction.first_step.energy  # E[D], which the first step turns into Harris' energy
     if n_iterations > 1:
         before = prediction.scf.iterate(prediction.first_step, n_iterations - 1).harris_energy
     old = prediction.structure
     structure = ElectronicStructure.solve(
-        torch.from_numpy(found.fock), old.overlap, sum(old.electrons), prediction.multiplicity,
+        torch.from_numpy(steps.fock), old.overlap, sum(old.electrons), prediction.multiplicity,
         threshold=OVERLAP_THRESHOLD, integrals=old.integrals,
     )  # fmt: skip
     gradient = None
@@ -75,11 +75,11 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
         last = prediction.scf.iterate(prediction.first_step, n_iterations + 1).step
         gradient = prediction.scf.forces(last.densities, last.fock) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
     return Refinement(
-        found.harris_energy * HARTREE_IN_EV,
-        found.step.energy * HARTREE_IN_EV,
+        steps.harris_energy * HARTREE_IN_EV,
+        steps.step.energy * HARTREE_IN_EV,
         structure,
         n_iterations,
-        abs(found.harris_energy - before) * HARTREE_IN_EV / len(prediction.numbers),
+        abs(steps.harris_energy - before) * HARTREE_IN_EV / len(prediction.numbers),
         gradient,
     )
 
@@ -97,12 +97,12 @@ def refined(prediction: ElectronicPrediction, n_iterations: int) -> ElectronicPr
 
 def assess(prediction: ElectronicPrediction) -> Reliability:
     """Error bar of a prediction from the Fock matrix of its own density."""
-    found = prediction.scf.iterate(prediction.first_step, 1)
+    steps = prediction.scf.iterate(prediction.first_step, 1)
     structure = prediction.structure
     return reliability(
         structure.hamiltonian.numpy(),
         structure.overlap.numpy(),
-        found,
+        steps,
         structure.molecule.atom.numpy(),
         HARTREE_IN_EV,
     )

@@ -9,6 +9,7 @@ from helm_ase.checkpoint import Checkpoint
 from helm_ase.prediction.domain import CLOSED_SHELL, Uncertainty, bond_faults
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.coverage import describe
+from helm_ase.representation.lattice import Lattice
 
 REMAINING = 1e-3
 """eV/atom: a refined energy that its last SCF step changed by more is not yet that of the functional."""
@@ -81,7 +82,8 @@ def judge(
     doubts = [] if gap is None or gap >= SMALLEST_GAP else [_small_gap(gap)]
     if last_change is None:
         doubts += [fault.text for fault in faults]
-        if unseen := checkpoint.coverage.unseen(atoms.numbers, atoms.positions):
+        lattice = Lattice.of_atoms(atoms) if atoms.pbc.any() else None
+        if unseen := checkpoint.coverage.unseen(atoms.numbers, atoms.positions, lattice):
             doubts.append(f"{describe(unseen)}, never seen in training")
     trust = Trust.EXTRAPOLATING if doubts or high else Trust.TRUSTED
     return Verdict(trust, tuple(doubts), evidence, "", size, limit)

@@ -1,4 +1,5 @@
-"""SCF steps from a predicted density: one Fock matrix already gives energy, levels and an error bar."""
+"""SCF steps from a predicted density: one Fock matrix already gives energy, orbital energies and an error
+bar."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
