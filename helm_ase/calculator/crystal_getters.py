@@ -33,7 +33,7 @@ class CrystalGetters(Copies):
     if TYPE_CHECKING:  # of the calculator
         parameters: Any
         results: dict[str, Any]
-        atoms: Atoms | None
+        atoms: Atoms
         _crystal: CrystalPrediction | None
         _loaded: Any
 
