@@ -26,6 +26,13 @@ def add_commands(commands: Any) -> None:
         choices=["float32", "float64"],
         help="precision of the network (float32)",
     )
+    run.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        metavar="N",
+        help="give energy, forces and orbitals after N real SCF steps from the prediction (try 2)",
+    )
     run.add_argument("--opt", action="store_true", help="optimise the geometry with BFGS")
     run.add_argument(
         "--fmax",
@@ -45,6 +52,11 @@ def add_commands(commands: Any) -> None:
         "--nve", action="store_true", help="run --md at constant energy instead of with a Langevin thermostat"
     )
     run.add_argument("--seed", type=int, default=0, help="seed of the velocities and the thermostat (0)")
+    run.add_argument(
+        "--allow-extrapolation",
+        action="store_true",
+        help="go on where a bond is broken or the model is far from what it knows",
+    )
     run.add_argument(
         "--all-frames", action="store_true", help="predict energies and forces of every frame of FILE"
     )
