@@ -88,7 +88,7 @@ class CrystalGetters(Copies):
             raise StructureError(NEEDS_ATOMS)
         if not atoms.pbc.any():
             raise StructureError(
-                "nothing is periodic here (atoms.pbc is False): a molecule has levels, but no bands"
+                "nothing is periodic here (atoms.pbc is False): a molecule has levels, but no band structure"
             )
         if changes := self.check_state(atoms):
             self.reset()
