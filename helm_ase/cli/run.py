@@ -9,6 +9,13 @@ def add_commands(commands: Any) -> None:
     run = commands.add_parser(
         "run", help="predict energy, forces and orbitals; optionally optimise or run molecular dynamics"
     )
+    _add_question(run)
+    _add_motion(run)
+    _add_outputs(run)
+    run.set_defaults(command=_run)
+
+
+def _add_question(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "file", metavar="FILE", help="structure in any format that ASE reads; of several frames the last one"
     )
@@ -33,6 +40,9 @@ def add_commands(commands: Any) -> None:
         metavar="N",
         help="give energy, forces and orbitals after N real SCF steps from the prediction (try 2)",
     )
+
+
+def _add_motion(run: argparse.ArgumentParser) -> None:
     run.add_argument("--opt", action="store_true", help="optimise the geometry with BFGS")
     run.add_argument(
         "--fmax",
@@ -57,6 +67,9 @@ def add_commands(commands: Any) -> None:
         action="store_true",
         help="go on where a bond is broken or the model is far from what it knows",
     )
+
+
+def _add_outputs(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--all-frames", action="store_true", help="predict energies and forces of every frame of FILE"
     )
@@ -76,7 +89,6 @@ def add_commands(commands: Any) -> None:
     run.add_argument(
         "--trajectory", metavar="FILE", help="write the frames of --opt or --md to this file (.traj)"
     )
-    run.set_defaults(command=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
