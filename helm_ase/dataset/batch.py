@@ -70,9 +70,9 @@ def collate(
     Parameters
     ----------
     samples
-        Of the batch.
+        Samples of the batch.
     factors
-        What multiplies the network's output for each sample from both sides.
+        Matrix by which the network's output for each sample is multiplied from both sides.
     share
         Let some molecules share a state, see :func:`shared_states`; for training only.
     """

@@ -1,4 +1,4 @@
-"""What follows from a label at some cost: H0, S and reference orbitals.
+"""Quantities that are derived from a label at some cost: H0, S and reference orbitals.
 
 The matrices may be those of a smaller basis than the label's: that of a model whose observables, but not
 whose matrices, are to be those of the label.
@@ -29,7 +29,7 @@ from helm_ase.representation.level import LevelOfTheory
 from helm_ase.representation.overlap import OVERLAP_THRESHOLD, SCF_OVERLAP_THRESHOLD, drops_directions
 
 VIRTUALS = 6
-"""Reference virtual orbitals kept for losses that see the spectrum."""
+"""Number of virtual orbitals of the reference that are kept for losses on the spectrum."""
 SHAPE = struct.Struct("<iiii")
 
 
@@ -72,7 +72,7 @@ class Derived:
 
 @dataclass(frozen=True)
 class DerivationSettings:
-    """On what the derived quantities depend, besides the label."""
+    """Settings, besides the label, on which derived quantities depend."""
 
     level: LevelOfTheory
     baseline: Baseline

@@ -70,7 +70,7 @@ class Orbitals:
         smearing
             kT in Hartree of fractional occupations, each spin with its own number of electrons.
         integrals
-            Of the geometry, in the same AO order.
+            Integrals of the geometry, in the same AO order.
 
         Raises
         ------

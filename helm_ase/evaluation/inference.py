@@ -1,4 +1,4 @@
-"""What a network answers for samples, in batches of bounded size."""
+"""Predictions of a network for samples, in batches of bounded size."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from helm_ase.dataset.sample import Sample
 from helm_ase.nn import HELM
 
 MAX_LOAD = 1500
-"""Pairs and atoms of one batch; what the network keeps for a pair is some kilobytes."""
+"""Largest number of pairs and atoms in one batch; the network needs some kilobytes for a pair."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network says about one sample."""
+    """Prediction of the network for one sample."""
 
     sample: Sample
     correction: NDArray[np.float64] | None

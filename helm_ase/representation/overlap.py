@@ -43,7 +43,7 @@ def canonical_orthogonaliser(overlap: Tensor, threshold: float = OVERLAP_THRESHO
     Raises
     ------
     BasisError
-        If S has a clearly negative eigenvalue, i.e. is no overlap matrix.
+        If S has a clearly negative eigenvalue, i.e. is not an overlap matrix.
     """
     basis = canonical_basis(overlap, threshold)
     if basis.smallest < -1e-8:

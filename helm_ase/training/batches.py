@@ -51,7 +51,7 @@ class Samples(Dataset[FactoredSample]):
     samples
         Any sequence of them.
     settings
-        Of the model, whose output it is.
+        Settings of the model, whose output it is.
     keep
         Keep factors; for sets that fit into memory.
     """
@@ -84,9 +84,9 @@ class SharedBatches:
     loads
         Pairs and atoms of every sample, (M,).
     max_load
-        Of a batch, over all processes.
+        Largest load of a batch, over all processes.
     seed
-        Of the order; None: one order, always the same, for validation.
+        Seed of the order; None: one order, always the same, for validation.
     rank, processes
         Place of this process.
     limit
