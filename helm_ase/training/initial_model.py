@@ -11,7 +11,7 @@ from helm_ase.dataset.sample import Sample
 from helm_ase.errors import SettingError
 from helm_ase.nn import HELM, HELMSettings
 from helm_ase.qc.molecule import ao_basis
-from helm_ase.representation.level import LevelOfTheory, differences
+from helm_ase.representation.level import LevelOfTheory, physical_differences
 from helm_ase.training.output_scales import fit_block_scales, fit_energy_references
 from helm_ase.training.recipe import Recipe
 
@@ -133,7 +133,7 @@ def check_baseline(recipe: Recipe, start: Checkpoint) -> None:
 
 
 def _check_start(recipe: Recipe, start: Checkpoint, level: LevelOfTheory) -> None:
-    if other := differences(start.level.physical, level.physical):
+    if other := physical_differences(start.level, level):
         raise SettingError(
             f"checkpoint {start.name!r} is of another level of theory than the labels: {other}"
         )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.checkpoint.format import file_sha256
+from helm_ase.checkpoint.knowledge import Knowledge
 from helm_ase.dataset.sample import Sample
 from helm_ase.errors import DatasetError, SettingError
 from helm_ase.nn import HELM
@@ -19,7 +20,7 @@ from helm_ase.representation.bonding import BondCoverage
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.energy_baseline import EnergyBaseline
-from helm_ase.representation.level import LevelOfTheory
+from helm_ase.representation.level import LevelOfTheory, physical_differences
 from helm_ase.system.atomic_write import whole_file
 from helm_ase.training.configuration import plain, to_yaml, without_places
 from helm_ase.training.energy_baseline import with_energy_baseline, with_references
@@ -111,7 +112,7 @@ def _open(
     if shared := train.keys() & validation.keys():
         raise SettingError(f"{len(shared)} geometries are in the training and in the validation set")
     own = replace(level, basis=recipe.data.model_basis or level.basis)
-    if own.physical != level.physical:
+    if physical_differences(own, level):
         level = replace(own, label_basis=level.basis)
     return train, validation, level
 
@@ -126,13 +127,13 @@ def check_labels(
     DatasetError, SettingError
         With the name of what does not fit.
     """
-    settings = model.settings
+    knows = Knowledge(model.basis.elements, model.settings.charges, model.settings.multiplicities)
     for s in validation:
         charge, multiplicity = int(s.graph.charge), int(s.graph.multiplicity)
-        unknown = set(s.graph.z.tolist()) - set(model.basis.elements)
-        if unknown or charge not in settings.charges or multiplicity not in settings.multiplicities:
+        if not knows.admits(s.graph.z.tolist(), charge, multiplicity):
+            unknown = list(knows.unknown_elements(s.graph.z.tolist()))
             raise DatasetError(
-                f"validation molecule {s.name} has an element ({sorted(unknown)}), charge ({charge}) or "
+                f"validation molecule {s.name} has an element ({unknown}), charge ({charge}) or "
                 f"multiplicity ({multiplicity}) that is in no training molecule"
             )
     wanted = {name for s in stages for w in (s.weights, s.late_weights) if w for name in w.wanted}

@@ -12,7 +12,7 @@ from helm_ase.dataset.sample import Sample
 from helm_ase.errors import DatasetError
 from helm_ase.labels.formats import open_labels
 from helm_ase.labels.source import LabelSource
-from helm_ase.representation.level import LevelOfTheory, differences
+from helm_ase.representation.level import LevelOfTheory, physical_differences
 from helm_ase.training.recipe import DataSettings
 
 
@@ -131,7 +131,7 @@ def common_level(sources: Sequence[LabelSource], wanted: LevelOfTheory | None = 
     """
     level = wanted or sources[0].level
     for source in sources:
-        other = differences(source.level.physical, level.physical)
+        other = physical_differences(source.level, level)
         if other and source.level_is_recorded:
             raise DatasetError(
                 f"{source.path} holds labels of another level of theory ({other}): "
