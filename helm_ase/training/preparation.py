@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -28,7 +28,7 @@ from helm_ase.training.fitted_baseline import with_operators
 from helm_ase.training.initial_model import check_baseline, initial_model, network_settings, open_start
 from helm_ase.training.ranks import check_processes, is_first_process
 from helm_ase.training.recipe import Compute, Recipe, Stage
-from helm_ase.training.samples import JoinedSamples, open_samples
+from helm_ase.training.samples import JoinedSamples, OpenLabels, open_entries, open_samples
 from helm_ase.training.schemes import LEARNT
 
 RECIPE, FINGERPRINT = "recipe.yaml", "fingerprint.json"
@@ -49,8 +49,18 @@ class Run:
     """Data and start of the run, for the header of every checkpoint."""
 
 
-def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozenset[str]]:
-    """Claim the folder, open the labels, build the network; also what it can already be asked for.
+class Prepared(NamedTuple):
+    """A run that may begin."""
+
+    run: Run
+    model: HELM
+    """With the weights of the first step."""
+    learnt: frozenset[str]
+    """Quantities that the model predicts already."""
+
+
+def prepare(recipe: Recipe, stages: Sequence[Stage]) -> Prepared:
+    """Claim the folder, open the labels, settle both baselines, read the samples, build the network, check.
 
     Raises
     ------
@@ -65,8 +75,9 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozens
     if is_first_process():
         claim(recipe, files, start)
     written = without_places(recipe)
-    recipe = with_operators(with_energy_baseline(recipe, start), start)
-    train, validation, level = _open(recipe, start, stages)
+    labels = open_entries(recipe.data, False)
+    recipe = with_operators(with_energy_baseline(recipe, start, labels), start, labels)
+    train, validation, level = _open(recipe, start, stages, labels)
     e0 = with_references(recipe.data.energy_baseline, train)
     model = initial_model(recipe, start, train, level)
     check_labels(model, stages, train, validation)
@@ -84,7 +95,7 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozens
     geometries = [(s.graph.z.numpy(), s.graph.pos.numpy()) for s in train]
     coverage = DistanceCoverage.collect(geometries, model.settings.backbone.cutoff)
     coverage = replace(coverage, bonding=BondCoverage.collect(_states(train)))
-    return Run(recipe, train, validation, level, e0, coverage, facts), model, learnt
+    return Prepared(Run(recipe, train, validation, level, e0, coverage, facts), model, learnt)
 
 
 def _states(samples: JoinedSamples) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], ChargeState]]:
@@ -96,7 +107,7 @@ def _states(samples: JoinedSamples) -> Iterator[tuple[NDArray[np.int64], NDArray
 
 
 def _open(
-    recipe: Recipe, start: Checkpoint | None, stages: Sequence[Stage]
+    recipe: Recipe, start: Checkpoint | None, stages: Sequence[Stage], labels: OpenLabels
 ) -> tuple[JoinedSamples, JoinedSamples, LevelOfTheory]:
     """Training set, validation set, and the level of both in the basis of the predicted matrix."""
     backbone = network_settings(recipe, start).backbone
@@ -106,7 +117,7 @@ def _open(
         "coupled_polarizability": recipe.data.coupled_polarizability,
         "observables": any(w.needs_observables for s in stages for w in (s.weights, s.late_weights) if w),
     }
-    train, level = open_samples(recipe.data, False, cutoff, recipe.folder, **options)
+    train, level = open_samples(recipe.data, False, cutoff, recipe.folder, labels, **options)
     same = replace(recipe.data, level=level)
     validation, _ = open_samples(same, True, cutoff, recipe.folder, **options)
     if shared := train.keys() & validation.keys():
