@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from helm_ase.errors import ChargeError, ElementError, SettingError, StructureError
 from helm_ase.nn.assembly import PlacedBlocks, assemble
-from helm_ase.nn.backbone import Backbone, BackboneSettings, MolecularState
+from helm_ase.nn.backbone import Backbone, BackboneSettings, MolecularState, NodeTrack
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.energy_head import EnergyHead
 from helm_ase.nn.hamiltonian_head import HamiltonianHead
@@ -198,17 +198,18 @@ class HELM(nn.Module):
         strain = torch.zeros_like(graph.cell, requires_grad=True) if stress else None
         with torch.set_grad_enabled(forces or torch.is_grad_enabled()):
             vectors = edge_vectors(graph, position, strain)  # (P, 3) float64
-            edges = self.backbone.message_edges(vectors, graph.pair_index, self.dtype)
-            layers, x_ij = self.backbone.node_track(elements, state, edges)
+            nodes = self.backbone.nodes(elements, state, vectors, graph.pair_index)
             total = features = None
             if energy or forces:
-                total, features = self._energy(graph, elements, state, layers[-1], edges, x_ij)
+                total, features = self._energy(graph, elements, state, nodes)
             if total is not None and energy_baseline is not None:
                 total = total + energy_baseline(position)
             gradient = tension = None
             if forces and total is not None:
                 gradient, tension = self._gradients(graph, total, position, strain)
-        correction = self._correction(graph, elements, layers, vectors.detach()) if hamiltonian else None
+        correction = None
+        if hamiltonian:
+            correction = self._correction(graph, elements, nodes.layers, vectors.detach())
         return Prediction(total, gradient, correction, features, tension)
 
     def embed_nodes(self, graph: Data) -> Tensor:
@@ -220,15 +221,13 @@ class HELM(nn.Module):
             As :meth:`forward`.
         """
         elements = self._elements(graph)
-        edges = self.backbone.message_edges(edge_vectors(graph), graph.pair_index, self.dtype)
-        layers, _ = self.backbone.node_track(elements, self._state(graph), edges)
-        return self.backbone.norm_nodes(layers[-1])
+        nodes = self.backbone.nodes(elements, self._state(graph), edge_vectors(graph), graph.pair_index)
+        return self.backbone.norm_nodes(nodes.layers[-1])
 
     def _energy(
-        self, graph: Data, elements: Tensor, state: MolecularState, nodes: Tensor, edges: DirectedEdges,
-        x_ij: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        atomic_terms = self.energy_head(nodes, edges, x_ij, state)
+        self, graph: Data, elements: Tensor, state: MolecularState, nodes: NodeTrack
+    ) -> tuple[Tensor, Tensor]:
+        atomic_terms = self.energy_head(nodes.layers[-1], nodes.edges, nodes.scalars, state)
         atomic = atomic_terms.energies.double() * self.energy_scale + self.energy_reference[elements]
         if atomic_terms.share is not None:  # what a state costs in the mean goes to the atoms that have it
             reference = self.state_reference[state.charge, state.multiplicity]
@@ -260,11 +259,7 @@ class HELM(nn.Module):
         vectors, pairs = vectors[near], graph.pair_index[:, near]
         same = graph.z[pairs[0]] == graph.z[pairs[1]]
         reverse = (same if self.settings.hermitian else torch.ones_like(same)).nonzero().squeeze(1)
-        edges = self.backbone.pair_edges(vectors, pairs, reverse, self.dtype)
-        states = None
-        if len(edges.source):
-            states = self.backbone.edge_track(layers, elements, edges)
-            states = self.backbone.to_common_frame(states, edges)  # (E, L, C)
+        edges, states = self.backbone.pairs(layers, elements, vectors, pairs, reverse)
         nodes = self.backbone.norm_nodes(layers[-1])
         offsets, size = self._ao_offsets(graph, elements)
         onsite, slot, partner = block_slots(graph)
