@@ -10,6 +10,7 @@ from ase.spectrum.band_structure import BandStructure
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import ArrayLike, NDArray
 
+from helm_ase.calculator.copies import Copies, locked
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.electronic.bands import Bands
 from helm_ase.errors import SettingError, StructureError
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
 NEEDS_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
 
-class CrystalGetters:
+class CrystalGetters(Copies):
     """Methods of :class:`~helm_ase.HELMCalculator` for systems with periodic directions."""
 
     if TYPE_CHECKING:  # of the calculator
         parameters: Any
         results: dict[str, Any]
-        atoms: Any
+        atoms: Atoms
         _crystal: CrystalPrediction | None
         _loaded: Any
 
@@ -64,6 +65,8 @@ class CrystalGetters:
         atoms = self.atoms
         assert atoms is not None
         wanted = set(properties)
+        if self.parameters["refine"]:
+            raise SettingError("refine= is for molecules only, in this version: leave it out for crystals")
         if lacking := wanted & {"dipole", "charges"}:
             raise StructureError(f"{', '.join(sorted(lacking))}: of molecules only, in this version")
         if wanted & {"energy", "free_energy", "forces", "stress"}:
@@ -78,6 +81,7 @@ class CrystalGetters:
             domain.check_trained(checkpoint, "hamiltonian")
             self._crystal = predict_crystal(model, checkpoint, atoms)
 
+    @locked
     def _solve_crystal(self, atoms: Atoms | None = None) -> CrystalPrediction:
         atoms = self._current(atoms)
         if atoms is None:
@@ -165,6 +169,7 @@ class CrystalGetters:
             return np.zeros((1, 3))
         return self._mesh(self._solve_crystal(atoms)).points.numpy().copy()
 
+    @locked
     def _outputmixin_get_results(self) -> dict[str, Any]:
         atoms = self._current(None)
         if atoms is None or not atoms.pbc.any():

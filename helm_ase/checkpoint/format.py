@@ -21,6 +21,7 @@ from helm_ase.errors import CheckpointError
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
 from helm_ase.qc.level import Baseline, LevelOfTheory
 from helm_ase.representation.basis import AOBasis
+from helm_ase.representation.bonding import BondCoverage
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.ordering import CANONICAL
@@ -80,6 +81,12 @@ class Checkpoint:
     def basis(self) -> AOBasis:
         """Shells of every element."""
         return self.model.basis
+
+    @property
+    def bonding(self) -> BondCoverage | None:
+        """Bonds seen in training, from the header or the file beside it; None if nobody recorded them."""
+        beside = None if self.uncertainty is None else self.uncertainty.bonding
+        return self.coverage.bonding or beside
 
     @property
     def predicts(self) -> frozenset[str]:

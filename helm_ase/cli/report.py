@@ -26,6 +26,9 @@ def add_commands(commands: Any) -> None:
         help="orbitals to show: homo, homo-1, lumo+2, ... (homo lumo)",
     )
     report.add_argument(
+        "--refine", type=int, default=0, metavar="N", help="show what N real SCF steps make of the prediction"
+    )
+    report.add_argument(
         "--no-check",
         action="store_true",
         help="leave out the error bar of the Hamiltonian, which costs an SCF cycle",

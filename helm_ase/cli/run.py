@@ -9,6 +9,13 @@ def add_commands(commands: Any) -> None:
     run = commands.add_parser(
         "run", help="predict energy, forces and orbitals; optionally optimise or run molecular dynamics"
     )
+    _add_question(run)
+    _add_motion(run)
+    _add_outputs(run)
+    run.set_defaults(command=_run)
+
+
+def _add_question(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "file", metavar="FILE", help="structure in any format that ASE reads; of several frames the last one"
     )
@@ -26,6 +33,16 @@ def add_commands(commands: Any) -> None:
         choices=["float32", "float64"],
         help="precision of the network (float32)",
     )
+    run.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        metavar="N",
+        help="give energy, forces and orbitals after N real SCF steps from the prediction (try 2)",
+    )
+
+
+def _add_motion(run: argparse.ArgumentParser) -> None:
     run.add_argument("--opt", action="store_true", help="optimise the geometry with BFGS")
     run.add_argument(
         "--fmax",
@@ -46,6 +63,14 @@ def add_commands(commands: Any) -> None:
     )
     run.add_argument("--seed", type=int, default=0, help="seed of the velocities and the thermostat (0)")
     run.add_argument(
+        "--allow-extrapolation",
+        action="store_true",
+        help="go on where a bond is broken or the model is far from what it knows",
+    )
+
+
+def _add_outputs(run: argparse.ArgumentParser) -> None:
+    run.add_argument(
         "--all-frames", action="store_true", help="predict energies and forces of every frame of FILE"
     )
     run.add_argument(
@@ -64,7 +89,6 @@ def add_commands(commands: Any) -> None:
     run.add_argument(
         "--trajectory", metavar="FILE", help="write the frames of --opt or --md to this file (.traj)"
     )
-    run.set_defaults(command=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
