@@ -44,17 +44,21 @@ SINGLE = {
     "representation.charge_state": {"errors"},
     "representation.connectivity": set(),
     "electronic.fields": BASE | {"electronic"},
+    "prediction.dispersion": BASE | {"representation", "qc", "checkpoint", "prediction.energy_baseline"},
     "prediction.domain": BASE | {"representation", "checkpoint", "nn"},
     "prediction.electronic": BASE | COLUMNS | {"checkpoint", "prediction.energy_baseline"},
     "prediction.energy_baseline": BASE | {"representation", "qc", "checkpoint"},
+    "prediction.guess": BASE | {"electronic", "prediction.domain"},
     "prediction.hessian": BASE | COLUMNS | {"prediction.electronic"},
     "prediction.many": BASE
     | COLUMNS
-    | {"checkpoint", "prediction.domain", "prediction.electronic", "prediction.energy_baseline"},
+    | {"checkpoint", "prediction.dispersion", "prediction.domain", "prediction.electronic"},
     "prediction.refinement": BASE | COLUMNS | {"prediction.electronic"},
     "calculator": {"calculator.helm"},
     "calculator.keywords": BASE | {"representation.charge_state"},
-    "calculator.electronic_getters": BASE | COLUMNS | {"prediction.electronic", "prediction.refinement"},
+    "calculator.electronic_getters": BASE
+    | COLUMNS
+    | {"prediction.electronic", "prediction.guess", "prediction.refinement"},
     "calculator.vibration_getters": BASE
     | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
@@ -73,6 +77,7 @@ ONLY_IN = {
     "lmdb": {"labels"},
     "rdkit": {"sampling"},
     "tblite": {"qc", "sampling"},
+    "dftd3": {"qc"},
     "distributed": {"labelling"},
     "umap": {"evaluation"},
     "plotly": {"pictures"},

@@ -243,3 +243,23 @@ def test_indirect_labels_from_start_to_end(tmp_path):
         assert {big.key_of(k) for k in range(len(big))} < keys  # the same geometries
         assert sum(small.split_of(k) == "large" for k in range(len(small))) == 7
         assert sum(big.split_of(k) == "large" for k in range(len(big))) == 2
+
+
+# --- selection ----------------------------------------------------------------------------------------
+
+
+def test_a_linear_error_is_learnt_from_few_labels_and_sooner_from_chosen_ones(monkeypatch):
+    from helm_ase.labelling.selection import Candidates
+
+    study = script(monkeypatch, ".", "selection")
+    rng = np.random.default_rng(0)
+    common, rare = rng.standard_normal(3), rng.standard_normal(3)
+    features = np.vstack([np.eye(6)[k % 3] for k in range(60)] + [np.eye(6)[3 + k % 3] for k in range(6)])
+    truth = np.concatenate([common, rare])
+    pool = features, features @ truth
+    held_out = np.eye(6), truth
+    candidates = Candidates(np.linalg.norm(features, axis=1), features, range(66))
+    (row,) = study.compare(pool, held_out, candidates, [6], 50, 1.0, 0.01)
+    assert row["select"] < 1.0  # meV/atom: all six directions are known
+    assert row["random"] > 100
+    np.testing.assert_allclose(study.correction(*pool, 1.0, 0.01), truth, atol=1e-3)

@@ -8,6 +8,7 @@ device         automatic     ``cpu``, ``cuda``, …
 dtype          float32       precision of the network; references, sums and energies are float64
 charge         0             total charge, unless ``atoms.info['charge']`` says otherwise
 multiplicity   1             2S + 1, unless ``atoms.info['multiplicity']`` (or ``spin``) says otherwise
+dispersion     None          ``d3bj`` adds D3(BJ) to energies, forces and Hessians (not to the Hamiltonian)
 =============  ============  ======================================================================
 
 A charge or multiplicity that is given, the default's value too, wins over initial charges and moments.
@@ -16,7 +17,7 @@ A charge or multiplicity that is given, the default's value too, wins over initi
 import copy
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -31,19 +32,16 @@ from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import CheckpointError, SettingError, StructureError
 from helm_ase.nn import HELM
 from helm_ase.prediction import domain
+from helm_ase.prediction.dispersion import added_energy
 from helm_ase.prediction.electronic import (
     ElectronicPrediction,
     place_model,
     predict_electronic_structure,
     predict_energy,
 )
-from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
+from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.units import HARTREE_IN_EV
-
-if TYPE_CHECKING:
-    from helm_ase.qc.tight_binding import TightBinding
-
 
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
@@ -58,7 +56,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
 
     Parameters
     ----------
-    model, device, dtype, charge, multiplicity
+    model, device, dtype, charge, multiplicity, dispersion
         See the table at the top of this module.
     atoms
         Attach the calculator to these atoms.
@@ -66,7 +64,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
     Raises
     ------
     SettingError
-        For an unknown keyword, dtype or device.
+        For an unknown keyword, dtype, device or dispersion.
     CheckpointError
         If the model cannot be loaded.
 
@@ -97,6 +95,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         charge: int = NOT_GIVEN,
         multiplicity: int = NOT_GIVEN,
         atoms: Atoms | None = None,
+        dispersion: str | None = None,
         **unknown: Any,
     ) -> None:
         checked(unknown)  # ASE would accept some of them in silence
@@ -107,11 +106,11 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         self._attached: weakref.ref[Atoms] | None = None
         self._warned = domain.ExtrapolationMemory()
         self._loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None = None
-        self._tight_binding: TightBinding | None = None
+        self._tight_binding: EnergyMethod | None = None
         self._given: set[str] = set()  # of charge and multiplicity
         state = {"charge": charge, "multiplicity": multiplicity}
         given = {key: value for key, value in state.items() if value is not NOT_GIVEN}
-        super().__init__(model=model, device=device, dtype=dtype, **given)
+        super().__init__(model=model, device=device, dtype=dtype, dispersion=dispersion, **given)
         if atoms is not None:
             atoms.calc = self
 
@@ -137,7 +136,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
             return
         checkpoint = load_shared(wanted[0])
         model = place_model(checkpoint, wanted[1], wanted[2])
-        self._tight_binding = tight_binding_of(checkpoint)
+        self._tight_binding = added_energy(checkpoint, wanted[3])
         self._loaded = wanted, checkpoint, model
         self._warned = domain.ExtrapolationMemory()
 

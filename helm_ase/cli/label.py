@@ -48,6 +48,14 @@ def _add_answers(group: Any) -> None:
         "--min-gap", type=float, default=0.0, metavar="EH", help="smaller HOMO-LUMO gaps are failures (0)"
     )
     group.add_argument(
+        "--stability-gap", type=float, default=0.2, metavar="EH",
+        help="singlets with a smaller gap are examined for broken symmetry (0.2; 0: none)",
+    )  # fmt: skip
+    group.add_argument(
+        "--max-spin-contamination", type=float, default=0.1, metavar="S2",
+        help="radicals whose <S^2> is higher by more are failures (0.1)",
+    )  # fmt: skip
+    group.add_argument(
         "--tight", action="store_true", help="every SCF cycle on the full grid: as good, four times slower"
     )
     group.add_argument("--model", metavar="NAME", help="checkpoint whose density is the second guess")
@@ -116,6 +124,7 @@ def _settings(options: argparse.Namespace) -> "CampaignSettings":
         ),
         forces=not options.no_forces, density=options.density, polarizability=options.polarizability,
         max_cycles=options.max_cycles, min_gap=options.min_gap, tight=options.tight,
+        stability_gap=options.stability_gap, max_spin_contamination=options.max_spin_contamination,
     )  # fmt: skip
     return CampaignSettings(
         output=options.output, label=label, model=options.model, retry_failed=options.retry_failed,

@@ -13,6 +13,7 @@ def add_commands(commands: Any) -> None:
     run.add_argument("--multiplicity", type=int, metavar="2S+1", help="(that of the file, or 1)")
     run.add_argument("--device", help="cpu, cuda, ... (default: automatic)")
     run.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    run.add_argument("--dispersion", choices=["d3bj"], help="add D3(BJ) to energy and forces (dftd3)")
     run.add_argument("--opt", action="store_true", help="optimise the geometry (BFGS)")
     run.add_argument("--fmax", type=float, default=0.01, metavar="EV_PER_A", help="for --opt (0.01)")
     run.add_argument("--md", type=int, default=0, metavar="STEPS", help="steps of molecular dynamics")

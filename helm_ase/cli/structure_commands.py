@@ -16,6 +16,7 @@ from helm_ase.cli.dynamics import dynamics
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.pictures.figure import check_format
 from helm_ase.pictures.levels import draw_levels, level_table
+from helm_ase.prediction.dispersion import NAMES, note_dispersion
 from helm_ase.representation.charge_state import charge_state, give_state
 from helm_ase.representation.structure_files import read_frames
 from helm_ase.system.atomic_write import check_apart
@@ -37,7 +38,9 @@ def run_file(options: argparse.Namespace) -> None:
     """
     check_outputs(options)
     atoms = _read(options)
-    atoms.calc = HELMCalculator(model=options.model, device=options.device, dtype=options.dtype)
+    atoms.calc = HELMCalculator(
+        model=options.model, device=options.device, dtype=options.dtype, dispersion=options.dispersion
+    )
     print_header(atoms)
     predicts = atoms.calc.checkpoint.predicts
     if options.opt or options.md:
@@ -45,6 +48,7 @@ def run_file(options: argparse.Namespace) -> None:
     if "energy" in predicts:
         print_energies(atoms)
     if options.output:  # before anything that may fail
+        note_dispersion(atoms, options.dispersion)
         write(options.output, atoms)
         print(f"structure: {options.output}")
     if options.vibrations:
@@ -150,7 +154,9 @@ def print_header(atoms: Atoms) -> None:
     level, state = atoms.calc.checkpoint.level, charge_state(atoms)
     shown = f"  charge {state.charge:+d}, multiplicity {state.multiplicity}" if state != (0, 1) else ""
     name = atoms.calc.checkpoint.name
-    print(f"{atoms.get_chemical_formula()}  {name}  ({level.functional.upper()}/{level.basis}){shown}")
+    added = atoms.calc.parameters.get("dispersion")
+    method = f"{level.functional.upper()}/{level.basis}" + (f" + {NAMES[added]}" if added else "")
+    print(f"{atoms.get_chemical_formula()}  {name}  ({method}){shown}")
 
 
 def print_energies(atoms: Atoms) -> None:
