@@ -230,6 +230,9 @@ def test_folders_of_tests_mirror_the_package():
     }
     ours = {"/".join(f.parts) for f in folders} - {"", "benchmarks", "clients"}
     assert {name for name in ours if not (ROOT / name / "__init__.py").is_file()} == set()
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} - {
+        f.parts[0] for f in folders if f.parts
+    } == set()
 
 
 # --- cost of importing --------------------------------------------------------------------------------
