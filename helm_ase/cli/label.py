@@ -48,8 +48,8 @@ def _add_answers(group: Any) -> None:
         "--min-gap", type=float, default=0.0, metavar="EH", help="smaller HOMO-LUMO gaps are failures (0)"
     )
     group.add_argument(
-        "--stability-gap", type=float, default=0.2, metavar="EH",
-        help="singlets with a smaller gap are examined for broken symmetry (0.2; 0: none)",
+        "--stability-gap", type=float, default=0.25, metavar="EH",
+        help="singlets with a smaller gap are examined for broken symmetry (0.25; 0: none)",
     )  # fmt: skip
     group.add_argument(
         "--max-spin-contamination", type=float, default=0.1, metavar="S2",

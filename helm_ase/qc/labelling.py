@@ -40,7 +40,7 @@ class LabelSettings:
     """SCF cycles of each attempt."""
     min_gap: float = 0.0
     """Hartree; a smaller HOMO–LUMO gap within one spin is a failure (several SCF solutions lie close by)."""
-    stability_gap: float = 0.2
+    stability_gap: float = 0.25
     """Hartree; singlets with a smaller gap are examined for stability, at the cost of some SCF cycles, and
     labelled with energy and forces of the broken-symmetry determinant where that is lower; 0: none is."""
     max_spin_contamination: float = 0.1
@@ -215,4 +215,6 @@ def _details(found: _Solution, gap: float | None, begin: tuple[float, float]) ->
     }
     if np.asarray(mf.mo_energy).ndim == 2:
         details["spin_square"] = float(mf.spin_square()[0])
+    if found.route == BROKEN_SYMMETRY:
+        details["broken_symmetry"] = True
     return details

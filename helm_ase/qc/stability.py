@@ -5,12 +5,13 @@ lowers the energy: bonds that break, some diradicals, ozone.  Its energy is then
 what is, a determinant of broken symmetry, has no Hamiltonian that a model of closed shells could have.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
+from pyscf import lib
 from pyscf.scf import stability
 
 from helm_ase.errors import SCFError
@@ -18,10 +19,17 @@ from helm_ase.qc.level import LevelOfTheory, kohn_sham
 
 LOWER = 1e-5
 """Hartree; what is not lower by so much is the same solution."""
+NEGATIVE = -1e-4
+"""Hartree; a curvature below this is an instability and not the error of the grid."""
 ROUNDS = 3
 """How often a solution is followed down before it is given up."""
 COARSE = 0
 """PySCF grid level of the response, whose lowest eigenvalue only has to have the right sign."""
+SEEDS = 4
+"""Excitations of lowest energy, each of which the search for that eigenvalue begins with."""
+ANGLES = (np.pi / 4, np.pi / 8)
+"""By which α and β are turned apart: the first leaves one electron on each side of a bond between two
+orbitals; from small ones an SCF falls back."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +61,68 @@ def follow_instability(mean_field: Any, level: LevelOfTheory, max_cycles: int) -
         If it is no minimum, and none is found below it.
     """
     closed, cycles = _plain(mean_field, level), 0
+    if spin_curvature(closed)[0] > NEGATIVE:  # the lowest: what turns α and β alike costs exchange
+        return None
     orbitals = _way_down(closed, stability.rhf_internal)
     if orbitals is not None:
         cycles += _converge(closed, closed.make_rdm1(orbitals, closed.mo_occ), max_cycles)
-    turned = closed.e_tot < mean_field.e_tot - LOWER
-    orbitals = _way_down(closed, stability.rhf_external)
-    if orbitals is None:
-        return LowerSolution(closed, False, cycles) if turned else None
-    for start in _starts(closed, orbitals):
+    curvature, direction = spin_curvature(closed)
+    if curvature > NEGATIVE:
+        return LowerSolution(closed, False, cycles)
+    for angle in ANGLES:
         found = closed.to_uks()
         found.conv_tol = level.conv_tol
         try:
-            cycles += _converge(found, start, max_cycles) + _descend(found, max_cycles)
+            cycles += _converge(found, _turned_apart(closed, angle * direction), max_cycles)
+            cycles += _descend(found, max_cycles)
         except SCFError:
             continue
         if found.e_tot < closed.e_tot - LOWER:
             return LowerSolution(found, True, cycles)
     raise SCFError("the closed-shell solution is unstable, and no stable one is found below it")
+
+
+def spin_curvature(mf: Any) -> tuple[float, NDArray[np.float64]]:
+    """Smallest second derivative of the energy along rotations of α against β, and where it points.
+
+    The eigenvalue of A + B for triplets (Seeger and Pople, J. Chem. Phys. 66, 3045, 1977), Hartree, and its
+    eigenvector, (V, O).
+
+    Parameters
+    ----------
+    mf
+        Converged RKS object.
+    """
+    coarse, filled = _on_coarse_grid(mf), mf.mo_occ > 0
+    occupied, virtual = mf.mo_coeff[:, filled], mf.mo_coeff[:, ~filled]
+    excitations = mf.mo_energy[~filled][:, None] - mf.mo_energy[filled]  # (V, O)
+    respond = coarse.gen_response(singlet=False, hermi=1)
+
+    def apply(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        x = x.reshape(excitations.shape)
+        change = 2 * virtual @ x @ occupied.T
+        found = excitations * x + virtual.T @ respond(change + change.T) @ occupied
+        return np.asarray(found.ravel())
+
+    def precondition(residual: Any, value: float, _: Any) -> Any:
+        shifted = excitations.ravel() - value
+        return residual / np.where(np.abs(shifted) < 1e-8, 1e-8, shifted)
+
+    seeds = np.eye(excitations.size)[np.argsort(excitations, axis=None)[:SEEDS]]
+    value, vector = lib.davidson(apply, list(seeds), precondition, tol=1e-4, verbose=0)
+    return float(value), np.asarray(vector).reshape(excitations.shape)
+
+
+def _turned_apart(mf: Any, rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Densities of α and β, (2, A, A), after rotations of filled into empty orbitals, (V, O), and back."""
+    filled = mf.mo_occ > 0
+    ordered = np.hstack([mf.mo_coeff[:, filled], mf.mo_coeff[:, ~filled]])
+    n = int(filled.sum())
+    generator = np.zeros((len(filled), len(filled)))
+    generator[n:, :n] = rotation
+    generator -= generator.T
+    turned = [ordered @ scipy.linalg.expm(sign * generator)[:, :n] for sign in (1, -1)]
+    return np.stack([c @ c.T for c in turned])
 
 
 def _plain(mean_field: Any, level: LevelOfTheory) -> Any:
@@ -80,27 +133,17 @@ def _plain(mean_field: Any, level: LevelOfTheory) -> Any:
     return made
 
 
+def _on_coarse_grid(mf: Any) -> Any:
+    made = mf.copy()
+    made.grids = mf.grids.copy().reset()
+    made.grids.level = COARSE
+    return made
+
+
 def _way_down(mf: Any, examine: Any) -> Any:
-    """Orbitals turned along the direction in which the energy falls; None at a minimum."""
-    coarse = mf.copy()
-    coarse.grids = mf.grids.copy().reset()
-    coarse.grids.level = COARSE
-    orbitals, stable = examine(coarse, with_symmetry=False, verbose=0, return_status=True)
-    return None if stable else orbitals
-
-
-def _starts(closed: Any, orbitals: Any) -> Iterator[NDArray[np.float64]]:
-    """Densities of α and β, (2, A, A): along the instability, and HOMO and LUMO mixed to either side.
-
-    One electron on each side is where a broken bond ends.
-    """
-    occupied = [np.asarray(o)[:, : closed.mol.nelectron // 2] for o in orbitals]
-    yield np.stack([o @ o.T for o in occupied])
-    c, n = closed.mo_coeff, closed.mol.nelectron // 2
-    homo, lumo = c[:, n - 1], c[:, n]
-    core = c[:, : n - 1] @ c[:, : n - 1].T
-    sides = [(homo + sign * lumo) / np.sqrt(2) for sign in (1, -1)]
-    yield np.stack([core + np.outer(side, side) for side in sides])
+    """Orbitals turned along a direction in which the energy falls; None at a minimum."""
+    found = examine(mf, with_symmetry=False, verbose=0, return_status=True)
+    return None if found[1] else found[0]
 
 
 def _converge(mf: Any, density: NDArray[np.float64], max_cycles: int) -> int:
@@ -120,11 +163,13 @@ def _converge(mf: Any, density: NDArray[np.float64], max_cycles: int) -> int:
 
 
 def _descend(mf: Any, max_cycles: int) -> int:
-    """Follow an unrestricted solution down until it is a minimum."""
+    """Follow an unrestricted solution down until it is a minimum, or nothing is gained any more."""
     cycles = 0
     for _ in range(ROUNDS):
-        orbitals = _way_down(mf, stability.uhf_internal)
+        before, orbitals = mf.e_tot, _way_down(mf, stability.uhf_internal)
         if orbitals is None:
             return cycles
         cycles += _converge(mf, mf.make_rdm1(orbitals, mf.mo_occ), max_cycles)
+        if mf.e_tot > before - LOWER:
+            return cycles
     raise SCFError(f"the broken-symmetry solution is unstable, and still so after {ROUNDS} descents")
