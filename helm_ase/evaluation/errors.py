@@ -71,11 +71,14 @@ def matrix_errors(
     """Errors of H0 + correction, (s, A, A); zeros give those of the baseline.
 
     All are infinite if an element of the correction is no number.  Where the label's matrix is in a larger
-    basis, its levels are compared, but there is no error of H: NaN.
+    basis, its levels are compared, but there is no error of H: NaN; nor is
+    there any of a singlet of broken symmetry, energy and forces apart.
     """
     atoms = len(sample.graph.z)
     if not np.isfinite(correction).all():
         return MoleculeErrors(sample.name, atoms, *[float("inf")] * 8)
+    if sample.broken_symmetry:
+        return MoleculeErrors(sample.name, atoms, *[float("nan")] * 6, abs(energy_error) / atoms, force_error)
     overlap, reference = sample.overlap.numpy(), sample.orbital_energies.numpy()
     h0 = sample.baseline.numpy()
     energies = np.stack([scipy.linalg.eigh(h0 + c, overlap, eigvals_only=True) for c in correction])
