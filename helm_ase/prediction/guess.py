@@ -9,7 +9,7 @@ from helm_ase.prediction.domain import Uncertainty
 
 MIN_GAP = 0.08
 """Hartree; the order of filled and empty levels is not to be trusted where they lie closer."""
-MAX_BAR = 8.0
+MAX_BAR = 4.0
 """Error bar of the energy per atom over the threshold of the model."""
 MAX_CHARGE = 2.5
 """e; no Mulliken charge of a molecule of light elements in a small basis is larger."""
