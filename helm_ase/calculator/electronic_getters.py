@@ -35,7 +35,7 @@ class ElectronicGetters:
 
         def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction: ...
         def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
-            """Of ASE."""
+            """Look up or compute a property (ASE)."""
 
         def get_uncertainty(self, atoms: Atoms | None = None) -> Uncertainty:
             """Error bar of the energy."""
@@ -47,8 +47,8 @@ class ElectronicGetters:
     # -- the prediction ------------------------------------------------------------------------------
 
     def get_electronic_structure(self, atoms: Atoms | None = None) -> ElectronicStructure:
-        """Orbitals, levels, density and all observables of the predicted Hamiltonian (atomic units, PySCF AO
-        order); a copy, which callers may change."""
+        """Orbitals, orbital energies, density and all observables of the predicted Hamiltonian (atomic units,
+        PySCF AO order); a copy, which callers may change."""
         return copy.deepcopy(self._solve(atoms).structure)
 
     def get_hamiltonian(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
@@ -87,8 +87,8 @@ class ElectronicGetters:
 
         Its orbitals do not respond to each other, which makes it 10 to 40 % larger than the physical one.
         """
-        found = self._solve(atoms).structure.uncoupled_polarizability().numpy()
-        return np.asarray(found * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
+        atomic_units = self._solve(atoms).structure.uncoupled_polarizability().numpy()
+        return np.asarray(atomic_units * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
 
     def get_coupled_polarizability(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
         """Physical static polarizability: PySCF's coupled-perturbed equations on the predicted orbitals.
@@ -102,8 +102,8 @@ class ElectronicGetters:
         SettingError
             If the installed PySCF means another functional by the name of the level of theory.
         """
-        found = self._solve(atoms).coupled_polarizability
-        return np.asarray(found * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
+        atomic_units = self._solve(atoms).coupled_polarizability
+        return np.asarray(atomic_units * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
 
     # -- back to DFT ---------------------------------------------------------------------------------
 
@@ -138,20 +138,20 @@ class ElectronicGetters:
         from helm_ase.prediction.guess import GuessWarning, doubts_of
         from helm_ase.qc.density_guess import density_for, own_guess
 
-        found = self._solve(atoms)
-        structure = found.structure
+        prediction = self._solve(atoms)
+        structure = prediction.structure
         if mol is None:
             densities = structure.spin_densities.numpy()
             ours = np.array(densities[0] if len(densities) == 1 else densities)
         else:
-            ours = density_for(found.mole, structure.orbitals.numpy(), structure.occupied, mol)
+            ours = density_for(prediction.mole, structure.orbitals.numpy(), structure.occupied, mol)
         if guard and (reason := doubts_of(structure, self._error_bar(atoms)).reason):
             warnings.warn(
                 f"{reason}: PySCF's own guess is taken in place of the prediction (guard=False takes that)",
                 GuessWarning,
                 stacklevel=2,
             )
-            return own_guess(found.mole if mol is None else mol)
+            return own_guess(prediction.mole if mol is None else mol)
         return ours
 
     def _error_bar(self, atoms: Atoms | None) -> "Uncertainty | None":
@@ -160,7 +160,8 @@ class ElectronicGetters:
         return self.get_uncertainty(atoms) if known else None
 
     def refine(self, n_iterations: int = 1, forces: bool = False, atoms: Atoms | None = None) -> "Refinement":
-        """One or a few real SCF steps from the predicted density, on the way to DFT's energy, levels, forces.
+        """One or a few real SCF steps from the predicted density, on the way to DFT's energy, orbital
+        energies, forces.
 
         Parameters
         ----------
@@ -222,11 +223,11 @@ class ElectronicGetters:
         if (suffix := Path(path).suffix.lower()) not in FILES:
             known = ", ".join(f"{k} ({what})" for k, what in FILES.items())
             raise SettingError(f"no file format for {path}; there are {known}")
-        found = self._solve(atoms)
+        prediction = self._solve(atoms)
         if suffix == ".cube":
-            write_cube(path, found.atoms, found.structure, field, spacing, margin, spin)
+            write_cube(path, prediction.atoms, prediction.structure, field, spacing, margin, spin)
             return
-        s = found.structure
+        s = prediction.structure
         table = OrbitalTable(s.orbital_energies.numpy(), s.orbitals.numpy(), s.occupations.numpy())
         write_file = write_molden if suffix == ".molden" else write_chkfile
-        write_file(path, found.mole, table)
+        write_file(path, prediction.mole, table)

@@ -198,15 +198,11 @@ class _Run:
 
     def findings(self) -> Iterator[Finding]:
         """Findings of the checks that found something to check."""
-        found = [
-            self.readable,
-            *self.checks.values(),
-            self.energies.finding(),
-            self.same,
-            self.copies,
+        findings = [
+            self.readable, *self.checks.values(), self.energies.finding(), self.same, self.copies,
             self.broken,
-        ]
-        return (f for f in found if f.checked)
+        ]  # fmt: skip
+        return (f for f in findings if f.checked)
 
 
 class _Energies:

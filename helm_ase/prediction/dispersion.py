@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import SettingError
+from helm_ase.prediction.crystals import CrystalEnergy
 from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.qc.dispersion import Dispersion
 from helm_ase.representation.energy_baseline import EnergyBaselineResult, EnergyMethod
+from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 NAMES = {"d3bj": "D3(BJ)"}
 """Value of the keyword → what is written beside a level of theory."""
@@ -50,6 +52,30 @@ def dispersion_of(checkpoint: Checkpoint, kind: str) -> Dispersion:
             f"the energy baseline of model {checkpoint.name!r} holds dispersion: {kind} would count it twice"
         )
     return Dispersion(kind, checkpoint.level.functional)
+
+
+def add_to_crystal(found: CrystalEnergy, atoms: Atoms, added: EnergyMethod | None) -> CrystalEnergy:
+    """What the network says about a crystal, plus dispersion if that is what is added.
+
+    Parameters
+    ----------
+    found
+        Of the network.
+    atoms
+        The crystal.
+    added
+        What :func:`added_energy` gave.
+    """
+    if not isinstance(added, WithDispersion):
+        return found
+    cell = np.asarray(atoms.cell.complete())
+    energy, gradient, strain = added.dispersion.of_crystal(atoms.numbers, atoms.positions, cell, atoms.pbc)
+    forces, stress = found.forces, found.stress
+    if forces is not None:
+        forces = forces - gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+    if stress is not None:
+        stress = stress + strain * HARTREE_IN_EV / abs(atoms.cell.volume)
+    return CrystalEnergy(found.energy + energy * HARTREE_IN_EV, forces, stress)
 
 
 def note_dispersion(atoms: Atoms, kind: str | None) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -58,7 +57,7 @@ class Dispersion:
         _damping(name)
 
     def __call__(self, numbers: NDArray[np.integer], positions: NDArray[np.float64]) -> EnergyBaselineResult:
-        """Energy and gradient; no charges.
+        """Energy and gradient of a molecule; no charges.
 
         Parameters
         ----------
@@ -70,18 +69,41 @@ class Dispersion:
         PredictionError
             If the library cannot compute it.
         """
+        found = self._compute(numbers, positions)
+        return EnergyBaselineResult(float(found["energy"]), np.array(found["gradient"]), np.zeros(0))
+
+    def of_crystal(
+        self, numbers: NDArray[np.integer], positions: NDArray[np.float64], cell: NDArray[np.float64],
+        pbc: NDArray[np.bool_],
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
+        """Energy (Hartree), gradient (Hartree/bohr, (N, 3)) and dE/dstrain (Hartree, (3, 3)) of one cell.
+
+        Parameters
+        ----------
+        numbers, positions
+            Atomic numbers (N,) and positions in Å, (N, 3).
+        cell, pbc
+            Lattice vectors in Å, (3, 3), and which of them are periods.
+
+        Raises
+        ------
+        PredictionError
+            If the library cannot compute it.
+        """
+        found = self._compute(numbers, positions, np.asarray(cell) / BOHR_IN_ANGSTROM, np.asarray(pbc))
+        return float(found["energy"]), np.array(found["gradient"]), np.array(found["virial"])
+
+    def _compute(self, numbers: Any, positions: Any, *lattice: Any) -> Any:
         from dftd3.interface import DispersionModel
 
         places = np.asarray(positions, dtype=np.float64) / BOHR_IN_ANGSTROM
         try:
-            model = DispersionModel(np.asarray(numbers), places)
-            found = model.get_dispersion(_damping(self.functional.lower()), grad=True)
+            model = DispersionModel(np.asarray(numbers), places, *lattice)
+            return model.get_dispersion(_damping(self.functional.lower()), grad=True)
         except RuntimeError as error:
-            raise PredictionError(f"dftd3 gives no dispersion energy for this molecule: {error}") from error
-        return EnergyBaselineResult(float(found["energy"]), np.array(found["gradient"]), np.zeros(0))
+            raise PredictionError(f"dftd3 gives no dispersion energy for this structure: {error}") from error
 
 
-@cache
 def _damping(functional: str) -> Any:
     from dftd3.interface import RationalDampingParam
 

@@ -86,15 +86,10 @@ def label_structure(
     mole = build_mole(
         structure.numbers, structure.positions, settings.level.basis, structure.charge, structure.multiplicity
     )
-    found = _solution(mole, settings, guess)
-    mf, answer = found.mean_field, found.answer
+    solution = _lowest(_solution(mole, settings, guess), settings)
+    mf, answer = solution.mean_field, solution.answer
     energies = _levels(answer.fock, mf.get_ovlp())
     gap = _gap(energies, mole.nelec)
-    lower = _lower(found, gap, settings)
-    if lower is not None:
-        found, mf, answer = lower, lower.mean_field, lower.answer
-        energies = _levels(answer.fock, mf.get_ovlp())
-        gap = _gap(energies, mole.nelec)
     _check_gap(gap, settings.min_gap)
     _check_spin(mf, settings.max_spin_contamination)
     gradient = answer.gradient
@@ -117,7 +112,7 @@ def label_structure(
         polarizability=coupled_polarizability(mf) if settings.polarizability else None,
         smiles=structure.smiles,
         split=structure.split,
-        details=dict(structure.details) | _details(found, gap, begin),
+        details=dict(structure.details) | _details(solution, gap, begin),
     )
 
 
@@ -142,16 +137,19 @@ def _solution(mole: Any, settings: LabelSettings, guess: Guess | None) -> _Solut
     return _Solution(found.mean_field, _answer(found.mean_field), found.route, cycles + found.cycles)
 
 
-def _lower(found: _Solution, gap: float | None, settings: LabelSettings) -> _Solution | None:
-    """A solution below a closed-shell one whose gap is small; None if there is none, or none is sought."""
-    mf = found.mean_field
-    if mf.mol.spin or np.ndim(mf.mo_energy) == 2 or gap is None or gap >= settings.stability_gap:
-        return None
+def _lowest(solution: _Solution, settings: LabelSettings) -> _Solution:
+    """The solution, or what lies below it if it is an unstable closed shell of small gap."""
+    mf = solution.mean_field
+    if mf.mol.spin or np.ndim(mf.mo_energy) == 2 or not settings.stability_gap:
+        return solution
+    gap = _gap(_levels(solution.answer.fock, mf.get_ovlp()), mf.mol.nelec)
+    if gap is None or gap >= settings.stability_gap:
+        return solution
     lower = follow_instability(mf, settings.level, settings.max_cycles)
     if lower is None:
-        return None
-    route = BROKEN_SYMMETRY if lower.broken else f"{found.route}, descended"
-    return _Solution(lower.mean_field, _answer(lower.mean_field), route, found.cycles + lower.cycles)
+        return solution
+    route = BROKEN_SYMMETRY if lower.broken else f"{solution.route}, descended"
+    return _Solution(lower.mean_field, _answer(lower.mean_field), route, solution.cycles + lower.cycles)
 
 
 def _answer(mf: Any) -> FineAnswer:
@@ -202,12 +200,12 @@ def _check_spin(mf: Any, most: float) -> None:
         )
 
 
-def _details(found: _Solution, gap: float | None, begin: tuple[float, float]) -> dict[str, Any]:
-    mf = found.mean_field
+def _details(solution: _Solution, gap: float | None, begin: tuple[float, float]) -> dict[str, Any]:
+    mf = solution.mean_field
     details: dict[str, Any] = {
-        "cycles": found.cycles,
-        "route": found.route,
-        "orbital_gradient": found.answer.residual,
+        "cycles": solution.cycles,
+        "route": solution.route,
+        "orbital_gradient": solution.answer.residual,
         "gap_hartree": gap,
         "wall_s": round(time.perf_counter() - begin[0], 3),
         "cpu_s": round(time.process_time() - begin[1], 3),
@@ -215,6 +213,6 @@ def _details(found: _Solution, gap: float | None, begin: tuple[float, float]) ->
     }
     if np.asarray(mf.mo_energy).ndim == 2:
         details["spin_square"] = float(mf.spin_square()[0])
-    if found.route == BROKEN_SYMMETRY:
+    if solution.route == BROKEN_SYMMETRY:
         details["broken_symmetry"] = True
     return details

@@ -147,6 +147,32 @@ def test_an_energy_baseline_keeps_its_charges_and_adds_its_energy():
     np.testing.assert_allclose(found.charges, expected.charges, atol=1e-7)
 
 
+def test_stress_of_a_crystal_is_the_slope_of_its_energy_and_dispersion_contracts_it():
+    from helm_ase.prediction.crystals import CrystalEnergy
+    from helm_ase.prediction.dispersion import WithDispersion, add_to_crystal
+
+    graphite = Atoms(
+        "C2", [[0, 0, 0], [0, 1.42, 0]], cell=[[1.23, 2.13, 0], [-1.23, 2.13, 0], [0, 0, 3.5]], pbc=True
+    )
+    d3 = WithDispersion(None, Dispersion("d3bj", "pbe"))
+    nothing = CrystalEnergy(0.0, np.zeros((2, 3)), np.zeros((3, 3)))
+    found = add_to_crystal(nothing, graphite, d3)
+    assert add_to_crystal(nothing, graphite, None) is nothing
+    assert found.energy < -0.05
+    for i, j in ((2, 2), (0, 0)):
+        sides = []
+        for step in (1e-4, -1e-4):
+            strained, strain = graphite.copy(), np.eye(3)
+            strain[i, j] += step
+            strained.set_cell(graphite.cell @ strain, scale_atoms=True)
+            sides.append(add_to_crystal(nothing, strained, d3).energy)
+        slope = (sides[0] - sides[1]) / 2e-4 / graphite.cell.volume
+        assert found.stress[i, j] == pytest.approx(slope, rel=1e-4)
+    assert found.stress[2, 2] > 0  # the layers attract: positive, under tension
+    doubled = graphite.repeat((1, 1, 2))
+    assert add_to_crystal(nothing, doubled, d3).energy == pytest.approx(2 * found.energy, rel=1e-6)
+
+
 def test_counterpoise_repels_and_is_the_slope_of_its_energy():
     atoms = two_methanes(3.8)
     found = counterpoise(atoms.numbers, atoms.positions, "b3lyp", "def2-svp")
@@ -226,4 +252,4 @@ def test_an_unknown_kind_and_a_missing_library_are_refused(monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(SettingError, match="pip install dftd3"):
         HELMCalculator(MODEL, dispersion="d3bj")
-    assert HELMCalculator(MODEL).get_property("energy", Atoms("H")) is not None
+    assert HELMCalculator(MODEL).get_property("energy", molecule("H2")) is not None

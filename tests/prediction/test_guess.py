@@ -59,7 +59,7 @@ def test_a_good_prediction_is_kept_and_is_closer_to_self_consistency(methanol):
 def no_gap(h, c, s):
     """The HOMO and the LUMO of methanol change places, nearly."""
     homo, lumo = s @ c[:, 8], s @ c[:, 9]
-    return h + 0.25 * (np.outer(homo, homo) - np.outer(lumo, lumo))
+    return h + 0.13 * (np.outer(homo, homo) - np.outer(lumo, lumo))
 
 
 def charged(h, c, s):
