@@ -58,7 +58,7 @@ class Judged:
     key: str
     """Fingerprint of geometry and state; empty if it has no possible one."""
     error_bar: float | None = None
-    """Of the model, eV/atom."""
+    """Error bar of the model, eV/atom."""
     spread: float | None = None
     """Standard deviation of the committee's energies, eV/atom."""
     functional: float | None = None
@@ -84,7 +84,7 @@ class Selection:
     pool: int
     """Structures that were given."""
     labelled: int
-    """Of them, structures that have a label already, or stand in the pool twice."""
+    """How many of these have a label already, or stand in the pool twice."""
 
 
 def read_pool(paths: Sequence[str | Path]) -> list[Atoms]:

@@ -24,7 +24,7 @@ class Doubts:
     """What speaks against a predicted density; nothing of it costs a Fock matrix."""
 
     gap: float
-    """Of the predicted Hamiltonian, the smaller one of both spins, Hartree."""
+    """HOMO–LUMO gap of the predicted Hamiltonian, the smaller one of both spins, Hartree."""
     bar: float | None
     """Error bar of the energy over the model's threshold; None where the model has no error bar."""
     charge: float
