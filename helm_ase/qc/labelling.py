@@ -153,7 +153,7 @@ def _lowest(solution: _Solution, settings: LabelSettings) -> _Solution:
 
 
 def _answer(mf: Any) -> FineAnswer:
-    """Of a mean field that PySCF has converged; the gradient is still missing."""
+    """Read the answer off a mean field that PySCF has converged; the gradient is still missing."""
     fock = np.asarray(mf.get_fock(dm=mf.make_rdm1()))
     return FineAnswer(
         float(mf.e_tot), fock, None, float(np.linalg.norm(mf.get_grad(mf.mo_coeff, mf.mo_occ, fock)))

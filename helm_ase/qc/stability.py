@@ -147,7 +147,7 @@ def _way_down(mf: Any, examine: Any) -> Any:
 
 
 def _converge(mf: Any, density: NDArray[np.float64], max_cycles: int) -> int:
-    """As any SCF from a density; where that does not converge, to second order first."""
+    """Converge as any SCF from a density; where that does not converge, to second order first."""
     mf.max_cycle = max_cycles
     mf.kernel(dm0=density)
     cycles = int(mf.cycles)

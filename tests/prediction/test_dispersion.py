@@ -170,7 +170,9 @@ def test_stress_of_a_crystal_is_the_slope_of_its_energy_and_dispersion_contracts
         assert found.stress[i, j] == pytest.approx(slope, rel=1e-4)
     assert found.stress[2, 2] > 0  # the layers attract: positive, under tension
     doubled = graphite.repeat((1, 1, 2))
-    assert add_to_crystal(nothing, doubled, d3).energy == pytest.approx(2 * found.energy, rel=1e-6)
+    assert add_to_crystal(CrystalEnergy(0.0, None, None), doubled, d3).energy == pytest.approx(
+        2 * found.energy, rel=1e-6
+    )
 
 
 def test_counterpoise_repels_and_is_the_slope_of_its_energy():
