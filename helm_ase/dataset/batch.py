@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,9 @@ class TrainingBatch:
             return self
         known = self.matrix_known
         of_matrices = ("correction", "trust", "orbitals", "orbital_count", "ao_count")
-        kept = {k: None if getattr(self, k) is None else getattr(self, k)[known] for k in of_matrices}
+        kept: dict[str, Any] = {
+            k: None if getattr(self, k) is None else getattr(self, k)[known] for k in of_matrices
+        }
         targets = self.targets and tuple(t for t, k in zip(self.targets, known.tolist(), strict=True) if k)
         return replace(self, targets=targets, matrix_known=None, **kept)
 

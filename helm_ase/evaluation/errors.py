@@ -78,7 +78,8 @@ def matrix_errors(
     if not np.isfinite(correction).all():
         return MoleculeErrors(sample.name, atoms, *[float("inf")] * 8)
     if sample.broken_symmetry:
-        return MoleculeErrors(sample.name, atoms, *[float("nan")] * 6, abs(energy_error) / atoms, force_error)
+        unknown = (float("nan"),) * 6
+        return MoleculeErrors(sample.name, atoms, *unknown, abs(energy_error) / atoms, force_error)
     overlap, reference = sample.overlap.numpy(), sample.orbital_energies.numpy()
     h0 = sample.baseline.numpy()
     energies = np.stack([scipy.linalg.eigh(h0 + c, overlap, eigvals_only=True) for c in correction])

@@ -21,6 +21,8 @@ LOWER = 1e-5
 """Hartree; what is not lower by so much is the same solution."""
 NEGATIVE = -1e-4
 """Hartree; a curvature below this is an instability and not the error of the grid."""
+SOFT = 1e-6
+"""Norm of the orbital gradient, Hartree, of labels: orbitals of broken bonds turn at little cost."""
 ROUNDS = 3
 """How often a solution is followed down before it is given up."""
 COARSE = 0
@@ -71,7 +73,7 @@ def follow_instability(mean_field: Any, level: LevelOfTheory, max_cycles: int) -
         return LowerSolution(closed, False, cycles)
     for angle in ANGLES:
         found = closed.to_uks()
-        found.conv_tol = level.conv_tol
+        found.conv_tol, found.conv_tol_grad = min(level.conv_tol, 1e-9), SOFT
         try:
             cycles += _converge(found, _turned_apart(closed, angle * direction), max_cycles)
             cycles += _descend(found, max_cycles)

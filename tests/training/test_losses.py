@@ -358,7 +358,7 @@ def test_no_loss_of_the_hamiltonian_sees_a_singlet_of_broken_symmetry(first):
     terms = (*OF_MATRICES, *OBSERVABLES)
     found, wanted = values_of(stacked, both, *terms), values_of(guess[None], alone, *terms)
     for name in terms:
-        assert float(found[name]) == pytest.approx(float(wanted[name]), rel=1e-9), name
+        assert found[name].item() == pytest.approx(float(wanted[name]), rel=1e-9), name
     slope = torch.autograd.grad(sum(found.values()), stacked)[0]
     assert not slope[0 if first else 1].any()
     assert slope[1 if first else 0].any()
