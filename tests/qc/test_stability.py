@@ -102,11 +102,11 @@ def test_energies_are_continuous_where_symmetry_breaks():
 
 
 def test_a_radical_that_mixes_with_higher_spins_is_refused_with_the_number():
-    stretched = structure(Atoms("CN", [[0, 0, 0], [0, 0, 2.0]]), 2)
+    stretched = structure(Atoms("OH", [[0, 0, 0], [0, 0, 2.5]]), 2)
     loose = LabelSettings(LEVEL, max_spin_contamination=9.0)
     excess = label_structure(stretched, loose).details["spin_square"] - 0.75
-    assert excess > 0.1
-    with pytest.raises(SCFError, match=rf"<S\^2> is {excess + 0.75:.3f}, exact is 0.75"):
+    assert excess > 0.5
+    with pytest.raises(SCFError, match=rf"<S\^2> is {excess + 0.75:.1f}\d+, exact is 0.75"):
         label_structure(stretched, EXAMINED)
     methyl = structure(molecule("CH3"), 2)
     assert label_structure(methyl, EXAMINED).details["spin_square"] == pytest.approx(0.75, abs=0.02)
