@@ -106,7 +106,7 @@ def test_a_radical_that_mixes_with_higher_spins_is_refused_with_the_number():
     loose = LabelSettings(LEVEL, max_spin_contamination=9.0)
     excess = label_structure(stretched, loose).details["spin_square"] - 0.75
     assert excess > 0.5
-    with pytest.raises(SCFError, match=rf"<S\^2> is {excess + 0.75:.1f}\d+, exact is 0.75"):
+    with pytest.raises(SCFError, match=rf"<S\^2> is {str(excess + 0.75)[:4]}\d, exact is 0.75"):
         label_structure(stretched, EXAMINED)
     methyl = structure(molecule("CH3"), 2)
     assert label_structure(methyl, EXAMINED).details["spin_square"] == pytest.approx(0.75, abs=0.02)
