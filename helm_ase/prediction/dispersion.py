@@ -54,6 +54,28 @@ def dispersion_of(checkpoint: Checkpoint, kind: str) -> Dispersion:
     return Dispersion(kind, checkpoint.level.functional)
 
 
+def add_to_molecule(
+    energy: float, forces: NDArray[np.float64] | None, atoms: Atoms, added: EnergyMethod | None
+) -> tuple[float, NDArray[np.float64] | None]:
+    """Energy (eV) and forces (eV/Å, (N, 3)) of the functional, plus dispersion if that is what is added.
+
+    Parameters
+    ----------
+    energy, forces
+        After SCF steps, which hold no energy baseline.
+    atoms
+        The molecule.
+    added
+        What :func:`added_energy` gave.
+    """
+    if not isinstance(added, WithDispersion):
+        return energy, forces
+    found = added.dispersion(atoms.numbers, atoms.positions)
+    if forces is not None:
+        forces = forces - found.gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+    return energy + found.energy * HARTREE_IN_EV, forces
+
+
 def add_to_crystal(found: CrystalEnergy, atoms: Atoms, added: EnergyMethod | None) -> CrystalEnergy:
     """What the network says about a crystal, plus dispersion if that is what is added.
 

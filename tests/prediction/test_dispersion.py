@@ -133,6 +133,24 @@ def test_many_agree_with_one(with_d3):
     np.testing.assert_allclose(found.forces, with_d3.get_property("forces", atoms), atol=1e-6)
 
 
+@pytest.mark.scf
+def test_refined_energies_contain_it_too():
+    atoms = rattled("H2O")
+    energies, forces = zip(
+        *(
+            [
+                HELMCalculator(MODEL, refine=1, dispersion=d).get_property(p, atoms)
+                for p in ("energy", "forces")
+            ]
+            for d in (None, "d3bj")
+        ),
+        strict=True,
+    )
+    energy, force = alone(atoms)
+    assert energies[1] - energies[0] == pytest.approx(energy, abs=1e-6)
+    np.testing.assert_allclose(forces[1] - forces[0], force, atol=1e-6)
+
+
 def test_an_energy_baseline_keeps_its_charges_and_adds_its_energy():
     from helm_ase.prediction.dispersion import WithDispersion
     from helm_ase.qc.tight_binding import TightBinding, with_parameters
