@@ -10,10 +10,11 @@ from helm_ase.prediction.domain import Uncertainty
 MIN_GAP = 0.08
 """Hartree; the order of filled and empty levels is not to be trusted where they lie closer."""
 MAX_BAR = 5.0
-"""Error bar of the energy per atom over the threshold of the model.  For 36 molecules of 2 to 12 atoms, some
-of them stretched or unlike the training set of helm-hcnof-2, the commutator FDS − SDF of the prediction was below
-0.006 times that of PySCF's guess wherever this was below 4.4 (26 molecules), and above 0.05 times it wherever
-this was above 5.5 (10)."""
+"""Error bar of the energy per atom over the threshold of the model.
+
+For 36 molecules of 2 to 12 atoms, some of them stretched or unlike the training set of helm-hcnof-2, the
+commutator FDS − SDF of the prediction was below 0.006 times that of PySCF's guess wherever the bar was below
+4.4 (26 molecules), and above 0.05 times it wherever the bar was above 5.5 (10)."""
 MAX_CHARGE = 2.5
 """e; no Mulliken charge of a molecule of light elements in a small basis is larger."""
 
