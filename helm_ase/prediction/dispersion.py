@@ -82,7 +82,7 @@ def add_to_crystal(found: CrystalEnergy, atoms: Atoms, added: EnergyMethod | Non
     Parameters
     ----------
     found
-        Of the network.
+        Answer of the network.
     atoms
         The crystal.
     added

@@ -52,7 +52,7 @@ def doubts_of(structure: ElectronicStructure, bar: Uncertainty | None) -> Doubts
     Parameters
     ----------
     structure
-        Of the predicted Hamiltonian.
+        Electronic structure of the predicted Hamiltonian.
     bar
         Error bar of the energy, if the model has one.
     """

@@ -55,7 +55,7 @@ def follow_instability(mean_field: Any, level: LevelOfTheory, max_cycles: int) -
     level
         Level of theory.
     max_cycles
-        Of each SCF.
+        Largest number of cycles of each SCF.
 
     Raises
     ------
