@@ -33,7 +33,7 @@ class CrystalGetters(Copies):
     if TYPE_CHECKING:  # of the calculator
         parameters: Any
         results: dict[str, Any]
-        atoms: Atoms
+        atoms: Any
         _crystal: CrystalPrediction | None
         _loaded: Any
 
@@ -88,7 +88,7 @@ class CrystalGetters(Copies):
             raise StructureError(NEEDS_ATOMS)
         if not atoms.pbc.any():
             raise StructureError(
-                "nothing is periodic here (atoms.pbc is False): a molecule has levels, but no bands"
+                "nothing is periodic here (atoms.pbc is False): a molecule has levels, but no band structure"
             )
         if changes := self.check_state(atoms):
             self.reset()
