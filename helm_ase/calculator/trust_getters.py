@@ -24,10 +24,10 @@ class TrustGetters(Copies):
         _electronic: ElectronicPrediction | None
 
         def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
-            """Of ASE."""
+            """The method of ASE's calculator."""
 
         def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-            """Of ASE."""
+            """The method of ASE's calculator."""
 
         def _current(self, atoms: Atoms | None) -> Atoms | None: ...
         def _state(self, atoms: Atoms) -> ChargeState: ...

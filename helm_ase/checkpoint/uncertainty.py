@@ -42,9 +42,9 @@ class EnergyUncertainty:
     whitening: Tensor
     """W with WᵀW = (C + s)⁻¹, (F, F), float64."""
     scale: float
-    """a, eV/atom."""
+    """Scale a of the error bar, eV/atom."""
     floor: float
-    """b, eV/atom: what remains where the training set is dense."""
+    """Floor b of the error bar, eV/atom: what remains where the training set is dense."""
     threshold: float
     """eV/atom; where u is larger, the model's answer is extrapolation."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def uncertainty_path(checkpoint: str | Path) -> Path:
 
 
 def save_uncertainty(uncertainty: EnergyUncertainty, path: str | Path) -> None:
-    """Write it; the file appears complete or not at all."""
+    """Write an error bar to a file, which appears complete or not at all."""
     header = {
         "format_version": FORMAT_VERSION, "model_sha256": uncertainty.model_sha256,
         "scale": uncertainty.scale, "floor": uncertainty.floor, "threshold": uncertainty.threshold,
@@ -99,7 +99,7 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
             None if bonds is None else BondCoverage.from_json(bonds),
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no error bar of a model: {error!r}") from error
+        raise CheckpointError(f"{path} is not an error bar of a model: {error!r}") from error
     if uncertainty.model_sha256 != model_sha256:
         raise CheckpointError(
             f"{path} belongs to other weights ({uncertainty.model_sha256[:12]}…, not {model_sha256[:12]}…): "

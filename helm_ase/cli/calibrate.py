@@ -16,12 +16,23 @@ then say what every energy is worth."""
 def add_commands(commands: Any) -> None:
     """Add ``calibrate``."""
     parser = commands.add_parser("calibrate", help="make the error bar of a model's energies", epilog=EPILOG)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="path of a model, or a name with -o")
-    parser.add_argument("data", nargs="+", metavar="LABELS", help="labels of one level, in any known format")
-    parser.add_argument("--train-split", default="train", metavar="NAME", help="what it learnt from (train)")
-    parser.add_argument("--split", default="val", metavar="NAME", help="what it did not learn from (val)")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="default: NAME.uncertainty.safetensors beside the checkpoint"
+        "checkpoint", metavar="CHECKPOINT", help="path of a checkpoint, or its name together with -o"
+    )
+    parser.add_argument(
+        "data", nargs="+", metavar="LABELS", help="label files of one level of theory, in any known format"
+    )
+    parser.add_argument(
+        "--train-split", default="train", metavar="NAME", help="split that the model learnt from (train)"
+    )
+    parser.add_argument(
+        "--split", default="val", metavar="NAME", help="split that it did not learn from (val)"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="file to write (default: NAME.uncertainty.safetensors beside the checkpoint)",
     )
     parser.set_defaults(command=_calibrate)
 

@@ -30,7 +30,7 @@ def dynamics(
     atoms
         With their calculator.
     options
-        Of the command line.
+        Options of the command line.
     frames
         Where every tenth geometry is written; None: nowhere.
     watch

@@ -176,7 +176,9 @@ def print_vibrations(atoms: Atoms) -> None:
     slope = np.linalg.norm(atoms.get_forces(), axis=1).max()
     print(f"\nharmonic vibrations\n{atoms.calc.get_vibrations().tabulate()}", end="")
     if slope > STATIONARY:
-        print(f"the largest force is {slope:.3f} eV/Å: this is no minimum, and they mean little; try --opt")
+        print(
+            f"the largest force is {slope:.3f} eV/Å: this is not a minimum, and they mean little; try --opt"
+        )
 
 
 def print_orbitals(atoms: Atoms) -> None:

@@ -75,7 +75,7 @@ def write_page(
     check
         Also build the Fock matrix of the predicted density, for the error bar.
     spacing
-        Of the grid of the orbitals, Å.
+        Spacing of the grid of the orbitals, Å.
     source
         Name of the file that the molecule comes from.
 

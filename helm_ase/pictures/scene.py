@@ -45,7 +45,7 @@ def scene(
     orbitals
         Name (``homo``, ``lumo+1`` …) and spin of each.
     spacing
-        Of the grid on which they are computed, Å.
+        Spacing of the grid on which they are computed, Å.
 
     Raises
     ------

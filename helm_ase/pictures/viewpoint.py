@@ -11,7 +11,7 @@ DIRECTIONS = 120
 CELL = 0.25
 """Å; of the raster on which it is counted what is in front."""
 MOST_FACES = 6000
-"""Of a surface; more are thinned out."""
+"""Largest number of faces of a surface; more are thinned out."""
 BETTER = 1.1
 """Factor by which a point of view must be better than the flat side of the molecule."""
 

@@ -270,13 +270,13 @@ def uncertainty_of(
     Parameters
     ----------
     checkpoint
-        Of the model.
+        Checkpoint of the model.
     features
         Last hidden layer of the energy head, mean over atoms, (1, F).
     atoms
         How many there are.
     memory
-        Of what this geometry, and those before it, have been warned of.
+        Memory of what this geometry, and those before it, have been warned of.
     """
     if checkpoint.uncertainty is None:
         return None

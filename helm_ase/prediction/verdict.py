@@ -68,7 +68,7 @@ def judge(
     bar
         Error bar of the model's energy, if it has one.
     last_change
-        Of a refined energy, what its last SCF step changed, eV/atom; it takes the place of the error bar and
+        What the last SCF step changed of a refined energy, eV/atom; it takes the place of the error bar and
         of distances, which are about the network.
     gap
         LUMO − HOMO, eV, if it is known.

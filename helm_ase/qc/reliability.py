@@ -53,7 +53,7 @@ def reliability(
         H, Hartree, PySCF AO order, (s, A, A).
     overlap
         S, (A, A).
-    found
+    refined
         One step from D(H).
     atom
         Atom of each function, (A,).

@@ -204,7 +204,7 @@ def open_fragments(numbers: NDArray[np.int64], positions: NDArray[np.float64], s
 
 
 def _telling(per_atom: "list[list[list[BondFault]]]", k: int) -> list[BondFault]:
-    """Of the readings of an atom, the one with the fewest and least faults."""
+    """The reading of an atom that has the fewest and least faults."""
     return min((faults[k] for faults in per_atom), key=lambda x: (sum(f.broken for f in x), len(x)))
 
 

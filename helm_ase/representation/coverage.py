@@ -98,9 +98,9 @@ def _pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Lower and higher atomic number and distance (Å) of every pair within ``limit``."""
     if lattice is not None and lattice.dimensions:
-        found = periodic_pairs(numbers, positions, limit, lattice)
-        one, other = found.pairs
-        apart = positions[other] - positions[one] + lattice.vectors(found.shifts)
+        pairs = periodic_pairs(numbers, positions, limit, lattice)
+        one, other = pairs.pairs
+        apart = positions[other] - positions[one] + lattice.vectors(pairs.shifts)
         z1, z2 = numbers[one], numbers[other]
         return np.minimum(z1, z2), np.maximum(z1, z2), np.linalg.norm(apart, axis=1)
     first, second = np.triu_indices(len(numbers), k=1)

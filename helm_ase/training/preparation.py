@@ -1,4 +1,4 @@
-"""What a run needs before its first step: its folder, its labels, its network, and proof that they fit."""
+"""Preparation of a run before its first step: folder, labels, network, and proof that they fit together."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ RECIPE, FINGERPRINT = "recipe.yaml", "fingerprint.json"
 
 @dataclass(frozen=True)
 class Run:
-    """What all stages share."""
+    """State of a run that all stages share."""
 
     recipe: Recipe
     train: Sequence[Sample]
@@ -45,7 +45,7 @@ class Run:
     energy_baseline: EnergyBaseline
     coverage: DistanceCoverage
     facts: Mapping[str, Any]
-    """About data and start, for the header of every checkpoint."""
+    """Data and start of the run, for the header of every checkpoint."""
 
 
 def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozenset[str]]:
