@@ -45,6 +45,7 @@ from helm_ase.prediction.crystals import CrystalPrediction
 from helm_ase.prediction.electronic import ElectronicPrediction, place_model
 from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
+from helm_ase.representation.geometry import check_types
 from helm_ase.units import HARTREE_IN_EV
 
 if TYPE_CHECKING:
@@ -295,6 +296,7 @@ class HELMCalculator(
 
     def _current(self, atoms: Atoms | None) -> Atoms | None:
         if atoms is not None:
+            check_types(atoms.numbers, atoms.positions)  # before ASE compares them
             self._attached = weakref.ref(atoms)
             return atoms
         attached = None if self._attached is None else self._attached()
