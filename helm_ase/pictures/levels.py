@@ -84,7 +84,7 @@ def level_figure(structure: ElectronicStructure, title: str, around: int = 8) ->
 
 
 def _window(levels: Sequence[float], occupied: int, around: int) -> tuple[int, int]:
-    """First level that is drawn and the one after the last: core levels would leave no room for the others."""
+    """First level that is drawn and the one after the last; core levels would squeeze the others."""
     homo, lumo = levels[max(occupied - 1, 0)], levels[min(occupied, len(levels) - 1)]
     near = [k for k, energy in enumerate(levels) if homo - BELOW <= energy <= lumo + ABOVE]
     return max(occupied - around, near[0]), min(occupied + around, near[-1] + 1)
