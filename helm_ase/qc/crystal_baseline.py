@@ -38,7 +38,7 @@ def crystal_hamiltonian(
         raise SettingError("baseline 'fitted' has no operators yet: training fits them")
     parts = CrystalIntegrals(content, lattice, basis)
     known = {operator.number: operator for operator in operators}
-    found = parts.kinetic + pseudopotential(parts)
+    hamiltonian = parts.kinetic + pseudopotential(parts)
     for z in np.unique(parts.numbers).tolist():
         if z not in known or not known[z].is_of_crystals:
             there = [chemical_symbols[k] for k in sorted(known) if known[k].is_of_crystals]
@@ -46,20 +46,20 @@ def crystal_hamiltonian(
                 f"the baseline holds no operator of {chemical_symbols[z]} in crystals, only of "
                 f"{', '.join(there) or 'no element'}"
             )
-        found += _of_element(parts, known[z])
-    return parts.completed(found), parts.completed(parts.half_overlap)
+        hamiltonian += _of_element(parts, known[z])
+    return parts.completed(hamiltonian), parts.completed(parts.half_overlap)
 
 
 def _of_element(parts: CrystalIntegrals, operator: AtomicOperator) -> Array:
     charge, width = parts.nucleus(operator.number)
     exponents = np.array([*operator.exponents, width])
-    found = parts.fields(operator.number, exponents, np.array([*operator.electrons, -charge]))
-    found += parts.projection(projector_matrix(parts, operator.number, operator.projectors))
+    matrix = parts.fields(operator.number, exponents, np.array([*operator.electrons, -charge]))
+    matrix += parts.projection(projector_matrix(parts, operator.number, operator.projectors))
     shift, moment = zero_of_energy(parts, operator.number)
     assert operator.level_shift is not None
     s = parts.half_overlap
     return np.asarray(
-        found + (operator.level_shift * shift + (operator.potential_moment or 0.0) * moment) * s
+        matrix + (operator.level_shift * shift + (operator.potential_moment or 0.0) * moment) * s
     )
 
 

@@ -39,7 +39,7 @@ class CrystalIntegrals:
     content
         The atoms of a cell as a PySCF ``Mole``.
     lattice, basis
-        Of the crystal.
+        Lattice and basis of the crystal.
     """
 
     def __init__(self, content: Any, lattice: Lattice, basis: AOBasis) -> None:
@@ -100,7 +100,7 @@ class CrystalIntegrals:
             Hartree, (n, A, A) or (k, n, A, A).
         """
         size, one = self.content.nao, electrons is not None
-        found = np.zeros((1 if one else len(exponents), len(self.half), size, size))
+        potentials = np.zeros((1 if one else len(exponents), len(self.half), size, size))
         widest = float(exponents.min())
         for place, vector in enumerate(self.lattice.vectors(self.half) / BOHR_IN_ANGSTROM):
             env = with_image(self.content, vector)
@@ -113,8 +113,8 @@ class CrystalIntegrals:
                     )
                 block, rows, columns = three_centre(self.content, env, (i, j), charges)
                 parts = block.reshape(*block.shape[:2], len(sites), -1).sum(2)
-                found[:, place, rows, columns] = parts.transpose(2, 0, 1)
-        return found[0] if one else found
+                potentials[:, place, rows, columns] = parts.transpose(2, 0, 1)
+        return potentials[0] if one else potentials
 
     def near_pairs(
         self, place: int, vector: Array, number: int, widest: float
@@ -160,11 +160,11 @@ class CrystalIntegrals:
         places = {tuple(t): k for k, t in enumerate(self.translations.tolist())}
         left = self.overlap @ matrix
         padded = np.concatenate([self.overlap, np.zeros((1, *matrix.shape))])
-        found = []
+        rows = []
         for t in self.half:
             index = [places.get(tuple(x), -1) for x in (t - self.translations).tolist()]
-            found.append(np.tensordot(left, padded[index], axes=([0, 2], [0, 1])))
-        return self.within_reach(np.stack(found))
+            rows.append(np.tensordot(left, padded[index], axes=([0, 2], [0, 1])))
+        return self.within_reach(np.stack(rows))
 
     def within_reach(self, half: Array) -> Array:
         """Blocks of atoms that do not overlap set to zero, (n, A, A)."""

@@ -32,7 +32,7 @@ def local_part(parts: CrystalIntegrals) -> Array:
     """Polynomials times a Gaussian on all images of the atoms, (n, A, A)."""
     from pyscf.pbc.gto.pseudo import pp_int
 
-    found = np.zeros_like(parts.kinetic)
+    potential = np.zeros_like(parts.kinetic)
     for order, name in enumerate(LOCAL, 1):
         shells = pp_int.fake_cell_vloc(parts.content, order)
         for z in np.unique(parts.numbers).tolist():
@@ -45,8 +45,8 @@ def local_part(parts: CrystalIntegrals) -> Array:
                 for i, j, sites in parts.near_pairs(place, vector, z, width):
                     copies = _on_sites(shells, own[0], sites)
                     block, rows, columns = three_centre(parts.content, tables, (i, j), copies, f"{name}_sph")
-                    found[place, rows, columns] += block.sum(2)
-    return found
+                    potential[place, rows, columns] += block.sum(2)
+    return potential
 
 
 def _on_sites(shells: Any, shell: int, sites: Array) -> Any:
@@ -78,11 +78,11 @@ def projector_part(parts: CrystalIntegrals) -> Array:
     places = {tuple(r): k for k, r in enumerate(cells.tolist())}
     padded = np.concatenate([c, np.zeros((1, *c.shape[1:]))])
     left = np.einsum("rpa,pq->rqa", c, strength)
-    found = []
+    blocks = []
     for t in parts.half:  # ⟨p R|ν T⟩ is that of R − T
         index = [places.get(tuple(x), -1) for x in (cells - t).tolist()]
-        found.append(np.tensordot(left, padded[index], axes=([0, 1], [0, 1])))
-    return parts.within_reach(np.stack(found))
+        blocks.append(np.tensordot(left, padded[index], axes=([0, 1], [0, 1])))
+    return parts.within_reach(np.stack(blocks))
 
 
 def _overlaps(content: Any, projectors: Any, strengths: list[Array], vector: Array) -> Array:
@@ -114,10 +114,10 @@ def _blocks(projectors: Any, strengths: list[Array], order: int) -> Any:
 def _joined(projectors: Any, strengths: list[Array]) -> Array:
     """h between all projectors, in the order of :func:`_overlaps`."""
     sizes = [len(h) * (2 * projectors.bas_angular(k) + 1) for k, h in enumerate(strengths)]
-    found, first = np.zeros((sum(sizes), sum(sizes))), 0
+    joined, first = np.zeros((sum(sizes), sum(sizes))), 0
     for k, (h, size) in enumerate(zip(strengths, sizes, strict=True)):
-        found[first : first + size, first : first + size] = np.kron(
+        joined[first : first + size, first : first + size] = np.kron(
             h, np.eye(2 * projectors.bas_angular(k) + 1)
         )
         first += size
-    return found
+    return joined
