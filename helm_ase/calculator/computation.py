@@ -53,9 +53,9 @@ class Computation:
         """Energy (eV) and forces (eV/Å, (N, 3)) after SCF steps; keeps what the last one changed."""
         from helm_ase.prediction.refinement import refine
 
-        found = refine(self._network_electrons(), self.parameters["refine"], forces)
-        self._last_change = found.last_change
-        return found.energy, found.forces
+        refined = refine(self._network_electrons(), self.parameters["refine"], forces)
+        self._last_change = refined.last_change
+        return refined.energy, refined.forces
 
     def _network_electrons(self) -> ElectronicPrediction:
         assert self._loaded is not None

@@ -266,11 +266,11 @@ class HELMCalculator(
             if forces is not None:
                 self.results["forces"] = forces
         if {"dipole", "charges", *self.extra_properties} & set(properties):
-            found = self._electrons()
+            electronic = self._electrons()
             if "dipole" in properties:
-                self.results["dipole"] = found.dipole
+                self.results["dipole"] = electronic.dipole
             if "charges" in properties:
-                self.results["charges"] = found.charges
+                self.results["charges"] = electronic.charges
 
     @locked
     def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction:

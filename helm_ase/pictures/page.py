@@ -203,10 +203,10 @@ def bonds(calculator: HELMCalculator, least: float = 0.2) -> list[tuple[str, ...
     ]
 
 
-def _verdict(found: Verdict) -> str:
+def _verdict(verdict: Verdict) -> str:
     """The verdict as a box in its colour."""
-    told = [*found.reasons, *filter(None, [found.evidence])] or ["like the molecules of the training set"]
-    return f'<p class="verdict {found.trust}"><b>{found.trust}</b>{html.escape("; ".join(told))}</p>'
+    told = [*verdict.reasons, *filter(None, [verdict.evidence])] or ["like the molecules of the training set"]
+    return f'<p class="verdict {verdict.trust}"><b>{verdict.trust}</b>{html.escape("; ".join(told))}</p>'
 
 
 def _koopmans(calculator: HELMCalculator) -> str:
