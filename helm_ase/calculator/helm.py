@@ -152,7 +152,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
 
         The charge and multiplicity are those of the last calculation, which ``atoms.info`` may have set.
         """
-        recorded = super().todict(skip_default)
+        recorded: dict[str, Any] = super().todict(skip_default)
         if self._computed_state is not None:
             recorded |= self._computed_state._asdict()
         return recorded | {"model": self.checkpoint.name, "model_sha256": self.checkpoint.sha256}

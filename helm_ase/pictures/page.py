@@ -201,5 +201,5 @@ def _svg(figure: Figure) -> str:
     FigureCanvasAgg(figure)
     buffer: Any = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
+    text: str = buffer.getvalue()
     return text[text.index("<svg") :]

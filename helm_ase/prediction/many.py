@@ -4,7 +4,7 @@ A window of structures is read ahead, sorted by size and cut into batches; answe
 the structures were given.  No more than a window is ever kept, so the number of structures has no limit.
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -300,7 +300,7 @@ class _Engine:
 
     def _with_orbitals(self, answer: StructurePrediction, found: ElectronicPrediction) -> StructurePrediction:
         levels = found.structure.orbital_energies.numpy() * HARTREE_IN_EV
-        compute = {
+        compute: dict[str, Callable[[], Any]] = {
             "dipole": lambda: found.dipole,
             "charges": lambda: found.charges,
             "eigenvalues": lambda: levels[0] if len(levels) == 1 else levels,

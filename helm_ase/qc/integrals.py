@@ -59,8 +59,8 @@ class MoleIntegrals:
     def second_moments(self, origin: Tensor) -> Tensor:
         """⟨μ| (r − O)_x (r − O)_y |ν⟩, bohr², (3, 3, A, A)."""
         with self.mole.with_common_orig(tuple(origin.tolist())):
-            found = self.mole.intor_symmetric("int1e_rr", comp=9)
-        return torch.from_numpy(found).unflatten(0, (3, 3))
+            found = torch.from_numpy(self.mole.intor_symmetric("int1e_rr", comp=9))
+        return found.reshape(3, 3, *found.shape[1:])
 
     def values(self, points: Tensor) -> Tensor:
         """Functions at points in bohr, (P, 3) → (P, A)."""

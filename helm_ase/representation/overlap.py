@@ -10,4 +10,5 @@ def symmetric_root(overlap: Tensor) -> Tensor:
     Rounding may leave an eigenvalue just below zero, which counts as zero.
     """
     eigenvalues, vectors = torch.linalg.eigh(overlap)
-    return vectors * eigenvalues.clamp(min=0).sqrt()[..., None, :] @ vectors.transpose(-1, -2)
+    root: Tensor = vectors * eigenvalues.clamp(min=0).sqrt()[..., None, :] @ vectors.transpose(-1, -2)
+    return root

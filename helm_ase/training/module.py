@@ -73,7 +73,7 @@ class TrainingModule(lightning.LightningModule):
         weights = self.stage.weights_at(self.progress)
         terms = self._terms(batch, weights)[0]
         values = {name: term_value(name, *term) for name, term in self._over_processes(terms).items()}
-        loss = total_loss(values, weights)
+        loss: Tensor = total_loss(values, weights)
         self._steps += 1
         for name, value in (values | {"loss": loss}).items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()

@@ -61,7 +61,11 @@ def wait_for(found, process, seconds=300):
 
 def start(folder, data):
     return subprocess.Popen(
-        command(folder, data=data), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(folder, data=data),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -91,9 +95,7 @@ def test_two_processes_give_the_weights_of_one(data, tmp_path):
     stages = (stage("joint", 3, rate=PLATEAU),)
     together, alone = tmp_path / "two", tmp_path / "one"
     together.mkdir()
-    subprocess.run(
-        command(together, stages, **settings), env=environment(), check=True, capture_output=True
-    )
+    subprocess.run(command(together, stages, **settings), env=environment(), check=True, capture_output=True)
     theirs = load_file(together / "model.safetensors")
     for key, value in load_file(train(recipe(data, alone, *stages))).items():
         torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=3e-5, msg=key)

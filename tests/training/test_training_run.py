@@ -329,7 +329,9 @@ def open_shells(tmp_path_factory):
 def test_charges_and_open_shells_are_trained_and_used(open_shells, tmp_path):
     settings = replace(SETTINGS, charges=(-1, 0, 1), multiplicities=(1, 2, 3))
     weights = LossWeights(hamiltonian=1.0, spectrum=0.1, energy=0.1, forces=0.1, levels=0.02, charges=0.01)
-    made = recipe(open_shells, tmp_path, stage("joint", 100, weights=weights, validate_every=25), model=settings)
+    made = recipe(
+        open_shells, tmp_path, stage("joint", 100, weights=weights, validate_every=25), model=settings
+    )
     path = train(made)
     baseline = summarise([matrix_errors(s, np.zeros(s.correction.shape)) for s in samples_of(made, True)])
     assert read_checkpoint(path).metrics["hamiltonian"] < 0.3 * baseline["hamiltonian"]
