@@ -114,7 +114,7 @@ class Check:
 
 def basis_size(entry: Entry) -> float:
     """Functions of H less those of the basis; raises where no such molecule exists."""
-    return abs(entry.label.hamiltonian.shape[-1] - int(entry.mole.nao))
+    return float(abs(entry.label.hamiltonian.shape[-1] - entry.mole.nao))
 
 
 def closeness(entry: Entry) -> float | None:

@@ -236,5 +236,5 @@ def relaxed_geometry(molecule: Molecule, seed: int, settings: SamplingSettings) 
         raise Fault(fault)
     if not converged:
         raise Fault(f"not relaxed within {settings.relax_steps} steps")
-    positions: NDArray[np.float64] = atoms.get_positions()
-    return positions
+    relaxed: NDArray[np.float64] = atoms.get_positions()
+    return relaxed

@@ -73,11 +73,12 @@ class TrainingModule(lightning.LightningModule):
         weights = self.stage.weights_at(self.progress)
         terms = self._terms(batch, weights)[0]
         values = {name: term_value(name, *term) for name, term in self._over_processes(terms).items()}
-        loss: Tensor = total_loss(values, weights)
+        loss = total_loss(values, weights)
         self._steps += 1
         for name, value in (values | {"loss": loss}).items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
-        return loss * self.trainer.world_size
+        times: int = self.trainer.world_size
+        return loss * times
 
     def _terms(self, batch: TrainingBatch | EmptyBatch, weights: LossWeights) -> tuple[dict[str, Term], Any]:
         if isinstance(batch, EmptyBatch):
