@@ -72,8 +72,8 @@ def label_structure(
     mole = build_mole(
         structure.numbers, structure.positions, settings.level.basis, structure.charge, structure.multiplicity
     )
-    found = _solution(mole, settings, guess)
-    mf, answer = found.mean_field, found.answer
+    solution = _solution(mole, settings, guess)
+    mf, answer = solution.mean_field, solution.answer
     energies = _levels(answer.fock, mf.get_ovlp())
     gap = _gap(energies, mole.nelec)
     _check_gap(gap, settings.min_gap)
@@ -97,7 +97,7 @@ def label_structure(
         polarizability=coupled_polarizability(mf) if settings.polarizability else None,
         smiles=structure.smiles,
         split=structure.split,
-        details=dict(structure.details) | _details(found, gap, begin),
+        details=dict(structure.details) | _details(solution, gap, begin),
     )
 
 
@@ -118,12 +118,12 @@ def _solution(mole: Any, settings: LabelSettings, guess: Guess | None) -> _Solut
         if quick.answer is not None:
             return _Solution(quick.mean_field, quick.answer, TWO_GRIDS, quick.cycles)
         cycles = quick.cycles
-    found = converge(mole, settings.level, settings.max_cycles, guess)
-    mf = found.mean_field
+    converged = converge(mole, settings.level, settings.max_cycles, guess)
+    mf = converged.mean_field
     fock = np.asarray(mf.get_fock(dm=mf.make_rdm1()))
     residual = float(np.linalg.norm(mf.get_grad(mf.mo_coeff, mf.mo_occ, fock)))
     answer = FineAnswer(float(mf.e_tot), fock, None, residual)
-    return _Solution(mf, answer, found.route, cycles + found.cycles)
+    return _Solution(mf, answer, converged.route, cycles + converged.cycles)
 
 
 def _levels(fock: NDArray[np.float64], overlap: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -153,12 +153,12 @@ def _check_gap(gap: float | None, least: float) -> None:
         raise SCFError(f"the HOMO–LUMO gap is {gap:.4f} Eh, below the limit of {least} Eh")
 
 
-def _details(found: _Solution, gap: float | None, begin: tuple[float, float]) -> dict[str, Any]:
-    mf = found.mean_field
+def _details(solution: _Solution, gap: float | None, begin: tuple[float, float]) -> dict[str, Any]:
+    mf = solution.mean_field
     details: dict[str, Any] = {
-        "cycles": found.cycles,
-        "route": found.route,
-        "orbital_gradient": found.answer.residual,
+        "cycles": solution.cycles,
+        "route": solution.route,
+        "orbital_gradient": solution.answer.residual,
         "gap_hartree": gap,
         "wall_s": round(time.perf_counter() - begin[0], 3),
         "cpu_s": round(time.process_time() - begin[1], 3),

@@ -115,7 +115,7 @@ def stated_by_mol(record: str, count: int) -> Stated:
 
 def _properties(lines: list[str], kind: str) -> dict[int, int]:
     """Atom → value of lines such as ``M  CHG  2   1  -1   6  -1``."""
-    found: dict[int, int] = {}
+    values: dict[int, int] = {}
     for line in lines:
         if line.startswith("M  END"):
             break
@@ -123,15 +123,16 @@ def _properties(lines: list[str], kind: str) -> dict[int, int]:
             numbers = list(map(int, line[6:].split()))
             if len(numbers) != 1 + 2 * numbers[0]:
                 raise StructureError(f"{line!r} does not hold as many pairs as it says: mend the file")
-            found |= dict(zip(numbers[1::2], numbers[2::2], strict=True))
-    return found
+            values |= dict(zip(numbers[1::2], numbers[2::2], strict=True))
+    return values
 
 
 # -- others ----------------------------------------------------------------------------------------------
 
 
 def stated_by_gaussian_input(text: str, frames: int, path: str) -> list[Stated]:
-    """Of the line after the title; with fragments, the first two numbers are those of the whole."""
+    """Charge and multiplicity from the line after the title; with fragments, the first two numbers are those
+    of the whole."""
     sections = re.split(r"\n[ \t]*(?:\n[ \t]*)+", re.sub(r"\r\n?", "\n", text).strip("\n"))
     route = next((k for k, s in enumerate(sections) if re.search(r"^\s*#", s, re.MULTILINE)), None)
     if route is None or len(sections) < route + 3:
@@ -148,12 +149,12 @@ def stated_by_gaussian_input(text: str, frames: int, path: str) -> list[Stated]:
 def stated_by_pdb(text: str, frames: int, path: str) -> list[Stated]:
     """Sums of the charges of atoms (columns 79 and 80) of each model; empty columns say nothing."""
     models = re.split(r"^ENDMDL.*$", text, flags=re.MULTILINE)
-    found = []
+    stated = []
     for model in models:
         atoms = [line for line in model.splitlines() if line.startswith(("ATOM", "HETATM"))]
         if atoms:
-            found.append(Stated(_pdb_charge(atoms, path)))
-    return found if len(found) == frames else [_same(found, path)] * frames
+            stated.append(Stated(_pdb_charge(atoms, path)))
+    return stated if len(stated) == frames else [_same(stated, path)] * frames
 
 
 def _pdb_charge(atoms: list[str], path: str) -> int | None:
@@ -170,10 +171,10 @@ def _pdb_charge(atoms: list[str], path: str) -> int | None:
     return total
 
 
-def _same(found: list[Stated], path: str) -> Stated:
-    if len(set(found)) > 1:
+def _same(stated: list[Stated], path: str) -> Stated:
+    if len(set(stated)) > 1:
         raise StructureError(f"{path} states several charges, and ASE reads other frames: split the file")
-    return found[0] if found else NOTHING
+    return stated[0] if stated else NOTHING
 
 
 def _stated_by(charge: str, multiplicity: str) -> Callable[[str, int, str], list[Stated]]:
@@ -182,10 +183,10 @@ def _stated_by(charge: str, multiplicity: str) -> Callable[[str, int, str], list
     def read(text: str, frames: int, path: str) -> list[Stated]:
         values = []
         for pattern in (charge, multiplicity):
-            found = {int(n) for n in re.findall(pattern, text, re.MULTILINE | re.IGNORECASE)}
-            if len(found) > 1:
-                raise StructureError(f"{path} states {sorted(found)} for one molecule: split the file")
-            values.append(found.pop() if found else None)
+            numbers = {int(n) for n in re.findall(pattern, text, re.MULTILINE | re.IGNORECASE)}
+            if len(numbers) > 1:
+                raise StructureError(f"{path} states {sorted(numbers)} for one molecule: split the file")
+            values.append(numbers.pop() if numbers else None)
         return [Stated(*values)] * frames
 
     return read

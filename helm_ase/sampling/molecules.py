@@ -53,8 +53,8 @@ def from_smiles(smiles: str) -> Molecule:
     StructureError
         If it cannot be read.
     """
-    found = parse_smiles(smiles)
-    return Molecule(found.smiles, *found, key=found.smiles)
+    molecule = parse_smiles(smiles)
+    return Molecule(molecule.smiles, *molecule, key=molecule.smiles)
 
 
 def from_atoms(atoms: Atoms) -> Molecule:
@@ -101,15 +101,15 @@ def read_molecules(files: Iterable[str | Path] = (), smiles: Iterable[str] = ())
     StructureError, ChargeError
         If an entry cannot be used; the message names file and line or frame.
     """
-    found = [from_smiles(text) for text in smiles]
+    molecules = [from_smiles(text) for text in smiles]
     for file in map(Path, files):
         if not file.is_file():
             raise StructureError(f"{file}: no such file; give files of SMILES or structures, or --smiles")
         reader = _read_smiles if file.suffix.lower() in SMILES_SUFFIXES else _read_structures
-        found.extend(reader(file))
-    if not found:
+        molecules.extend(reader(file))
+    if not molecules:
         raise StructureError("no molecules given: name files of SMILES or structures, or use --smiles")
-    return distinct(found)
+    return distinct(molecules)
 
 
 def distinct(molecules: Iterable[Molecule]) -> list[Molecule]:
@@ -156,7 +156,7 @@ def _given_smiles(atoms: Atoms) -> str:
     if not isinstance(text, str):  # extended XYZ turns the SMILES of HF, "F", into False
         return ""
     try:
-        found = parse_smiles(text)
+        molecule = parse_smiles(text)
     except StructureError:
         return ""
-    return found.smiles if sorted(found.numbers) == sorted(atoms.numbers) else ""
+    return molecule.smiles if sorted(molecule.numbers) == sorted(atoms.numbers) else ""

@@ -28,7 +28,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path
         YAML file.
     overrides
-        ``key=value`` with dots between levels and YAML values: ``stages.0.epochs=5``.
+        ``key=value`` with dots between nested keys and YAML values: ``stages.0.epochs=5``.
 
     Raises
     ------
@@ -48,15 +48,15 @@ class _StrictLoader(yaml.SafeLoader):
     """Safe, and without silence about keys that are there twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Of YAML."""
+        """Read a YAML mapping, and refuse one that has a key twice."""
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         for key, (place, _) in zip(keys, node.value, strict=False):
             if isinstance(key, str) and keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is there twice: keep one of them", place.start_mark
                 )
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def parse_recipe(content: Any) -> Recipe:
@@ -153,8 +153,8 @@ def record_inside(annotation: Any) -> type | None:
     if isinstance(annotation, type) and is_dataclass(annotation):
         return annotation
     for part in get_args(annotation):
-        if part not in (NoneType, ...) and (found := record_inside(part)) is not None:
-            return found
+        if part not in (NoneType, ...) and (record := record_inside(part)) is not None:
+            return record
     return None
 
 
@@ -200,8 +200,8 @@ def without_places(recipe: Recipe) -> dict[str, Any]:
         cache=None,
     )
     start = None if recipe.start is None else Path(recipe.start).name
-    found: dict[str, Any] = plain(asdict(replace(recipe, data=data, folder="", start=start)))
-    return found
+    values: dict[str, Any] = plain(asdict(replace(recipe, data=data, folder="", start=start)))
+    return values
 
 
 def plain(value: Any) -> Any:

@@ -150,8 +150,8 @@ class HelmH5Source(LabelSource):
         if self._handles.get("/") != file:  # looking a dataset up costs as much as reading from it
             self._handles = {"/": file}
         if name not in self._handles:
-            found = file[name]
-            self._handles[name] = found["values"] if _is_ragged(name) else found
+            dataset = file[name]
+            self._handles[name] = dataset["values"] if _is_ragged(name) else dataset
         return self._handles[name]
 
     def __getstate__(self) -> dict[str, Any]:
