@@ -233,8 +233,8 @@ class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOut
         self._load(checked(self.parameters))
         assert self._loaded is not None
         _, checkpoint, model = self._loaded
-        crystal = bool(self.atoms.pbc.any())
-        (domain.check_crystal if crystal else domain.check_molecule)(self.atoms, checkpoint, state)
+        crystal = bool(atoms.pbc.any())
+        (domain.check_crystal if crystal else domain.check_molecule)(atoms, checkpoint, state)
         self._warned.warn(atoms, checkpoint)
         if crystal:
             return self._calculate_crystal(properties, checkpoint, model)
@@ -243,9 +243,9 @@ class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOut
         if {"energy", "free_energy", "forces"} & set(properties):
             domain.check_trained(checkpoint, "energy")
             energy, forces, features = predict_energy(
-                model, self.atoms, state, "forces" in properties, self._tight_binding
+                model, atoms, state, "forces" in properties, self._tight_binding
             )
-            self._uncertainty = domain.uncertainty_of(checkpoint, features, len(self.atoms), self._warned)
+            self._uncertainty = domain.uncertainty_of(checkpoint, features, len(atoms), self._warned)
             self.results |= {"energy": energy, "free_energy": energy}
             if forces is not None:
                 self.results["forces"] = forces
@@ -253,7 +253,7 @@ class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOut
             domain.check_trained(checkpoint, "hamiltonian")
             if self._electronic is None:
                 self._electronic = predict_electronic_structure(
-                    model, checkpoint, self.atoms, state, self._tight_binding
+                    model, checkpoint, atoms, state, self._tight_binding
                 )
             if "dipole" in properties:
                 self.results["dipole"] = self._electronic.dipole

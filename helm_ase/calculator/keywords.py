@@ -1,7 +1,7 @@
 """Keywords of the calculator: names, defaults, and what their values may be."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from helm_ase.errors import SettingError
@@ -57,7 +57,11 @@ def _plain_kpts(kpts: Any) -> Any:
     """Three numbers or a dictionary of plain numbers; what the numbers may be, the lattice says."""
     try:
         if isinstance(kpts, Mapping):
-            allowed = {"size": lambda x: [int(n) for n in x], "density": float, "gamma": bool}
+            allowed: dict[str, Callable[[Any], Any]] = {
+                "size": lambda x: [int(n) for n in x],
+                "density": float,
+                "gamma": bool,
+            }
             return {str(k): allowed[str(k)](v) for k, v in kpts.items()}
         values = [int(n) for n in kpts]
         if len(values) == 3 and all(n == m for n, m in zip(values, kpts, strict=True)):

@@ -197,7 +197,8 @@ class CrystalSource(Sequence[LabelledCrystal]):
                     found[name] = values.tobytes().decode()
                 elif begin < end:
                     found[name] = values * quantity.factor if quantity.factor != 1.0 else values
-        mesh = tuple(map(int, found.pop("mesh")))
+        n, m, l = map(int, found.pop("mesh"))
+        mesh = (n, m, l)
         lattice = Lattice(found.pop("cell").reshape(3, 3), found.pop("pbc").astype(bool))
         size = round((len(found["fock"]) / _points(mesh)) ** 0.5)
         shapes = {"positions": (-1, 3), "forces": (-1, 3), "stress": (3, 3), "fock": (-1, size, size)}
