@@ -32,7 +32,7 @@ class CrystalGetters:
     if TYPE_CHECKING:  # of the calculator
         parameters: Any
         results: dict[str, Any]
-        atoms: Atoms | None
+        atoms: Any
         _crystal: CrystalPrediction | None
         _loaded: Any
 
@@ -84,7 +84,7 @@ class CrystalGetters:
             raise StructureError(NEEDS_ATOMS)
         if not atoms.pbc.any():
             raise StructureError(
-                "nothing is periodic here (atoms.pbc is False): a molecule has levels, but no bands"
+                "nothing is periodic here (atoms.pbc is False): a molecule has levels, but no band structure"
             )
         if changes := self.check_state(atoms):
             self.reset()

@@ -57,21 +57,23 @@ def _plain_kpts(kpts: Any) -> Any:
     """Three numbers or a dictionary of plain numbers; what the numbers may be, the lattice says."""
     try:
         if isinstance(kpts, Mapping):
-            allowed: dict[str, Callable[[Any], Any]] = {
-                "size": lambda x: [int(n) for n in x],
-                "density": float,
-                "gamma": bool,
-            }
+            allowed: dict[str, Callable[[Any], Any]] = {"size": _whole, "density": float, "gamma": bool}
             return {str(k): allowed[str(k)](v) for k, v in kpts.items()}
-        values = [int(n) for n in kpts]
-        if len(values) == 3 and all(n == m for n, m in zip(values, kpts, strict=True)):
-            return values
+        return _whole(kpts)
     except (KeyError, TypeError, ValueError):
         pass
     raise SettingError(
         f"kpts is {kpts!r}; allowed are three whole numbers, {{'size': …}} or {{'density': …}} with 'gamma'; "
         f"a path goes to band_structure(path)"
     )
+
+
+def _whole(numbers: Any) -> list[int]:
+    """Three whole numbers; raises ValueError."""
+    values = [int(n) for n in numbers]
+    if len(values) != 3 or any(n != m for n, m in zip(values, numbers, strict=True)):
+        raise ValueError
+    return values
 
 
 def _plain_width(smearing: Any) -> float:

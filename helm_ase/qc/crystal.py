@@ -15,7 +15,7 @@ from helm_ase.representation import AOBasis
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.level import LevelOfTheory, plain
 
-VACUUM = 12.0
+VACUUM = 10.0
 """Å between a slab or chain and its images in PySCF, which knows three periodic directions only."""
 
 PRECISION = 1e-10

@@ -65,7 +65,6 @@ def test_what_a_file_states_is_what_run_is_asked_for(name, given, capsys):
     assert "has not seen charge -2" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
 def test_the_command_line_wins_over_the_file(given, capsys):
     path = given("total.xyz", DIANIONS["total.xyz"])
     assert main(["run", str(path), "--no-orbitals", "--charge", "0"]) == 0
