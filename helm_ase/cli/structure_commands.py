@@ -1,6 +1,7 @@
 """``helm-ase run`` and ``report``: one structure from file to printed answer or page."""
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -91,11 +92,11 @@ def check_outputs(options: argparse.Namespace) -> None:
 def move(atoms: Atoms, options: argparse.Namespace) -> None:
     """Optimise, run dynamics, or both."""
     atoms.get_forces()  # if these cannot be had, an older trajectory stays as it is
-    frames = TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else None
-    if options.opt:
-        optimise(atoms, options.fmax, frames)
-    if options.md:
-        dynamics(atoms, options, frames)
+    with TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else nullcontext() as frames:
+        if options.opt:
+            optimise(atoms, options.fmax, frames)
+        if options.md:
+            dynamics(atoms, options, frames)
 
 
 def report_file(options: argparse.Namespace) -> None:

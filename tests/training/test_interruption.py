@@ -92,7 +92,7 @@ def test_killed_told_to_end_and_resumed_to_the_last_digit(data, whole, tmp_path)
 def test_two_processes_give_the_weights_of_one(data, tmp_path):
     """One stage suffices: what they share, they share in every batch."""
     settings = {"data": data, "compute": Compute(devices=2, progress_bar=False)}
-    stages = (stage("joint", 3, rate=PLATEAU),)
+    stages = (stage("joint", 2, rate=PLATEAU),)
     together, alone = tmp_path / "two", tmp_path / "one"
     together.mkdir()
     subprocess.run(command(together, stages, **settings), env=environment(), check=True, capture_output=True)
