@@ -13,6 +13,7 @@ DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
     "charge": 0,
     "multiplicity": 1,
+    "refine": 0,
     "kpts": None,
     "smearing": None,
 }
@@ -50,6 +51,12 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
         if not is_whole(values[key]):
             raise SettingError(f"{key} must be an integer, not {values[key]!r}")
         values[key] = int(values[key])
+    if "refine" in values:
+        if not is_whole(values["refine"]) or values["refine"] < 0:
+            raise SettingError(
+                f"refine is {values['refine']!r}; it is a number of SCF steps: 0 (none), 1, 2, …"
+            )
+        values["refine"] = int(values["refine"])
     return values
 
 

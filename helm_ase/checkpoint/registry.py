@@ -29,16 +29,16 @@ from helm_ase.errors import CheckpointError
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One line of the manifest."""
+    """Entry of the manifest for one model."""
 
     name: str
     file: str
     """File name in the checkpoint folder of the package, and in the cache."""
     url: str
-    """Absolute, or relative to HELM_WEIGHTS_URL."""
+    """Address of the file, absolute or relative to HELM_WEIGHTS_URL."""
     sha256: str
     size: int
-    """Bytes."""
+    """Size of the file in bytes."""
     embedded: bool
     """Whether the file is part of the package."""
     description: str = ""

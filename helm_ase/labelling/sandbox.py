@@ -29,7 +29,7 @@ POLL = 0.2
 
 @dataclass(frozen=True)
 class Limits:
-    """What one molecule may cost."""
+    """Limits of time and memory for one molecule."""
 
     seconds: float = 3600.0
     memory: float = 8e9

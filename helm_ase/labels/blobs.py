@@ -29,7 +29,7 @@ def row_ids(connection: sqlite3.Connection, table: str, path: Path) -> NDArray[n
     Raises
     ------
     DatasetError
-        If one is no whole number, or stands twice.
+        If one is not a whole number, or stands twice.
     """
     query = f"SELECT id FROM {table} ORDER BY id"
     ids = np.array([integer(row[0], "id") for row in connection.execute(query)], dtype=np.int64)

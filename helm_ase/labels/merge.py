@@ -49,7 +49,7 @@ def convert(
     output
         File to write.
     precision
-        Of the matrices.
+        Precision of the matrices.
     limit
         Stop after so many molecules.
     overwrite

@@ -19,7 +19,7 @@ from helm_ase.representation.charge_state import CHARGE_KEYS, MULTIPLICITY_KEYS
 
 
 class Stated(NamedTuple):
-    """What a file says about a molecule; None: nothing."""
+    """Charge and multiplicity that a file states; None for what it does not state."""
 
     charge: int | None = None
     multiplicity: int | None = None
@@ -142,7 +142,7 @@ def stated_by_gaussian_input(text: str, frames: int, path: str) -> list[Stated]:
         return [Stated(int(numbers[0]), int(numbers[1]))] * frames
     except (ValueError, IndexError):
         raise StructureError(
-            f"{path}: {' '.join(numbers)!r} is no line of charge and multiplicity, such as '0 1'"
+            f"{path}: {' '.join(numbers)!r} is not a line of charge and multiplicity, such as '0 1'"
         ) from None
 
 
@@ -165,7 +165,7 @@ def _pdb_charge(atoms: list[str], path: str) -> int | None:
     for line, text in zip(atoms, texts, strict=True):
         match = re.fullmatch(r"(?:(\d)?([+-])|([+-]?)(\d)|)", text)
         if match is None:
-            raise StructureError(f"{path}: {text!r} is no charge of an atom (columns 79-80) in {line!r}")
+            raise StructureError(f"{path}: {text!r} is not a charge of an atom (columns 79-80) in {line!r}")
         size, sign = int(match[1] or match[4] or (1 if match[2] else 0)), match[2] or match[3]
         total += -size if sign == "-" else size
     return total

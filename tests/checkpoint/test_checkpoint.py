@@ -34,8 +34,8 @@ def predict(model):
     graph = AtomicGraph.from_arrays(
         [1, 1, 1, 1], np.array([[0, 0, 0], [0, 0.1, 0.74], [3, 0, 0.1], [3, 0.3, 0.8]]), model.cutoff
     )
-    found = model(graph, energy=True, forces=True, hamiltonian=True)
-    return [tensor.detach() for tensor in found if tensor is not None]
+    answers = model(graph, energy=True, forces=True, hamiltonian=True)
+    return [tensor.detach() for tensor in answers if tensor is not None]
 
 
 def rewrite(path, header=None, tensors=None):
