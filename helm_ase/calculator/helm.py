@@ -142,7 +142,7 @@ class HELMCalculator(
     # -- settings ------------------------------------------------------------------------------------
 
     @locked
-    def set(self, **kwargs: Any) -> dict[str, Any]:
+    def set(self, /, **kwargs: Any) -> dict[str, Any]:
         """Change keywords; any change discards the results.
 
         Raises
