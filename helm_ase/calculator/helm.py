@@ -143,7 +143,7 @@ class HELMCalculator(
     # -- settings ------------------------------------------------------------------------------------
 
     @locked
-    def set(self, **kwargs: Any) -> dict[str, Any]:
+    def set(self, /, **kwargs: Any) -> dict[str, Any]:
         """Change keywords; any change discards the results.
 
         Raises
@@ -178,7 +178,7 @@ class HELMCalculator(
 
         The charge and multiplicity are those of the last calculation, which ``atoms.info`` may have set.
         """
-        recorded = super().todict(skip_default)
+        recorded: dict[str, Any] = super().todict(skip_default)
         if self._computed_state is not None:
             recorded |= self._computed_state._asdict()
         return recorded | {"model": self.checkpoint.name, "model_sha256": self.checkpoint.sha256}
@@ -252,8 +252,8 @@ class HELMCalculator(
         self._load(checked(self.parameters))
         assert self._loaded is not None
         _, checkpoint, model = self._loaded
-        crystal = bool(self.atoms.pbc.any())
-        (domain.check_crystal if crystal else domain.check_molecule)(self.atoms, checkpoint, state)
+        crystal = bool(atoms.pbc.any())
+        (domain.check_crystal if crystal else domain.check_molecule)(atoms, checkpoint, state)
         self._warned.warn(atoms, checkpoint, state)
         if crystal:
             return self._calculate_crystal(properties, checkpoint, model)

@@ -261,7 +261,8 @@ def make_graph(model: HELM, atoms: Atoms, state: ChargeState) -> AtomicGraph:
     graph = AtomicGraph.from_arrays(
         atoms.numbers, atoms.positions, model.cutoff, state.charge, state.multiplicity
     )
-    return graph.to(model.energy_reference.device)
+    placed: AtomicGraph = graph.to(model.energy_reference.device)
+    return placed
 
 
 def place_model(checkpoint: Checkpoint, device: str | None, dtype: str) -> HELM:
