@@ -13,7 +13,7 @@ from helm_ase.errors import ElementError, SettingError, StructureError
 
 # --- structures that are refused ----------------------------------------------------------------------
 
-UNMATCHED = pytest.mark.filterwarnings("ignore::helm_ase.errors.ExtrapolationWarning")
+UNMATCHED = pytest.mark.filterwarnings("ignore::helm_ase.prediction.domain.ExtrapolationWarning")
 """Bonds are warned of as well; what a test asks for with ``match`` must still come."""
 
 
