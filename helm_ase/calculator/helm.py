@@ -47,6 +47,7 @@ from helm_ase.prediction.dispersion import added_energy
 from helm_ase.prediction.electronic import ElectronicPrediction, place_model
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.energy_baseline import EnergyMethod
+from helm_ase.representation.geometry import check_types
 from helm_ase.units import HARTREE_IN_EV
 
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
@@ -142,7 +143,7 @@ class HELMCalculator(
     # -- settings ------------------------------------------------------------------------------------
 
     @locked
-    def set(self, **kwargs: Any) -> dict[str, Any]:
+    def set(self, /, **kwargs: Any) -> dict[str, Any]:
         """Change keywords; any change discards the results.
 
         Raises
@@ -177,7 +178,7 @@ class HELMCalculator(
 
         The charge and multiplicity are those of the last calculation, which ``atoms.info`` may have set.
         """
-        recorded = super().todict(skip_default)
+        recorded: dict[str, Any] = super().todict(skip_default)
         if self._computed_state is not None:
             recorded |= self._computed_state._asdict()
         return recorded | {"model": self.checkpoint.name, "model_sha256": self.checkpoint.sha256}
@@ -251,8 +252,8 @@ class HELMCalculator(
         self._load(checked(self.parameters))
         assert self._loaded is not None
         _, checkpoint, model = self._loaded
-        crystal = bool(self.atoms.pbc.any())
-        (domain.check_crystal if crystal else domain.check_molecule)(self.atoms, checkpoint, state)
+        crystal = bool(atoms.pbc.any())
+        (domain.check_crystal if crystal else domain.check_molecule)(atoms, checkpoint, state)
         self._warned.warn(atoms, checkpoint, state)
         if crystal:
             return self._calculate_crystal(properties, checkpoint, model)
@@ -295,6 +296,7 @@ class HELMCalculator(
 
     def _current(self, atoms: Atoms | None) -> Atoms | None:
         if atoms is not None:
+            check_types(atoms.numbers, atoms.positions)  # before ASE compares them
             self._attached = weakref.ref(atoms)
             return atoms
         attached = None if self._attached is None else self._attached()

@@ -1,6 +1,7 @@
 """``helm-ase run`` and ``report``: one structure from file to printed answer or page."""
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -103,12 +104,12 @@ def move(atoms: Atoms, options: argparse.Namespace) -> None:
     """Optimise, run dynamics, or both."""
     atoms.get_forces()  # if these cannot be had, an older trajectory stays as it is
     check_trust(atoms.calc.get_verdict(atoms), options.allow_extrapolation)
-    frames = TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else None
-    watch = Watch(atoms, frames, options.allow_extrapolation)
-    if options.opt:
-        optimise(atoms, options.fmax, frames, watch)
-    if options.md:
-        dynamics(atoms, options, frames, watch)
+    with TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else nullcontext() as frames:
+        watch = Watch(atoms, frames, options.allow_extrapolation)
+        if options.opt:
+            optimise(atoms, options.fmax, frames, watch)
+        if options.md:
+            dynamics(atoms, options, frames, watch)
 
 
 def report_file(options: argparse.Namespace) -> None:

@@ -74,7 +74,8 @@ def shared_states(charge: Tensor, multiplicity: Tensor) -> Tensor:
     group = torch.arange(len(charge))
     for one, other in zip(special, plain.nonzero().squeeze(1).tolist(), strict=False):
         group[other] = group[one]
-    return torch.unique(group, return_inverse=True)[1]
+    rank: Tensor = torch.unique(group, return_inverse=True)[1]
+    return rank
 
 
 def collate(

@@ -4,7 +4,7 @@ A window of structures is read ahead, sorted by size and cut into batches; answe
 the structures were given.  No more than a window is ever kept, so the number of structures has no limit.
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -317,7 +317,7 @@ class _Engine:
         self, answer: StructurePrediction, electronic: ElectronicPrediction
     ) -> StructurePrediction:
         levels = electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
-        compute = {
+        compute: dict[str, Callable[[], Any]] = {
             "dipole": lambda: electronic.dipole,
             "charges": lambda: electronic.charges,
             "eigenvalues": lambda: levels[0] if len(levels) == 1 else levels,

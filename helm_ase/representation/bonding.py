@@ -224,11 +224,12 @@ class _Reading(NamedTuple):
         lengths = np.linalg.norm(positions[first] - positions[second], axis=1)
         degree = matrix.sum(1)
         open_ = np.array([n < VALENCE.get(int(z), 0) for z, n in zip(numbers, degree, strict=True)])
-        columns = zip(numbers, degree, matrix[:, numbers == 1].sum(1), matrix[:, open_].any(1), strict=True)
+        beside_open = matrix[:, open_].sum(1) > 0
+        columns = zip(numbers, degree, matrix[:, numbers == 1].sum(1), beside_open, strict=True)
         return cls(
             numbers,
             [np.flatnonzero(row).tolist() for row in matrix],
-            [Environment(*map(int, row[:3]), bool(row[3])) for row in columns],
+            [Environment(int(z), int(n), int(h), bool(u)) for z, n, h, u in columns],
             dict(zip(zip(first.tolist(), second.tolist(), strict=True), lengths.tolist(), strict=True)),
         )
 
