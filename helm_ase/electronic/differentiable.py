@@ -66,7 +66,8 @@ class Eigensystem:
         ∂P couples occupied with virtual orbitals only:
         dP = Σ_ia (v_i v_aᵀ + v_a v_iᵀ) (v_iᵀ dF v_a) / (ε_i − ε_a).
         """
-        return _OccupiedProjector.apply(self.fock, self.energies, self.vectors, occupied)
+        projector: Tensor = _OccupiedProjector.apply(self.fock, self.energies, self.vectors, occupied)
+        return projector
 
     def smeared_projector(self, occupations: Tensor, temperature: float) -> Tensor:
         """P = Σ_i f_i v_i v_iᵀ for Fermi occupations f at a fixed number of electrons, (M, M).
@@ -81,7 +82,10 @@ class Eigensystem:
         temperature
             kT in Hartree.
         """
-        return _SmearedProjector.apply(self.fock, self.energies, self.vectors, occupations, temperature)
+        projector: Tensor = _SmearedProjector.apply(
+            self.fock, self.energies, self.vectors, occupations, temperature
+        )
+        return projector
 
     def uncoupled_polarizability(self, position: Tensor, occupied: int, electrons: int = 2) -> Tensor:
         """Static polarizability of orbitals that do not respond to each other, atomic units, (3, 3).
@@ -98,9 +102,10 @@ class Eigensystem:
         electrons
             In each of them: 2 in a closed shell, 1 for each spin of an open one.
         """
-        return _UncoupledPolarizability.apply(
+        polarizability: Tensor = _UncoupledPolarizability.apply(
             self.fock, self.energies, self.vectors, position, occupied, electrons
         )
+        return polarizability
 
 
 def _eigh(focks: Tensor) -> tuple[Tensor, Tensor]:

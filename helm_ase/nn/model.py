@@ -10,11 +10,12 @@ from torch_geometric.data import Data
 
 from helm_ase.errors import ChargeError, ElementError, SettingError, StructureError
 from helm_ase.nn.assembly import PlacedBlocks, assemble
-from helm_ase.nn.backbone import Backbone, BackboneSettings, MolecularState, NodeTrack
+from helm_ase.nn.backbone import Backbone, BackboneSettings, NodeTrack
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.energy_head import EnergyHead
 from helm_ase.nn.hamiltonian_head import HamiltonianHead
 from helm_ase.nn.output_factor import apply_factor, trust_matrix
+from helm_ase.nn.state_sharing import MolecularState
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.graph import block_slots, count_molecules, edge_vectors, molecule_index
 from helm_ase.representation.overlap import symmetric_root
@@ -222,7 +223,8 @@ class HELM(nn.Module):
         """
         elements = self._elements(graph)
         nodes = self.backbone.nodes(elements, self._state(graph), edge_vectors(graph), graph.pair_index)
-        return self.backbone.norm_nodes(nodes.layers[-1])
+        embeddings: Tensor = self.backbone.norm_nodes(nodes.layers[-1])
+        return embeddings
 
     def _energy(
         self, graph: Data, elements: Tensor, state: MolecularState, nodes: NodeTrack

@@ -103,6 +103,8 @@ def fit_operators(
     for charged in (None,) if respond else (False, True):
         settled, fitted = set(seen), 0
         for label in labels.shuffled(data.draw_seed):
+            if not label.determines_hamiltonian:
+                continue
             elements = set(label.numbers.tolist())
             enough = fitted >= wanted and min(seen[z] for z in elements) >= OF_EACH
             in_turn = charged is None or ((label.charge != 0) is charged and not elements <= settled)
