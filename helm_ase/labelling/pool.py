@@ -156,10 +156,10 @@ def _check_models(checkpoint: Checkpoint, others: Sequence[Checkpoint], settings
     if len({c.sha256 for c in (checkpoint, *others)}) < 1 + len(others):
         raise SettingError("the committee holds one model twice: it would agree with itself")
     for other in others:
-        if found := differences(checkpoint.level.physical, other.level.physical):
+        if different := differences(checkpoint.level.physical, other.level.physical):
             raise SettingError(
-                f"{checkpoint.name} and {other.name} have learnt different levels of theory ({found}): their "
-                "energies cannot be compared"
+                f"{checkpoint.name} and {other.name} have learnt different levels of theory ({different}): "
+                "their energies cannot be compared"
             )
 
 
@@ -192,10 +192,10 @@ def judge_pool(
     wanted = ["features", *(["energy"] if compared else [])]
 
     def ask(model: Checkpoint, properties: list[str]) -> list[StructurePrediction]:
-        found = predict_many(
+        predictions = predict_many(
             structures, properties, model, device=settings.device, progress=settings.progress
         )
-        return list(found)
+        return list(predictions)
 
     members = zip(ask(checkpoint, wanted), *(ask(other, ["energy"]) for other in others), strict=True)
     functional = _FunctionalEnergy(checkpoint, settings.device) if settings.functional_energy else None
@@ -218,16 +218,16 @@ def _judge(
             raise answer.error
     features, size = answers[0].features, len(structure.atoms)
     assert features is not None
-    found = replace(structure, features=features)
+    judged = replace(structure, features=features)
     if checkpoint.uncertainty is not None:
         bar = checkpoint.uncertainty.per_atom(torch.from_numpy(features)[None], torch.tensor([size]))
-        found = replace(found, error_bar=float(bar[0]))
+        judged = replace(judged, error_bar=float(bar[0]))
     energies = [answer.energy for answer in answers if answer.energy is not None]
     if len(answers) > 1:
-        found = replace(found, spread=float(np.std(energies, ddof=1)) / size)
+        judged = replace(judged, spread=float(np.std(energies, ddof=1)) / size)
     if functional is not None:
-        found = replace(found, functional=abs(functional(structure.atoms) - energies[0]) / size)
-    return found
+        judged = replace(judged, functional=abs(functional(structure.atoms) - energies[0]) / size)
+    return judged
 
 
 class _FunctionalEnergy:
@@ -239,10 +239,10 @@ class _FunctionalEnergy:
         self.tight_binding = tight_binding_of(checkpoint)
 
     def __call__(self, atoms: Atoms) -> float:
-        found = predict_electronic_structure(
+        prediction = predict_electronic_structure(
             self.model, self.checkpoint, atoms, charge_state(atoms), self.tight_binding
         )
-        return found.first_step.energy * HARTREE_IN_EV
+        return prediction.first_step.energy * HARTREE_IN_EV
 
 
 def _features(judged: Sequence[Judged], checkpoint: Checkpoint) -> NDArray[np.float64]:
@@ -277,7 +277,7 @@ def write_selection(selection: Selection, path: str | Path) -> Path | None:
     Path or None
         File of the refused structures, ``PATH.refused.xyz``; None if there are none.
     """
-    frames = [_chosen_frame(rank, *found) for rank, found in enumerate(selection.chosen, 1)]
+    frames = [_chosen_frame(rank, *choice) for rank, choice in enumerate(selection.chosen, 1)]
     with whole_file(path) as partial:
         write(partial, frames, format="extxyz")
     if not selection.refused:

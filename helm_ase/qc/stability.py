@@ -72,15 +72,15 @@ def follow_instability(mean_field: Any, level: LevelOfTheory, max_cycles: int) -
     if curvature > NEGATIVE:
         return LowerSolution(closed, False, cycles)
     for angle in ANGLES:
-        found = closed.to_uks()
-        found.conv_tol, found.conv_tol_grad = min(level.conv_tol, 1e-9), SOFT
+        broken = closed.to_uks()
+        broken.conv_tol, broken.conv_tol_grad = min(level.conv_tol, 1e-9), SOFT
         try:
-            cycles += _converge(found, _turned_apart(closed, angle * direction), max_cycles)
-            cycles += _descend(found, max_cycles)
+            cycles += _converge(broken, _turned_apart(closed, angle * direction), max_cycles)
+            cycles += _descend(broken, max_cycles)
         except SCFError:
             continue
-        if found.e_tot < closed.e_tot - LOWER:
-            return LowerSolution(found, True, cycles)
+        if broken.e_tot < closed.e_tot - LOWER:
+            return LowerSolution(broken, True, cycles)
     raise SCFError("the closed-shell solution is unstable, and no stable one is found below it")
 
 
@@ -103,8 +103,8 @@ def spin_curvature(mf: Any) -> tuple[float, NDArray[np.float64]]:
     def apply(x: NDArray[np.float64]) -> NDArray[np.float64]:
         x = x.reshape(excitations.shape)
         change = 2 * virtual @ x @ occupied.T
-        found = excitations * x + virtual.T @ respond(change + change.T) @ occupied
-        return np.asarray(found.ravel())
+        product = excitations * x + virtual.T @ respond(change + change.T) @ occupied
+        return np.asarray(product.ravel())
 
     def precondition(residual: Any, value: float, _: Any) -> Any:
         shifted = excitations.ravel() - value
@@ -144,8 +144,8 @@ def _on_coarse_grid(mf: Any) -> Any:
 
 def _way_down(mf: Any, examine: Any) -> Any:
     """Orbitals turned along a direction in which the energy falls; None at a minimum."""
-    found = examine(mf, with_symmetry=False, verbose=0, return_status=True)
-    return None if found[1] else found[0]
+    examined = examine(mf, with_symmetry=False, verbose=0, return_status=True)
+    return None if examined[1] else examined[0]
 
 
 def _converge(mf: Any, density: NDArray[np.float64], max_cycles: int) -> int:

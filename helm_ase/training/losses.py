@@ -123,7 +123,7 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, wanted: Collection[
             terms |= {name: MATRIX_TERMS[name](correction - part.correction, part) for name in matrices}
             if observables and part.targets is not None:
                 sums = observable_sums(correction, part.targets, observables)
-                terms |= {name: Term(*found) for name, found in sums.items()}
+                terms |= {name: Term(*values) for name, values in sums.items()}
     if "energy" in wanted:
         terms["energy"] = _energy(prediction, batch)
     if "forces" in wanted:
