@@ -1,4 +1,4 @@
-"""What a model says about a pool of unlabelled structures, and the part of it that is worth a label."""
+"""Uncertainty of a pool of unlabelled structures, and the part of it that is worth a label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -30,18 +30,18 @@ REFUSED = ".refused.xyz"
 
 @dataclass(frozen=True)
 class SelectionSettings:
-    """What decides which structures are worth a label."""
+    """Settings of a selection: how many structures, and by which uncertainty."""
 
     count: int
-    """How many to choose."""
+    """Number of structures to choose."""
     model: str | None = None
-    """Gives the features, and the error bar where it has one; None: the default."""
+    """Model that gives the features and, where it has one, the error bar; None: the default."""
     committee: tuple[str, ...] = ()
-    """Further models of the same level, whose energies are compared with the first one's."""
+    """Further models of the same level of theory, whose energies are compared with those of the first."""
     functional_energy: bool = False
-    """Also compare with E[D(H)], which builds one Fock matrix for each structure."""
+    """Whether energies are also compared with E[D(H)], which takes one Fock matrix for each structure."""
     diverse: bool = True
-    """Whether structures that teach the same count once."""
+    """Whether structures from which a model learns the same count once."""
     device: str | None = None
     progress: bool = True
 
@@ -51,8 +51,8 @@ class SelectionSettings:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One structure of a pool and what is said about it."""
+class AssessedStructure:
+    """Structure of a pool with the uncertainty that the models give it."""
 
     atoms: Atoms
     key: str
@@ -64,9 +64,9 @@ class Judged:
     functional: float | None = None
     """|E − E[D(H)]|, eV/atom."""
     features: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    """Whitened, (F,)."""
+    """Whitened features of the last layer, (F,)."""
     error: str = ""
-    """Why nothing can be said."""
+    """Reason why the models cannot judge it; empty if they can."""
 
     @property
     def uncertainty(self) -> float:
@@ -79,12 +79,12 @@ class Judged:
 class Selection:
     """The chosen structures, the first the most worth labelling, and what became of the others."""
 
-    chosen: list[tuple[Judged, Choice]]
-    refused: list[Judged]
+    chosen: list[tuple[AssessedStructure, Choice]]
+    refused: list[AssessedStructure]
     pool: int
-    """Structures that were given."""
+    """Number of structures that were given."""
     labelled: int
-    """How many of these have a label already, or stand in the pool twice."""
+    """Number of structures that have a label already, or occur in the pool twice."""
 
 
 def read_pool(paths: Sequence[str | Path]) -> list[Atoms]:
@@ -163,12 +163,14 @@ def _check_models(checkpoint: Checkpoint, others: Sequence[Checkpoint], settings
             )
 
 
-def _fresh(pool: Sequence[Atoms], labelled: frozenset[str]) -> tuple[list[Judged], list[Judged]]:
+def _fresh(
+    pool: Sequence[Atoms], labelled: frozenset[str]
+) -> tuple[list[AssessedStructure], list[AssessedStructure]]:
     """Structures without label, each once, in an order that does not depend on that of the pool.
 
     Batches of the network change its numbers in the last digits; with this order equal pools give equal ones.
     """
-    fresh: dict[str, Judged] = {}
+    fresh: dict[str, AssessedStructure] = {}
     refused = []
     for atoms in pool:
         try:
@@ -176,16 +178,19 @@ def _fresh(pool: Sequence[Atoms], labelled: frozenset[str]) -> tuple[list[Judged
                 raise StructureError("it is periodic; for a molecule in a box set atoms.pbc = False")
             key = structure_key(atoms.numbers, atoms.positions, *charge_state(atoms))
         except HelmError as error:
-            refused.append(Judged(atoms, "", error=str(error)))
+            refused.append(AssessedStructure(atoms, "", error=str(error)))
             continue
         if key not in labelled:
-            fresh.setdefault(key, Judged(atoms, key))
+            fresh.setdefault(key, AssessedStructure(atoms, key))
     return [fresh[key] for key in sorted(fresh)], refused
 
 
 def judge_pool(
-    pool: Sequence[Judged], checkpoint: Checkpoint, others: Sequence[Checkpoint], settings: SelectionSettings
-) -> tuple[list[Judged], list[Judged]]:
+    pool: Sequence[AssessedStructure],
+    checkpoint: Checkpoint,
+    others: Sequence[Checkpoint],
+    settings: SelectionSettings,
+) -> tuple[list[AssessedStructure], list[AssessedStructure]]:
     """Ask the models about all structures, in batches; those that cannot be answered come apart."""
     structures = [j.atoms for j in pool]
     compared = bool(others) or settings.functional_energy
@@ -209,9 +214,9 @@ def judge_pool(
 
 
 def _judge(
-    structure: Judged, answers: Sequence[StructurePrediction], checkpoint: Checkpoint,
+    structure: AssessedStructure, answers: Sequence[StructurePrediction], checkpoint: Checkpoint,
     functional: "_FunctionalEnergy | None",
-) -> Judged:  # fmt: skip
+) -> AssessedStructure:  # fmt: skip
     """What the answers of all models say; raises the error of one that has none."""
     for answer in answers:
         if answer.error is not None:
@@ -245,7 +250,7 @@ class _FunctionalEnergy:
         return prediction.first_step.energy * HARTREE_IN_EV
 
 
-def _features(judged: Sequence[Judged], checkpoint: Checkpoint) -> NDArray[np.float64]:
+def _features(judged: Sequence[AssessedStructure], checkpoint: Checkpoint) -> NDArray[np.float64]:
     """In the metric of the training set, or of the pool where the model has no error bar, (M, F)."""
     if not judged:
         return np.zeros((0, 1))
@@ -288,7 +293,7 @@ def write_selection(selection: Selection, path: str | Path) -> Path | None:
     return beside
 
 
-def _chosen_frame(rank: int, judged: Judged, choice: Choice) -> Atoms:
+def _chosen_frame(rank: int, judged: AssessedStructure, choice: Choice) -> Atoms:
     facts = {
         "error_bar": judged.error_bar, "committee_spread": judged.spread,
         "functional_difference": judged.functional, "remaining_uncertainty": choice.remaining,

@@ -1,4 +1,5 @@
-"""What is added to the network's energy: the baseline of the model, and dispersion where it is asked for."""
+"""Methods whose energies are added to that of the network: the baseline of the model, and dispersion on
+request."""
 
 from dataclasses import dataclass
 
@@ -81,7 +82,7 @@ def add_to_crystal(prediction: CrystalEnergy, atoms: Atoms, added: EnergyMethod 
 
     Parameters
     ----------
-    found
+    prediction
         Answer of the network.
     atoms
         The crystal.

@@ -1,4 +1,5 @@
-"""Singlets whose closed-shell solution is no minimum: found out, and followed down to one.
+"""Stability of closed-shell solutions: singlets whose solution is not a minimum are found and followed down
+to one.
 
 A restricted solution is unstable where letting α and β orbitals differ, or turning the orbitals at all,
 lowers the energy: bonds that break, some diradicals, ozone.  Its energy is then not that of the molecule, and
@@ -30,7 +31,7 @@ COARSE = 0
 SEEDS = 4
 """Excitations of lowest energy, each of which the search for that eigenvalue begins with."""
 ANGLES = (np.pi / 4, np.pi / 8)
-"""By which α and β are turned apart: the first leaves one electron on each side of a bond between two
+"""Angles by which α and β are rotated apart: the first leaves one electron on each side of a bond between two
 orbitals; from small ones an SCF falls back."""
 
 
@@ -41,7 +42,7 @@ class LowerSolution:
     mean_field: Any
     """PySCF RKS object where orbitals had only to turn, UKS where spins differ."""
     broken: bool
-    """Whether α and β differ."""
+    """Whether α and β orbitals differ (broken symmetry)."""
     cycles: int
 
 
