@@ -256,10 +256,10 @@ class _Engine:
                 return [StructurePrediction(batch[0].index, error=error)]
             half = len(batch) // 2
             return [*self.run(batch[:half]), *self.run(batch[half:])]
-        found = [self._finished(task, *result) for task, result in zip(batch, answers, strict=True)]
+        results = [self._finished(task, *result) for task, result in zip(batch, answers, strict=True)]
         if features is None:
-            return found
-        return [f if f.error else replace(f, features=row) for f, row in zip(found, features, strict=True)]
+            return results
+        return [f if f.error else replace(f, features=row) for f, row in zip(results, features, strict=True)]
 
     def _network(
         self, batch: Sequence[_Task]

@@ -133,8 +133,10 @@ def _solution(mole: Any, settings: LabelSettings, guess: Guess | None) -> _Solut
         if quick.answer is not None:
             return _Solution(quick.mean_field, quick.answer, TWO_GRIDS, quick.cycles)
         cycles = quick.cycles
-    found = converge(mole, settings.level, settings.max_cycles, guess)
-    return _Solution(found.mean_field, _answer(found.mean_field), found.route, cycles + found.cycles)
+    converged = converge(mole, settings.level, settings.max_cycles, guess)
+    return _Solution(
+        converged.mean_field, _answer(converged.mean_field), converged.route, cycles + converged.cycles
+    )
 
 
 def _lowest(solution: _Solution, settings: LabelSettings) -> _Solution:
@@ -192,10 +194,10 @@ def _check_spin(mf: Any, most: float) -> None:
     if np.ndim(mf.mo_energy) != 2 or not mf.mol.spin:
         return
     s = mf.mol.spin / 2
-    found, exact = float(mf.spin_square()[0]), s * (s + 1)
-    if found - exact > most:
+    measured, exact = float(mf.spin_square()[0]), s * (s + 1)
+    if measured - exact > most:
         raise SCFError(
-            f"<S^2> is {found:.3f}, exact is {exact:.2f}: the determinant mixes with higher spins (limit "
+            f"<S^2> is {measured:.3f}, exact is {exact:.2f}: the determinant mixes with higher spins (limit "
             f"{most} above it)"
         )
 
