@@ -55,8 +55,11 @@ def untouched(request):
 
 @pytest.mark.parametrize(
     "setting",
-    ["\n".join(SETTINGS), *(pytest.param(setting, marks=pytest.mark.slow) for setting in (FLOAT64, *SETTINGS))],
-)  # fmt: skip
+    [
+        "\n".join(SETTINGS),
+        *(pytest.param(setting, marks=pytest.mark.slow) for setting in (FLOAT64, *SETTINGS)),
+    ],
+)
 def test_settings_made_before_a_model_is_loaded_change_nothing(untouched, setting):
     dtype, expected = untouched
     np.testing.assert_allclose(answers(setting, dtype), expected, rtol=1e-7, atol=1e-7)
