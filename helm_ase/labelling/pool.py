@@ -252,7 +252,8 @@ def _features(judged: Sequence[Judged], checkpoint: Checkpoint) -> NDArray[np.fl
     features = np.stack([j.features for j in judged])
     if checkpoint.uncertainty is None:
         return whiten(features)
-    return features @ checkpoint.uncertainty.whitening.numpy().T
+    whitened: NDArray[np.float64] = features @ checkpoint.uncertainty.whitening.numpy().T
+    return whitened
 
 
 def _kind(atoms: Atoms) -> tuple[object, ...]:

@@ -102,7 +102,8 @@ def _numbered(kinds: Sequence[Hashable]) -> NDArray[np.int64]:
 
 def _copies(features: NDArray[np.float64], kinds: NDArray[np.int64], index: int) -> NDArray[np.bool_]:
     """Which structures are a given one over again, itself included, (M,)."""
-    found, own = kinds == kinds[index], features[index]
+    found: NDArray[np.bool_] = np.asarray(kinds == kinds[index])
+    own = features[index]
     distance = np.linalg.norm(features[found] - own, axis=1)
     found[found] = distance <= SAME * np.linalg.norm(own)
     found[index] = True
