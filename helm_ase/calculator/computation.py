@@ -54,9 +54,9 @@ class Computation:
         """Energy (eV) and forces (eV/Å, (N, 3)) after SCF steps; keeps what the last one changed."""
         from helm_ase.prediction.refinement import refine
 
-        found = refine(self._network_electrons(), self.parameters["refine"], forces)
-        self._last_change = found.last_change
-        return add_to_molecule(found.energy, found.forces, self.atoms, self._tight_binding)
+        refined = refine(self._network_electrons(), self.parameters["refine"], forces)
+        self._last_change = refined.last_change
+        return add_to_molecule(refined.energy, refined.forces, self.atoms, self._tight_binding)
 
     def _network_electrons(self) -> ElectronicPrediction:
         assert self._loaded is not None

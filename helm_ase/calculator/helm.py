@@ -47,6 +47,7 @@ from helm_ase.prediction.dispersion import added_energy
 from helm_ase.prediction.electronic import ElectronicPrediction, place_model
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.energy_baseline import EnergyMethod
+from helm_ase.representation.geometry import check_types
 from helm_ase.units import HARTREE_IN_EV
 
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
@@ -265,11 +266,11 @@ class HELMCalculator(
             if forces is not None:
                 self.results["forces"] = forces
         if {"dipole", "charges", *self.extra_properties} & set(properties):
-            found = self._electrons()
+            electronic = self._electrons()
             if "dipole" in properties:
-                self.results["dipole"] = found.dipole
+                self.results["dipole"] = electronic.dipole
             if "charges" in properties:
-                self.results["charges"] = found.charges
+                self.results["charges"] = electronic.charges
 
     @locked
     def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction:
@@ -295,6 +296,7 @@ class HELMCalculator(
 
     def _current(self, atoms: Atoms | None) -> Atoms | None:
         if atoms is not None:
+            check_types(atoms.numbers, atoms.positions)  # before ASE compares them
             self._attached = weakref.ref(atoms)
             return atoms
         attached = None if self._attached is None else self._attached()

@@ -252,8 +252,7 @@ def _features(judged: Sequence[Judged], checkpoint: Checkpoint) -> NDArray[np.fl
     features = np.stack([j.features for j in judged])
     if checkpoint.uncertainty is None:
         return whiten(features)
-    whitened: NDArray[np.float64] = features @ checkpoint.uncertainty.whitening.numpy().T
-    return whitened
+    return np.asarray(features @ checkpoint.uncertainty.whitening.numpy().T)
 
 
 def _kind(atoms: Atoms) -> tuple[object, ...]:

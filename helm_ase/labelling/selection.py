@@ -102,12 +102,12 @@ def _numbered(kinds: Sequence[Hashable]) -> NDArray[np.int64]:
 
 def _copies(features: NDArray[np.float64], kinds: NDArray[np.int64], index: int) -> NDArray[np.bool_]:
     """Which structures are a given one over again, itself included, (M,)."""
-    found: NDArray[np.bool_] = np.asarray(kinds == kinds[index])
+    alike: NDArray[np.bool_] = np.asarray(kinds == kinds[index], dtype=np.bool_)
     own = features[index]
-    distance = np.linalg.norm(features[found] - own, axis=1)
-    found[found] = distance <= SAME * np.linalg.norm(own)
-    found[index] = True
-    return found
+    distance = np.linalg.norm(features[alike] - own, axis=1)
+    alike[alike] = distance <= SAME * np.linalg.norm(own)
+    alike[index] = True
+    return alike
 
 
 def whiten(features: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -35,7 +35,8 @@ h2 { font-size: 1.15rem; font-weight: 650; margin: 2.2rem 0 .6rem }
 table { border-collapse: collapse; width: 100% }
 td, th { padding: .28rem .8rem .28rem 0; text-align: left; border-bottom: 1px solid #eceef2 }
 th { font-weight: 500; color: #667085; font-size: .88rem }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0 }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0;
+  white-space: nowrap }
 td.number + td.number, th.number + th.number { padding-left: .8rem }
 .columns { display: flex; flex-wrap: wrap; gap: 0 3.5rem; align-items: flex-start }
 .columns > div { flex: 1 1 19rem; min-width: 0; overflow-x: auto }
@@ -60,7 +61,7 @@ def write_page(
     calculator: HELMCalculator,
     orbitals: Sequence[str] = ("homo", "lumo"),
     check: bool = True,
-    spacing: float = 0.25,
+    spacing: float = 0.18,
     source: str = "",
 ) -> None:
     """Write the page; it appears only when it is complete.
@@ -208,10 +209,10 @@ def bonds(calculator: HELMCalculator, least: float = 0.2) -> list[tuple[str, ...
     ]
 
 
-def _verdict(found: Verdict) -> str:
+def _verdict(verdict: Verdict) -> str:
     """The verdict as a box in its colour."""
-    told = [*found.reasons, *filter(None, [found.evidence])] or ["like the molecules of the training set"]
-    return f'<p class="verdict {found.trust}"><b>{found.trust}</b>{html.escape("; ".join(told))}</p>'
+    told = [*verdict.reasons, *filter(None, [verdict.evidence])] or ["like the molecules of the training set"]
+    return f'<p class="verdict {verdict.trust}"><b>{verdict.trust}</b>{html.escape("; ".join(told))}</p>'
 
 
 def _koopmans(calculator: HELMCalculator) -> str:

@@ -23,6 +23,7 @@ from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.level import LevelOfTheory
+from helm_ase.representation.overlap import overlap_envelope
 from helm_ase.system.torch_state import own_torch_state
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
 
@@ -233,8 +234,10 @@ def finish_electronic_structure(
     correction = correction[:1] if state.multiplicity == 1 else correction
     if (sides := model.settings.filter_of(torch.from_numpy(s.values))) is not None:
         correction = trust_correction(correction, sides)
+    weights = 1.0 if model.settings.backbone.pair_decay_length else _envelope(s)
     matrices = [
-        AOMatrix(h0.values + dh.numpy(), h0.numbers, basis).reorder("pyscf").values for dh in correction
+        AOMatrix(h0.values + weights * dh.numpy(), h0.numbers, basis).reorder("pyscf").values
+        for dh in correction
     ]
     if not np.isfinite(matrices).all():
         raise PredictionError("the network returned a Hamiltonian that is not finite for this geometry")
@@ -246,6 +249,11 @@ def finish_electronic_structure(
         integrals=MoleIntegrals(mole),
     )
     return ElectronicPrediction(mole, atoms.numbers.copy(), structure, checkpoint.level)
+
+
+def _envelope(s: AOMatrix) -> NDArray[np.float64]:
+    """What takes the place of the fading with distance that a network without it never learnt, (A, A)."""
+    return overlap_envelope(s.values, s.basis.offsets(s.numbers))
 
 
 def make_graph(model: HELM, atoms: Atoms, state: ChargeState) -> AtomicGraph:
