@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helm_ase.errors import SettingError
 from helm_ase.prediction import domain
 from helm_ase.prediction.electronic import (
     ElectronicPrediction,
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from helm_ase.nn import HELM
     from helm_ase.qc.tight_binding import TightBinding
     from helm_ase.representation.charge_state import ChargeState
+
+FEWEST_FOR_FORCES = 2
+"""SCF steps: the energy after one may slope by 0.5 eV/Å otherwise than the gradient says, where the prediction
+is poor (displaced formaldehyde), after two by 0.01 (``tests/benchmarks/refined_forces.py``)."""
 
 
 class Computation:
@@ -53,7 +58,13 @@ class Computation:
         """Energy (eV) and forces (eV/Å, (N, 3)) after SCF steps; keeps what the last one changed."""
         from helm_ase.prediction.refinement import refine
 
-        found = refine(self._network_electrons(), self.parameters["refine"], forces)
+        steps = self.parameters["refine"]
+        if forces and steps < FEWEST_FOR_FORCES:
+            raise SettingError(
+                f"forces after {steps} SCF step are not the slope of its energy: take "
+                f"refine={FEWEST_FOR_FORCES} or more, or refine(1, forces=True) for the gradient alone"
+            )
+        found = refine(self._network_electrons(), steps, forces)
         self._last_change = found.last_change
         return found.energy, found.forces
 
