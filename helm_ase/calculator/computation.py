@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from helm_ase.errors import SettingError
 from helm_ase.prediction import domain
+from helm_ase.prediction.dispersion import add_to_molecule
 from helm_ase.prediction.electronic import (
     ElectronicPrediction,
     predict_electronic_structure,
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
     from helm_ase.checkpoint import Checkpoint
     from helm_ase.nn import HELM
-    from helm_ase.qc.tight_binding import TightBinding
     from helm_ase.representation.charge_state import ChargeState
+    from helm_ase.representation.energy_baseline import EnergyMethod
 
 FEWEST_FOR_FORCES = 2
-"""SCF steps: the energy after one may slope by 0.5 eV/Å otherwise than the gradient says, where the prediction
-is poor (displaced formaldehyde), after two by 0.01 (``tests/benchmarks/refined_forces.py``)."""
+"""SCF steps: after one the slope of the energy may be 0.5 eV/Å off the gradient (displaced formaldehyde), after
+two 0.01 (``tests/benchmarks/refined_forces.py``)."""
 
 
 class Computation:
@@ -35,7 +36,7 @@ class Computation:
         parameters: Mapping[str, Any]
         _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
         _computed_state: ChargeState | None
-        _tight_binding: TightBinding | None
+        _tight_binding: EnergyMethod | None
         _warned: domain.ExtrapolationMemory
         _uncertainty: domain.Uncertainty | None
         _last_change: float | None
@@ -64,9 +65,9 @@ class Computation:
                 f"forces after {steps} SCF step are not the slope of its energy: take "
                 f"refine={FEWEST_FOR_FORCES} or more, or refine(1, forces=True) for the gradient alone"
             )
-        found = refine(self._network_electrons(), steps, forces)
-        self._last_change = found.last_change
-        return found.energy, found.forces
+        refined = refine(self._network_electrons(), steps, forces)
+        self._last_change = refined.last_change
+        return add_to_molecule(refined.energy, refined.forces, self.atoms, self._tight_binding)
 
     def _network_electrons(self) -> ElectronicPrediction:
         assert self._loaded is not None

@@ -20,6 +20,7 @@ from helm_ase.errors import PredictionError, SettingError
 from helm_ase.nn import HELM, trust_correction
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.charge_state import ChargeState
+from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.representation.overlap import overlap_envelope
@@ -28,7 +29,6 @@ from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
 
 if TYPE_CHECKING:
     from helm_ase.qc.scf_steps import SCFStep, SelfConsistency
-    from helm_ase.qc.tight_binding import TightBinding
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 """Names of the precisions in which a network can compute."""
@@ -126,7 +126,7 @@ def predict_energy(
     atoms: Atoms,
     state: ChargeState,
     forces: bool,
-    tight_binding: "TightBinding | None" = None,
+    tight_binding: EnergyMethod | None = None,
 ) -> EnergyPrediction:
     """Energy and, if asked, forces.
 
@@ -153,7 +153,7 @@ def predict_energy(
 
 
 def _energy(
-    model: HELM, atoms: Atoms, state: ChargeState, forces: bool, tight_binding: "TightBinding | None"
+    model: HELM, atoms: Atoms, state: ChargeState, forces: bool, tight_binding: EnergyMethod | None
 ) -> EnergyPrediction:
     baseline = None
     if tight_binding is not None:
@@ -174,7 +174,7 @@ def predict_electronic_structure(
     checkpoint: Checkpoint,
     atoms: Atoms,
     state: ChargeState,
-    tight_binding: "TightBinding | None" = None,
+    tight_binding: EnergyMethod | None = None,
 ) -> ElectronicPrediction:
     """Predict H = H0 + W ΔH W and solve H C = S C ε.
 
@@ -200,7 +200,7 @@ def finish_electronic_structure(
     atoms: Atoms,
     state: ChargeState,
     correction: torch.Tensor,
-    tight_binding: "TightBinding | None" = None,
+    tight_binding: EnergyMethod | None = None,
 ) -> ElectronicPrediction:
     """From the network's ΔH of a molecule to orbitals.
 
@@ -261,7 +261,8 @@ def make_graph(model: HELM, atoms: Atoms, state: ChargeState) -> AtomicGraph:
     graph = AtomicGraph.from_arrays(
         atoms.numbers, atoms.positions, model.cutoff, state.charge, state.multiplicity
     )
-    return graph.to(model.energy_reference.device)
+    placed: AtomicGraph = graph.to(model.energy_reference.device)
+    return placed
 
 
 def place_model(checkpoint: Checkpoint, device: str | None, dtype: str) -> HELM:

@@ -15,7 +15,8 @@ def symmetric_root(overlap: Tensor) -> Tensor:
     Rounding may leave an eigenvalue just below zero, which counts as zero.
     """
     eigenvalues, vectors = torch.linalg.eigh(overlap)
-    return vectors * eigenvalues.clamp(min=0).sqrt()[..., None, :] @ vectors.transpose(-1, -2)
+    root: Tensor = vectors * eigenvalues.clamp(min=0).sqrt()[..., None, :] @ vectors.transpose(-1, -2)
+    return root
 
 
 def overlap_envelope(overlap: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
