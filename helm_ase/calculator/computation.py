@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from helm_ase.representation.energy_baseline import EnergyMethod
 
 FEWEST_FOR_FORCES = 2
-"""SCF steps: after one the slope of the energy may be 0.5 eV/Å off the gradient (displaced formaldehyde), after
-two 0.01 (``tests/benchmarks/refined_forces.py``)."""
+"""SCF steps: after one the slope of the energy may be 0.5 eV/Å off the gradient (displaced formaldehyde),
+after two 0.01 (``tests/benchmarks/refined_forces.py``)."""
 
 
 class Computation:

@@ -37,21 +37,20 @@ def stretched(name, length):
 
 
 def uks(atoms):
-    """Energy of broken spin symmetry, eV: HOMO and LUMO of α are mixed in the first guess."""
+    """Energy of the lowest unrestricted solution, eV, followed from the closed shell along instabilities."""
     from pyscf import dft, gto
 
     geometry = [(s, tuple(map(float, r))) for s, r in zip(atoms.symbols, atoms.positions, strict=True)]
     mole = gto.M(atom=geometry, basis="def2-svp", verbose=0)
-    closed = dft.RKS(mole, xc="b3lyp").density_fit().run()
-    orbitals, n = closed.mo_coeff.copy(), mole.nelectron // 2
-    homo, lumo = orbitals[:, n - 1].copy(), orbitals[:, n].copy()
-    orbitals[:, n - 1] = (homo + lumo) / np.sqrt(2)
-    alpha = orbitals[:, :n] @ orbitals[:, :n].T
-    orbitals[:, n - 1] = (homo - lumo) / np.sqrt(2)
-    beta = orbitals[:, :n] @ orbitals[:, :n].T
-    open_shell = dft.UKS(mole, xc="b3lyp").density_fit()
-    open_shell.kernel(dm0=np.stack([alpha, beta]))
-    return min(closed.e_tot, open_shell.e_tot) * HARTREE_IN_EV
+    field = dft.UKS(mole, xc="b3lyp").density_fit()
+    field.kernel()
+    for _ in range(5):
+        orbitals, _, stable, _ = field.stability(return_status=True)
+        if stable:
+            break
+        field = field.newton()
+        field.kernel(dm0=field.make_rdm1(orbitals, field.mo_occ))
+    return field.e_tot * HARTREE_IN_EV
 
 
 def flagged(record, molecules):
