@@ -1,12 +1,7 @@
-"""Shared fixtures; ``laws.py`` (independent formulas and small models) becomes importable here."""
-
-import sys
-from pathlib import Path
+"""Fixtures of all tests; other things that tests share are imported from ``shared``."""
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

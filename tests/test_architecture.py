@@ -225,6 +225,9 @@ def test_folders_of_tests_mirror_the_package():
     }
     ours = {"/".join(f.parts) for f in folders} - {"", "benchmarks", "clients"}
     assert {name for name in ours if not (ROOT / name / "__init__.py").is_file()} == set()
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} - {
+        f.parts[0] for f in folders if f.parts
+    } == set()
 
 
 # --- cost of importing --------------------------------------------------------------------------------
@@ -250,6 +253,31 @@ def test_importing_the_package_takes_at_most_300_ms_of_work_and_loads_none_of_it
     heavy = {"torch", "pyscf", "e3nn", "ase", "scipy", "h5py", "matplotlib", "torch_geometric", "distributed"}
     assert heavy & set(loaded.split()) == set()
     assert min(runs) <= 0.3
+
+
+HELP = """
+import sys
+from helm_ase.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    print(" ".join(sys.modules), file=sys.stderr)
+"""
+
+
+def test_the_help_of_the_command_line_loads_none_of_the_heavy_parts():
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    assert "usage: helm-ase" in done.stdout
+    assert {"torch", "pyscf", "e3nn", "ase", "numpy", "h5py", "matplotlib"} & set(
+        done.stderr.split()
+    ) == set()
+    assert "argparse" in done.stderr.split()
+
+
+def test_commands_import_by_statements_that_editors_and_type_checkers_see():
+    for module, path in modules().items():
+        if part(module) == "cli":
+            assert "importlib" not in {i.split(".")[0] for i in imports(path)}, module
 
 
 def test_public_names_exist_and_others_do_not():

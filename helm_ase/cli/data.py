@@ -5,8 +5,13 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from helm_ase.labels.merge import Copied
+    from helm_ase.labels.source import LabelSource
+    from helm_ase.labels.summary import Summary
+    from helm_ase.representation import LevelOfTheory
 
 
 def add_commands(commands: Any) -> None:
@@ -86,15 +91,18 @@ def _add_split(actions: Any) -> None:
     _add_writing(split)
 
 
-def _open(path: str, options: argparse.Namespace) -> Any:
-    formats = import_module("helm_ase.labels.formats")
-    extra = {key: _json_or_text(text) for key, text in _pairs(options.option, "--option").items()}
+def _open(path: str, options: argparse.Namespace) -> "LabelSource":
+    from helm_ase.labels.formats import open_labels, options_of
+
+    extra: dict[str, Any] = {
+        key: _json_or_text(text) for key, text in _pairs(options.option, "--option").items()
+    }
     level = _pairs(options.level, "--level")
-    if level and "level" in formats.options_of(path, options.format):
+    if level and "level" in options_of(path, options.format):
         extra["level"] = _level(level)
     else:  # the reader takes what its format does not state one by one
         extra |= level
-    return formats.open_labels(path, options.format, **extra)
+    return open_labels(path, options.format, **extra)
 
 
 def _pairs(texts: list[str], flag: str) -> dict[str, str]:
@@ -114,9 +122,10 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def _level(texts: dict[str, str]) -> Any:
-    representation = import_module("helm_ase.representation")
-    known = asdict(representation.LevelOfTheory())
+def _level(texts: dict[str, str]) -> "LevelOfTheory":
+    from helm_ase.representation import LevelOfTheory
+
+    known = asdict(LevelOfTheory())
     del known["label_basis"]  # of models only
     if unknown := set(texts) - set(known):
         raise _setting_error(
@@ -129,40 +138,47 @@ def _level(texts: dict[str, str]) -> Any:
             fields[key] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
         except (KeyError, ValueError):
             raise _setting_error(f"--level {key}={text}: a value like {known[key]!r} is needed") from None
-    return representation.LevelOfTheory(**fields)
+    return LevelOfTheory(**fields)
 
 
 def _setting_error(message: str) -> Exception:
-    error: Exception = import_module("helm_ase.errors").SettingError(message)
-    return error
+    from helm_ase.errors import SettingError
+
+    return SettingError(message)
 
 
 def _info(options: argparse.Namespace) -> None:
-    formats = import_module("helm_ase.labels.formats")
+    from helm_ase.labels.summary import summarise
+
     if options.formats:
-        known = {k: {"description": m.DESCRIPTION, "names": m.PATTERNS} for k, m in formats.readers().items()}
-        if options.json:
-            print(json.dumps(known, indent=2))
-        else:
-            for name, entry in known.items():
-                print(f"{name:<14} {', '.join(entry['names']):<24} {entry['description']}")
+        _print_formats(options.json)
         return
     if not options.files:
         raise _setting_error("name a file, or use --formats")
     summaries = []
     for path in options.files:
         with _open(path, options) as source:
-            module = import_module("helm_ase.labels.summary")
             name = type(source).__module__.rsplit(".", 1)[-1]
             sample = {} if not options.all else {"sample": None}
-            summaries.append(module.summarise(source, name, **sample, progress=sys.stderr.isatty()))
+            summaries.append(summarise(source, name, **sample, progress=sys.stderr.isatty()))
         if not options.json:
             _print_summary(summaries[-1])
     if options.json:
         print(json.dumps([s.as_dict() for s in summaries], indent=2))
 
 
-def _print_summary(summary: Any) -> None:
+def _print_formats(as_json: bool) -> None:
+    from helm_ase.labels.formats import readers
+
+    known = {k: {"description": m.DESCRIPTION, "names": m.PATTERNS} for k, m in readers().items()}
+    if as_json:
+        print(json.dumps(known, indent=2))
+        return
+    for name, entry in known.items():
+        print(f"{name:<14} {', '.join(entry['names']):<24} {entry['description']}")
+
+
+def _print_summary(summary: "Summary") -> None:
     print(f"{summary.path}  ({summary.format}, {summary.bytes / 1e6:.1f} MB)")
     part = "" if summary.looked_at == summary.molecules else f" (what follows: {summary.looked_at} of them)"
     rows = {
@@ -188,15 +204,17 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _check(options: argparse.Namespace) -> None:
-    check = import_module("helm_ase.labels.check")
+    from helm_ase.errors import DatasetError
+    from helm_ase.labels.check import check_labels, table
+
     with _open(options.file, options) as source:
-        report = check.check_labels(
+        report = check_labels(
             source, options.sample, options.rebuild, options.seed, progress=sys.stderr.isatty()
         )
-    print(json.dumps(report.as_dict(), indent=2) if options.json else check.table(report))
+    print(json.dumps(report.as_dict(), indent=2) if options.json else table(report))
     if not report.passed:
         failed = [f.name for f in report.findings if not f.passed]
-        raise import_module("helm_ase.errors").DatasetError(
+        raise DatasetError(
             f"{options.file} fails {len(failed)} of {len(report.findings)} checks: {', '.join(failed)}"
         )
 
@@ -207,31 +225,36 @@ def _writing(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_apart(outputs: list[str], inputs: list[str]) -> None:
-    import_module("helm_ase.system.atomic_write").check_apart(outputs, inputs)
+    from helm_ase.system.atomic_write import check_apart
+
+    check_apart(outputs, inputs)
 
 
 def _convert(options: argparse.Namespace) -> None:
+    from helm_ase.labels.merge import convert
+
     _check_apart([options.output], [options.input])
-    merge = import_module("helm_ase.labels.merge")
     with _open(options.input, options) as source:
-        _report(merge.convert(source, options.output, limit=options.limit, **_writing(options)))
+        _report(convert(source, options.output, limit=options.limit, **_writing(options)))
 
 
 def _merge(options: argparse.Namespace) -> None:
-    merge = import_module("helm_ase.labels.merge")
+    from helm_ase.labels.merge import merge
+
     _check_apart([options.output], options.files)
     sources = [_open(path, options) for path in options.files]
-    _report(merge.merge(sources, options.output, **_writing(options)))
+    _report(merge(sources, options.output, **_writing(options)))
 
 
 def _split(options: argparse.Namespace) -> None:
-    merge = import_module("helm_ase.labels.merge")
-    splits = import_module("helm_ase.labels.splits")
+    from helm_ase.labels.merge import split
+    from helm_ase.labels.splits import divide
+
     with _open(options.file, options) as source:
         shares = {"val": options.val, "test": options.test}
-        parts = splits.divide(source, options.by, shares, options.seed, progress=sys.stderr.isatty())
+        parts = divide(source, options.by, shares, options.seed, progress=sys.stderr.isatty())
         _check_apart([f"{options.output}.{name}.h5" for name in parts], [options.file])
-        done = merge.split(source, parts, options.output, **_writing(options))
+        done = split(source, parts, options.output, **_writing(options))
     for name in parts:
         if name in done:
             _report(done[name])
@@ -241,7 +264,7 @@ def _split(options: argparse.Namespace) -> None:
         print(f"{left} molecules belong to no part")
 
 
-def _report(copied: Any) -> None:
+def _report(copied: "Copied") -> None:
     remarks = [
         f"{n} {what}"
         for n, what in ((copied.duplicates, "duplicates skipped"), (copied.renamed, "renamed"))

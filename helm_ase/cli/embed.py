@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from importlib import import_module
 from typing import Any
 
 from helm_ase.cli.evaluate import add_subject, load_subject, output_folder, split_of
@@ -26,21 +25,19 @@ def add_commands(commands: Any) -> None:
 
 
 def _embed(options: argparse.Namespace) -> None:
-    embedding, separation, umap = (
-        import_module(f"helm_ase.evaluation.{m}") for m in ("embedding", "separation", "umap_picture")
-    )
+    from helm_ase.evaluation import embedding, separation, umap_picture
+    from helm_ase.evaluation.selection import choose
+
     if not options.no_umap:
-        umap.check_umap()
+        umap_picture.check_umap()
     checkpoint, source = load_subject(options)
     folder = output_folder(options.output)
     with source:
-        indices, skipped = import_module("helm_ase.evaluation.selection").choose(
-            checkpoint, source, split_of(options), options.limit, options.skip_unknown
-        )
+        indices, skipped = choose(checkpoint, source, split_of(options), options.limit, options.skip_unknown)
         progress = sys.stderr.isatty() and not options.quiet
         trained, random = embedding.embed_both(checkpoint.model, source, indices, options.seed, progress)
     scores = separation.compare(trained, random, options.seed)
-    picture = None if options.no_umap else umap.project(trained, options.seed)
+    picture = None if options.no_umap else umap_picture.project(trained, options.seed)
     embedding.save(folder / "embeddings.npz", trained, picture)
     facts = {
         "checkpoint": checkpoint.name, "checkpoint_sha256": checkpoint.sha256,
@@ -49,7 +46,7 @@ def _embed(options: argparse.Namespace) -> None:
     }  # fmt: skip
     separation.write(folder / "separation.json", facts, scores)
     if picture is not None:
-        umap.draw(trained, picture, folder / "umap.png", checkpoint.name)
+        umap_picture.draw(trained, picture, folder / "umap.png", checkpoint.name)
     print(f"# {checkpoint.name} on {source.path.name}, split {options.split}\n")
     print(
         f"{len(indices)} molecules, {len(trained.numbers)} atoms" + (f", {skipped} left out" * bool(skipped))

@@ -2,9 +2,13 @@
 
 import argparse
 import sys
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from helm_ase.checkpoint import Checkpoint
+    from helm_ase.evaluation.selection import Selection
+    from helm_ase.labels.source import LabelSource
 
 EPILOG = """Errors are those of the predicted Hamiltonian and of what follows from it without a
 self-consistent field; beside them stand those of H0 alone.  With -o, FOLDER gets evaluation.json,
@@ -56,12 +60,15 @@ def add_subject(parser: Any, limit: int | None) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def load_subject(options: argparse.Namespace) -> tuple[Any, Any]:
+def load_subject(options: argparse.Namespace) -> "tuple[Checkpoint, LabelSource]":
     """Checkpoint on its device and in its precision, and the open label file."""
-    checkpoint = import_module("helm_ase.checkpoint").load_model(options.checkpoint)
-    inference = import_module("helm_ase.evaluation.inference")
-    inference.move(checkpoint.model, options.device, options.dtype)
-    return checkpoint, import_module("helm_ase.labels.formats").open_labels(options.data, options.format)
+    from helm_ase.checkpoint import load_model
+    from helm_ase.evaluation.inference import move
+    from helm_ase.labels.formats import open_labels
+
+    checkpoint = load_model(options.checkpoint)
+    move(checkpoint.model, options.device, options.dtype)
+    return checkpoint, open_labels(options.data, options.format)
 
 
 def split_of(options: argparse.Namespace) -> str | None:
@@ -77,15 +84,18 @@ def output_folder(path: str) -> Path:
     SettingError
         If there is a file of that name.
     """
+    from helm_ase.errors import SettingError
+
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
-        raise import_module("helm_ase.errors").SettingError(f"{folder} is a file; -o needs a folder")
+        raise SettingError(f"{folder} is a file; -o needs a folder")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    assessment, report = (import_module(f"helm_ase.evaluation.{m}") for m in ("assessment", "report"))
+    from helm_ase.evaluation import assessment, report
+
     progress = sys.stderr.isatty() and not options.quiet
     settings = assessment.AssessmentSettings(not options.no_energy_from_h, options.scf, progress)
     checkpoint, source = load_subject(options)
@@ -99,15 +109,20 @@ def _evaluate(options: argparse.Namespace) -> None:
         report.write_text(folder / "evaluation.json", text)
         report.write_text(folder / "molecules.csv", report.as_csv(found.molecules))
         if not options.no_plots:
-            import_module("helm_ase.evaluation.plots").draw_all(found, folder, checkpoint.name)
+            from helm_ase.evaluation.plots import draw_all
+
+            draw_all(found, folder, checkpoint.name)
     print(text if options.json else report.as_text(facts, found), end="")
     if folder is not None and not options.json:
         print(f"\nwritten to {folder}")
 
 
-def _select(options: argparse.Namespace, checkpoint: Any, source: Any, folder: Path | None) -> Any:
-    selection = import_module("helm_ase.evaluation.selection")
-    cache = options.cache or selection.writable_cache(options.data, folder)
-    return selection.select(
+def _select(
+    options: argparse.Namespace, checkpoint: "Checkpoint", source: "LabelSource", folder: Path | None
+) -> "Selection":
+    from helm_ase.evaluation.selection import select, writable_cache
+
+    cache = options.cache or writable_cache(options.data, folder)
+    return select(
         checkpoint, source, split_of(options), options.limit, cache, options.skip_unknown, options.other_level
     ).prepare(options.processes)

@@ -1,8 +1,10 @@
 """``helm-ase label``."""
 
 import argparse
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from helm_ase.labelling.campaign import CampaignSettings
 
 EPILOG = """The same command goes on where an interrupted one stopped.  Structures that fail are listed in
 OUTPUT.failures.jsonl and tried again with --retry-failed.  Charge and multiplicity come from atoms.info
@@ -72,13 +74,17 @@ def _add_resources(group: Any) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
-    labelling = import_module("helm_ase.labelling")
+    from helm_ase.errors import SCFError
+    from helm_ase.labelling import read_structures, run_campaign
+    from helm_ase.labelling.campaign import finish_campaign
+    from helm_ase.system.atomic_write import check_apart
+
     beside = [options.output + end for end in ("", ".journal", ".failures.jsonl")]
-    import_module("helm_ase.system.atomic_write").check_apart(beside, options.structures)
+    check_apart(beside, options.structures)
     if options.finish:
-        campaign = import_module("helm_ase.labelling.campaign").finish_campaign(_settings(options))
+        campaign = finish_campaign(_settings(options))
     else:
-        campaign = labelling.run_campaign(labelling.read_structures(options.structures), _settings(options))
+        campaign = run_campaign(read_structures(options.structures), _settings(options))
     print(f"{campaign.output}: {campaign.labelled} new labels, {campaign.present} were there already")
     if campaign.present and (options.density or options.polarizability or options.float32):
         print("labels that were there already stay as they are, without what was asked for now")
@@ -93,27 +99,28 @@ def _label(options: argparse.Namespace) -> None:
     if campaign.lost:
         print(f"{campaign.lost} were lost with their Dask worker: run the same command again")
     if campaign.failures and not campaign.labelled + campaign.present:
-        raise _nothing_labelled()
+        raise SCFError("no structure could be labelled")
 
 
-def _nothing_labelled() -> Exception:
-    return import_module("helm_ase.errors").SCFError("no structure could be labelled")
+def _settings(options: argparse.Namespace) -> "CampaignSettings":
+    from helm_ase.labelling.campaign import CampaignSettings
+    from helm_ase.labelling.cluster import ClusterSettings
+    from helm_ase.labelling.sandbox import Limits
+    from helm_ase.qc.labelling import LabelSettings
+    from helm_ase.qc.level import pyscf_level
 
-
-def _settings(options: argparse.Namespace) -> Any:
-    labelling = import_module("helm_ase.labelling.campaign")
-    label = labelling.LabelSettings(
-        level=import_module("helm_ase.qc.level").pyscf_level(
+    label = LabelSettings(
+        level=pyscf_level(
             options.xc, options.basis, options.density_fitting, options.grid, options.conv_tol,
             options.auxiliary_basis,
         ),
         forces=not options.no_forces, density=options.density, polarizability=options.polarizability,
         max_cycles=options.max_cycles, min_gap=options.min_gap, tight=options.tight,
     )  # fmt: skip
-    return labelling.CampaignSettings(
+    return CampaignSettings(
         output=options.output, label=label, model=options.model, retry_failed=options.retry_failed,
-        limits=labelling.Limits(options.time_limit, options.memory_limit * 1e9, options.threads),
-        cluster=labelling.ClusterSettings(
+        limits=Limits(options.time_limit, options.memory_limit * 1e9, options.threads),
+        cluster=ClusterSettings(
             options.workers, options.scheduler, options.batch_system, options.jobs
         ),
         precision="float32" if options.float32 else "float64", progress=not options.quiet,

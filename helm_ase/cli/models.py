@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from importlib import import_module
 from typing import Any
 
 
@@ -30,9 +29,10 @@ def add_commands(commands: Any) -> None:
 
 
 def _models(options: argparse.Namespace) -> None:
-    checkpoint = import_module("helm_ase.checkpoint")
-    default = checkpoint.default_model()
-    for name, entry in checkpoint.list_models().items():
+    from helm_ase.checkpoint import default_model, list_models
+
+    default = default_model()
+    for name, entry in list_models().items():
         where = "embedded" if entry.embedded else "download"
         mark = "*" if name == default else " "
         print(f"{mark} {name:<20} {entry.size / 1e6:6.1f} MB  {where:<9} {entry.description}")
@@ -40,29 +40,33 @@ def _models(options: argparse.Namespace) -> None:
 
 
 def _download(options: argparse.Namespace) -> None:
-    checkpoint = import_module("helm_ase.checkpoint")
-    names = list(checkpoint.list_models()) if options.all else options.names or [checkpoint.default_model()]
+    from helm_ase.checkpoint import default_model, list_models, resolve
+
+    names = list(list_models()) if options.all else options.names or [default_model()]
     for name in names:
-        print(f"{name}: {checkpoint.resolve(name)}")
+        print(f"{name}: {resolve(name)}")
 
 
 def _publish(options: argparse.Namespace) -> None:
-    publication = import_module("helm_ase.checkpoint.publication")
-    made = publication.publish(
+    from helm_ase.checkpoint.publication import publish
+
+    made = publish(
         options.checkpoint, options.folder, options.name, options.description, not options.not_embedded
     )
     print(f"{options.folder}/{made.name}.safetensors, entered in {options.folder}/manifest.json")
 
 
 def _info(options: argparse.Namespace) -> None:
-    checkpoint = import_module("helm_ase.checkpoint")
-    path = checkpoint.resolve(options.model)
-    header = checkpoint.read_header(path)
+    from ase.data import chemical_symbols as symbols
+
+    from helm_ase.checkpoint import read_header, resolve
+
+    path = resolve(options.model)
+    header = read_header(path)
     if options.json:
         print(json.dumps(header, indent=2))
         return
     print(f"{header['name']}  (format {header['format_version']}, {path})")
-    symbols = import_module("ase.data").chemical_symbols
     if operators := header["baseline"].get("operators"):
         header["baseline"]["operators"] = "of " + ", ".join(symbols[o["number"]] for o in operators)
     e0 = header["energy_baseline"]

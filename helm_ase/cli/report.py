@@ -1,7 +1,6 @@
 """``helm-ase report``."""
 
 import argparse
-from importlib import import_module
 from typing import Any
 
 
@@ -23,4 +22,6 @@ def add_commands(commands: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    import_module("helm_ase.cli.structure_commands").report_file(options)
+    from helm_ase.cli.structure_commands import report_file
+
+    report_file(options)

@@ -1,7 +1,6 @@
 """``helm-ase run``."""
 
 import argparse
-from importlib import import_module
 from typing import Any
 
 
@@ -32,6 +31,10 @@ def add_commands(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     if options.all_frames:
-        import_module("helm_ase.cli.frame_commands").run_frames(options)
+        from helm_ase.cli.frame_commands import run_frames
+
+        run_frames(options)
     else:
-        import_module("helm_ase.cli.structure_commands").run_file(options)
+        from helm_ase.cli.structure_commands import run_file
+
+        run_file(options)

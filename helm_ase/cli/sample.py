@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from importlib import import_module
+from dataclasses import fields
 from typing import Any
 
 EPILOG = """Conformers (RDKit) are relaxed with GFN2-xTB and moved by short molecular dynamics or along normal
@@ -98,19 +98,22 @@ def _add_dimers(group: Any) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    sampling = import_module("helm_ase.sampling")
-    names = sampling.SamplingSettings.__dataclass_fields__
+    from helm_ase import sampling
+    from helm_ase.errors import StructureError
+    from helm_ase.sampling.output import DROPPED
+    from helm_ase.system.atomic_write import check_apart
+
+    names = [field.name for field in fields(sampling.SamplingSettings)]
     settings = sampling.SamplingSettings(**{name: getattr(options, name) for name in names})
-    dropped = options.output + import_module("helm_ase.sampling.output").DROPPED
-    import_module("helm_ase.system.atomic_write").check_apart([options.output, dropped], options.inputs)
+    check_apart([options.output, options.output + DROPPED], options.inputs)
     sampling.check_output(options.output)
     molecules = sampling.read_molecules(options.inputs, options.smiles)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = cores if options.processes is None else options.processes
     result = sampling.sample(molecules, settings, processes, progress=not options.quiet)
     if not result.structures:
         print(sampling.summarise(result))
-        raise import_module("helm_ase.errors").StructureError(
+        raise StructureError(
             f"every structure was dropped, for the reasons above; {options.output} was not written"
         )
     sampling.write(result, options.output)

@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from importlib import import_module
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -27,35 +27,38 @@ def add_commands(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    errors = import_module("helm_ase.errors")
+    from helm_ase.checkpoint import read_checkpoint
+    from helm_ase.errors import SettingError
+
     try:
-        configuration = import_module("helm_ase.training.configuration")
-        run = import_module("helm_ase.training.run")
+        from helm_ase.training import configuration
+        from helm_ase.training.run import train
     except ModuleNotFoundError as error:
-        raise errors.SettingError(
+        raise SettingError(
             f"training needs {error.name}, which is not installed: pip install 'helm-ase[train]'"
         ) from error
     if options.print_defaults:
         print(configuration.defaults_as_yaml(), end="")
         return
     if options.recipe is None:
-        raise errors.SettingError("helm-ase train needs a recipe; --print-defaults prints one to begin with")
+        raise SettingError("helm-ase train needs a recipe; --print-defaults prints one to begin with")
     recipe = configuration.read_recipe(options.recipe, options.overrides)
     if options.print_recipe:
         print(configuration.to_yaml(recipe), end="")
         return
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # this process is ours
     try:
-        target = run.train(recipe)
+        target = train(recipe)
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         raise KeyboardInterrupt from error
-    print(f"{target}: {_errors(import_module('helm_ase.checkpoint').read_checkpoint(target).metrics)}")
+    print(f"{target}: {_errors(read_checkpoint(target).metrics)}")
 
 
-def _errors(metrics: dict[str, float]) -> str:
+def _errors(metrics: Mapping[str, float]) -> str:
     """Validation errors of a checkpoint in one line."""
-    names = import_module("helm_ase.training.curves").UNITS
-    shown = [f"{label} {metrics[key]:.4g} {unit}" for key, (label, unit) in names.items() if key in metrics]
+    from helm_ase.training.curves import UNITS
+
+    shown = [f"{label} {metrics[key]:.4g} {unit}" for key, (label, unit) in UNITS.items() if key in metrics]
     return "validation errors " + ", ".join(shown) if shown else "no validation errors"

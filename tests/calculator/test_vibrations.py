@@ -8,13 +8,15 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 from ase.optimize import BFGS
-from laws import largest, relative, rotation, tiny_model
 
 from helm_ase import HELMCalculator, load_model
 from helm_ase.checkpoint import save_checkpoint
 from helm_ase.errors import ElementError, StructureError, UntrainedError
 from helm_ase.qc.tight_binding import with_parameters
 from helm_ase.representation.energy_baseline import EnergyBaseline
+from shared.deviations import largest, relative
+from shared.rotations import rotation
+from shared.small_models import tiny_model
 
 
 def rattled(name, seed=1):

@@ -9,11 +9,11 @@ import threading
 import pytest
 import torch
 from ase.build import molecule
-from test_checkpoint import tiny_checkpoint as tiny
 
 from helm_ase import HELMCalculator
 from helm_ase.checkpoint import default_model, list_models, load_model, registry, resolve, save_checkpoint
 from helm_ase.errors import CheckpointError
+from shared.small_checkpoints import tiny_checkpoint as tiny
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -1,22 +1,17 @@
 """``helm-ase data`` at the command line."""
 
 import json
-import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from sample_labels import TINY, write_labels
 
 from helm_ase.cli import main
 from helm_ase.labels.formats import open_labels, readers
 from helm_ase.labels.writer import LabelWriter
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "labels"))
-
-from stored import invented, write
+from shared.sample_labels import TINY, write_labels
+from shared.stored_labels import invented, write
 
 pytestmark = pytest.mark.scf
 LEVEL = [f"--level={k}={v}" for k, v in asdict(TINY).items() if k != "label_basis"]  # which models have

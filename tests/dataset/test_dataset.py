@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
-from sample_labels import TINY, write_labels
 
 from helm_ase.dataset.batch import balanced_batches, collate, make_loader
 from helm_ase.dataset.dataset import MoleculeDataset, open_dataset
@@ -24,6 +23,7 @@ from helm_ase.labels.writer import LabelWriter
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.level import Baseline
 from helm_ase.representation.structure import Structure
+from shared.sample_labels import TINY, write_labels
 
 pytestmark = pytest.mark.scf
 SAP = Baseline("sap")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from sample_labels import TINY, write_labels
 
 from helm_ase.dataset.batch import collate, make_loader
 from helm_ase.dataset.dataset import open_dataset
 from helm_ase.qc.level import Baseline
+from shared.sample_labels import TINY, write_labels
 
 pytestmark = pytest.mark.scf
 

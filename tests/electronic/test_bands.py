@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import graphene, molecule
-from crystals import SP, chain, graphene_pi, kinetic_and_overlap, random_crystal, two_band_chain
 
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.electronic.band_filling import fill
@@ -17,6 +16,7 @@ from helm_ase.qc.molecule import ao_basis, build_mole, overlap
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
+from shared.crystals import SP, chain, graphene_pi, kinetic_and_overlap, random_crystal, two_band_chain
 
 SMEARINGS = ["fermi-dirac", "gaussian"]
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk, graphene
-from crystals import SP, chain, kinetic_and_overlap, random_crystal
 from scipy.linalg import eigh
 
 from helm_ase.electronic import bloch
@@ -13,6 +12,7 @@ from helm_ase.electronic.bloch import LatticeOperator, bloch_sum, chunks, invers
 from helm_ase.electronic.kpoints import KMesh
 from helm_ase.errors import BasisError
 from helm_ase.representation.lattice import Lattice
+from shared.crystals import SP, chain, kinetic_and_overlap, random_crystal
 
 KPTS = torch.tensor(np.random.default_rng(1).uniform(-1, 1, (5, 3)))
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
-from laws import rotation
 
 from helm_ase.electronic.differentiable import (
     Eigensystem,
@@ -16,6 +15,7 @@ from helm_ase.electronic.differentiable import (
 from helm_ase.electronic.orbitals import canonical_orthogonaliser
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import build_mole
+from shared.rotations import rotation
 
 pytestmark = pytest.mark.scf
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from ase.build import bulk, graphene
 from ase.dft.kpoints import monkhorst_pack
-from crystals import pyscf_cell
 
 from helm_ase.electronic.kpoints import KMesh, as_tensor, band_path
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.representation.lattice import Lattice
+from shared.crystals import pyscf_cell
 
 SIZES = [(1, 1, 1), (2, 3, 4), (4, 4, 1), (3, 3, 3), (6, 1, 1)]
 

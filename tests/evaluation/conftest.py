@@ -1,13 +1,8 @@
-"""Subjects shared by the tests of evaluation; ``subjects.py`` becomes importable here."""
-
-import sys
-from pathlib import Path
+"""Labels and models that the tests of evaluation share."""
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from subjects import CLOSED, OPEN, Subject, make_subject
+from shared.evaluated_models import CLOSED, OPEN, Subject, make_subject
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
-from subjects import CLOSED, checkpoint, label, write
 
 from helm_ase import ExtrapolationWarning, HELMCalculator
 from helm_ase.checkpoint import load_model, save_checkpoint
@@ -21,6 +20,7 @@ from helm_ase.checkpoint.uncertainty import (
 from helm_ase.cli import main
 from helm_ase.errors import CheckpointError, SettingError
 from helm_ase.evaluation.calibration import EnergyErrors, bars, calibrate, collect, judge
+from shared.evaluated_models import CLOSED, checkpoint, label, write
 
 
 def drawn(count, spread, seed, noise=1e-3):

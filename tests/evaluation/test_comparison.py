@@ -4,14 +4,14 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from laws import ao_rotation, rotation
-from subjects import made
 
 from helm_ase.evaluation.comparison import compare
 from helm_ase.qc.baseline import sap_hamiltonian
 from helm_ase.qc.molecule import ao_basis, build_mole
 from helm_ase.representation import AOMatrix, LabelledMolecule
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM
+from shared.evaluated_models import made
+from shared.rotations import ao_rotation, rotation
 
 pytestmark = pytest.mark.scf
 BASIS = ao_basis("def2-svp", [1, 6, 8])

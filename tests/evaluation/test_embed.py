@@ -7,14 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from laws import FORMAMIDE, SPD, improper, rotation, tiny_model
-from subjects import write
 
 import helm_ase.evaluation.umap_picture as umap_picture
 from helm_ase.cli import main
 from helm_ase.evaluation.embedding import Embeddings, embed, environments, invariants, randomised
 from helm_ase.evaluation.separation import compare, scores
 from helm_ase.representation import LabelledMolecule
+from shared.evaluated_models import write
+from shared.geometries import FORMAMIDE
+from shared.rotations import improper, rotation
+from shared.small_models import SPD, tiny_model
 
 NUMBERS, POSITIONS = np.array(FORMAMIDE[0]), np.array(FORMAMIDE[1])
 

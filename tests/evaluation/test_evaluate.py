@@ -8,8 +8,6 @@ from dataclasses import fields, replace
 import matplotlib
 import numpy as np
 import pytest
-from sample_labels import TINY
-from subjects import checkpoint, write
 
 import helm_ase.evaluation.assessment as assessment_module
 from helm_ase.checkpoint import save_checkpoint
@@ -25,6 +23,8 @@ from helm_ase.evaluation.report import as_json, as_text, facts_of
 from helm_ase.evaluation.selection import select
 from helm_ase.evaluation.statistics import QUANTITIES, by_size, statistics, values
 from helm_ase.labels.formats import open_labels
+from shared.evaluated_models import checkpoint, write
+from shared.sample_labels import TINY
 
 pytestmark = pytest.mark.scf
 QUICK = AssessmentSettings(energy_from_h=False)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from sample_labels import TINY
-from subjects import made
 
 import helm_ase.evaluation.scf_comparison as scf_comparison
 from helm_ase.evaluation.comparison import canonical
 from helm_ase.evaluation.scf_comparison import compare_scf, energy_of_density
 from helm_ase.units import HARTREE_IN_EV
+from shared.evaluated_models import made
+from shared.sample_labels import TINY
 
 pytestmark = pytest.mark.scf
 

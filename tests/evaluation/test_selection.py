@@ -7,14 +7,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from sample_labels import TINY, write_entry
-from subjects import checkpoint, write
 
 from helm_ase.dataset.derived_cache import may_write
 from helm_ase.errors import ChargeError, DatasetError, ElementError, SettingError
 from helm_ase.evaluation.selection import choose, data_sha256, select, writable_cache
 from helm_ase.labels.formats import open_labels
 from helm_ase.units import HARTREE_IN_EV
+from shared.evaluated_models import checkpoint, write
+from shared.sample_labels import TINY, write_entry
 
 pytestmark = pytest.mark.scf
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_labels import TINY
 
 from helm_ase.errors import DatasetError
 from helm_ase.labelling.failures import Failure, FailureList
 from helm_ase.labelling.journal import Journal, decode, encode
 from helm_ase.labels.record_log import RecordLog
 from helm_ase.representation import LabelledMolecule, LevelOfTheory
+from shared.sample_labels import TINY
 
 TITLE = b'{"about": "tests"}'
 

@@ -17,7 +17,6 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import molecule
-from sample_labels import TINY
 
 from helm_ase.cli import main
 from helm_ase.errors import (
@@ -36,6 +35,7 @@ from helm_ase.labels.record_log import RecordLog
 from helm_ase.labels.writer import LabelWriter
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.representation.structure import Structure
+from shared.sample_labels import TINY
 
 pytestmark = pytest.mark.scf
 pytest.importorskip("distributed")

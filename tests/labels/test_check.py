@@ -6,8 +6,6 @@ import h5py
 import numpy as np
 import pytest
 from ase.build import molecule
-from sample_labels import TINY
-from stored import write
 
 from helm_ase.errors import SettingError
 from helm_ase.labels.check import check_labels, table
@@ -16,6 +14,8 @@ from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.rebuild import rebuild, rebuild_fock
 from helm_ase.representation.structure import Structure
 from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
+from shared.sample_labels import TINY
+from shared.stored_labels import write
 
 pytestmark = pytest.mark.scf
 

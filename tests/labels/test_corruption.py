@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sample_labels import write_entry
-from stored import assert_same, invented, write
 
 from helm_ase.errors import DatasetError
 from helm_ase.labels.formats import open_labels, readers
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+from shared.sample_labels import write_entry
+from shared.stored_labels import assert_same, invented, write
 
 SECONDS = 10
 KINDS = ["O", "C", "[H][H]"]

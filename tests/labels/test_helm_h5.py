@@ -8,13 +8,13 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from sample_labels import TINY
-from stored import assert_same, invented, write
 
 from helm_ase.errors import BasisError, DatasetError, SettingError
 from helm_ase.labels.formats import open_labels
 from helm_ase.labels.formats.helm_h5 import OPTIONAL, HelmH5Source
 from helm_ase.labels.writer import LabelWriter
+from shared.sample_labels import TINY
+from shared.stored_labels import assert_same, invented, write
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stored import invented, write
 
 from helm_ase.errors import DatasetError, SettingError
 from helm_ase.labels.formats import open_labels
 from helm_ase.labels.splits import divide, heavy_atoms, split_by_frame, split_by_hash, split_by_molecule
+from shared.stored_labels import invented, write
 
 SHARES = {"val": 0.1, "test": 0.2}
 UNHURRIED = settings(deadline=None)

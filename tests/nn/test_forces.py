@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
-from laws import CO2, FORMAMIDE, HCN, TINY, WATER, largest, line, run, run_energies, tiny_model
+
+from shared.deviations import largest
+from shared.geometries import CO2, FORMAMIDE, HCN, WATER, line
+from shared.small_models import TINY, run, run_energies, tiny_model
 
 STEP = 1e-4
 LINEAR = [(*m, axis) for m in (CO2, HCN) for axis in range(3)]

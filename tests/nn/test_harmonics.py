@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from laws import real_harmonics, rotation, wigner
 
 from helm_ase.nn.harmonics import EdgeRows, WignerMatrices, edge_frames, reversal_signs, row_degrees
+from shared.rotations import real_harmonics, rotation, wigner
 
 LMAX = 6
 AXES = [s * np.eye(3)[k] for k in range(3) for s in (1.0, -1.0)]

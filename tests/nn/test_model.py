@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from laws import ETHENE, FORMAMIDE, SPD, TINY, WATER, ao_rotation, graph, relative, rotation, run, tiny_model
 
 from helm_ase.errors import ChargeError, ElementError
 from helm_ase.nn import HELM, HELMSettings
 from helm_ase.representation.graph import batch_graphs
+from shared.deviations import relative
+from shared.geometries import ETHENE, FORMAMIDE, WATER
+from shared.rotations import ao_rotation, rotation
+from shared.small_models import SPD, TINY, graph, run, tiny_model
 
 STATES = {"charges": (-1, 0, 1), "multiplicities": (1, 2, 3)}
 

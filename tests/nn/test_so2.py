@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from laws import wigner
 from scipy.linalg import block_diag
 
 from helm_ase.nn.edges import EdgeBuilder
@@ -14,6 +13,7 @@ from helm_ase.nn.harmonics import EdgeRows
 from helm_ase.nn.interaction import Message, gather_messages, rotate_back
 from helm_ase.nn.radial import Envelope
 from helm_ase.nn.so2 import SO2Linear, join_orders, split_by_order
+from shared.rotations import wigner
 
 ROWS = [EdgeRows(3, 3), EdgeRows(4, 2), EdgeRows(2, 0)]
 CIN, COUT = Channels(5, 3), Channels(4, 2)

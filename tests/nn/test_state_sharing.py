@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from laws import FORMAMIDE, SPD, WATER, graph, relative, rotation, run, tiny_model
 
 from helm_ase.dataset.batch import shared_states
 from helm_ase.errors import ChargeError, SettingError
 from helm_ase.nn import BackboneSettings
 from helm_ase.nn.state_sharing import MolecularState, StateEnergy, StateSharing, softmax_over
 from helm_ase.representation.graph import batch_graphs
+from shared.deviations import relative
+from shared.geometries import FORMAMIDE, WATER
+from shared.rotations import rotation
+from shared.small_models import SPD, graph, run, tiny_model
 
 STATES = {"charges": (-1, 0, 1), "multiplicities": (1, 2, 3), "state_heads": 4}
 

@@ -3,26 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from laws import (
-    CO2,
-    ETHENE,
-    FORMAMIDE,
-    SPD,
-    SPDF,
-    WATER,
-    ao_rotation,
-    graph,
-    improper,
-    largest,
-    line,
-    relative,
-    rotation,
-    run,
-    tiny_model,
-)
 
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.graph import batch_graphs
+from shared.deviations import largest, relative
+from shared.geometries import CO2, ETHENE, FORMAMIDE, WATER, line
+from shared.rotations import ao_rotation, improper, rotation
+from shared.small_models import SPD, SPDF, graph, run, tiny_model
 
 PROPER = {"rotation 1": rotation(1), "rotation 2": rotation(2), "half turn": np.diag([-1.0, -1.0, 1.0])}
 IMPROPER = {"inversion": -np.eye(3), "mirror": np.diag([1.0, 1.0, -1.0]), "improper": improper(3)}

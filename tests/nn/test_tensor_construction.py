@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from laws import SPDF, improper, rotation, wigner
 from scipy.linalg import block_diag
 
 from helm_ase.nn.assembly import onsite_halving
 from helm_ase.nn.tensor_construction import coupling_matrix, expand, is_natural, plan_block, project
+from shared.rotations import improper, rotation, wigner
+from shared.small_models import SPDF
 
 DEGREES = range(5)
 SHELLS_A = ((0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (3, 0), (4, 0))

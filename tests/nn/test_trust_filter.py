@@ -5,10 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from laws import SPD, WATER, ao_rotation, improper, rotation
 
 from helm_ase.nn import trust_correction, trust_matrix
 from helm_ase.qc.molecule import build_mole, overlap
+from shared.geometries import WATER
+from shared.rotations import ao_rotation, improper, rotation
+from shared.small_models import SPD
 
 DELTA = 0.003
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from laws import tiny_model
 
 from helm_ase import HELMCalculator, load_model, predict_many
 from helm_ase.checkpoint import save_checkpoint
@@ -15,6 +14,7 @@ from helm_ase.errors import ElementError, SettingError, StructureError, Untraine
 from helm_ase.prediction import many
 from helm_ase.qc.tight_binding import with_parameters
 from helm_ase.representation.energy_baseline import EnergyBaseline
+from shared.small_models import tiny_model
 
 NAMES = ("H2O", "CH3CH2OH", "NH3", "C6H6", "CH4", "HCN", "H2", "CH3CHO")
 

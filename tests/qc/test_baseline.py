@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.linalg
-from laws import WATER, ao_rotation, improper, rotation
 from pyscf import dft
 from pyscf.scf import hf
 
@@ -15,6 +14,8 @@ from helm_ase.qc.level import Baseline, LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import ao_basis, build_mole, overlap
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.atomic_operator import AtomicOperator
+from shared.geometries import WATER
+from shared.rotations import ao_rotation, improper, rotation
 
 LEVEL = LevelOfTheory()
 MICROHARTREE = 1e-6

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import graphene
-from crystals import pyscf_cell
 from pyscf.pbc import dft
 from pyscf.pbc.scf.addons import smearing_
 
@@ -16,6 +15,7 @@ from helm_ase.qc.lattice_integrals import lattice_integrals
 from helm_ase.qc.molecule import basis_of
 from helm_ase.representation.lattice import Lattice
 from helm_ase.units import HARTREE_IN_EV
+from shared.crystals import pyscf_cell
 
 pytestmark = [pytest.mark.slow, pytest.mark.scf]
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
-from crystals import diamond, honeycomb, polyyne, pyscf_cell
 from pyscf import gto
 
 from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.errors import SettingError
 from helm_ase.qc.lattice_integrals import INTEGRAL, lattice_integrals, lattice_of, reach
 from helm_ase.qc.molecule import basis_of, build_mole, overlap
+from shared.crystals import diamond, honeycomb, polyyne, pyscf_cell
 
 KPTS = np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.13, -0.31, 0.0], [1 / 3, 2 / 3, 0.0]])
 

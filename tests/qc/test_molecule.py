@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from laws import ao_rotation, improper, rotation
 
 from helm_ase.errors import BasisError, ChargeError
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import ao_basis, atomic_numbers, build_mole, dipole_integrals, overlap
 from helm_ase.representation import AOMatrix
 from helm_ase.units import BOHR_IN_ANGSTROM
+from shared.rotations import ao_rotation, improper, rotation
 
 NUMBERS = [6, 1, 8, 1]
 POSITIONS = np.array([[0.0, 0.1, 0], [0.9, 0.1, 0.6], [-0.1, 0.2, -1.2], [-0.9, 0.0, 0.6]])

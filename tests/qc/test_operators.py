@@ -7,7 +7,6 @@ import pytest
 import scipy.linalg
 from ase.build import molecule
 from ase.units import Bohr
-from laws import WATER
 from pyscf import dft
 from pyscf.scf import hf
 
@@ -19,6 +18,7 @@ from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.operator_fit import CHARGE_CLOUDS, OperatorFit, exponents_of
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.level import LevelOfTheory
+from shared.geometries import WATER
 
 
 def mole_of(name, basis="def2-svp", rattle=0.0, seed=0):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from laws import FORMAMIDE, WATER
 
 from helm_ase.errors import StructureError
 from helm_ase.representation.graph import AtomicGraph, batch_graphs, count_molecules, molecule_index
+from shared.geometries import FORMAMIDE, WATER
 
 
 def brute_force_pairs(numbers, positions, cutoff):

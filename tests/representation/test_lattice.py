@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, graphene
-from laws import rotation
 
 from helm_ase.errors import StructureError
 from helm_ase.representation.lattice import Lattice, integer_grid, nearest_images
+from shared.rotations import rotation
 
 SKEWED = np.array([[2.5, 0.0, 0.1], [4.4, 2.4, 0.0], [-1.9, 3.1, 2.9]])
 """A cell whose vectors are far from the shortest of its lattice."""

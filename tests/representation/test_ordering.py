@@ -5,12 +5,12 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from laws import real_harmonic
 from pyscf import gto
 
 from helm_ase.errors import BasisError
 from helm_ase.representation import CANONICAL, AOOrder, reordering
 from helm_ase.representation.ordering import shell_order
+from shared.rotations import real_harmonic
 
 ORDERS = get_args(AOOrder)
 

@@ -4,12 +4,12 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from crystals import SP, honeycomb, integrals, random_crystal
-from laws import ao_rotation, improper, rotation
 
 from helm_ase.errors import BasisError
 from helm_ase.representation import AOBasis, AOMatrix, AOOrder
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
+from shared.crystals import SP, honeycomb, integrals, random_crystal
+from shared.rotations import ao_rotation, improper, rotation
 
 BASIS = AOBasis("b", {1: (0, 1), 6: (0, 1, 2)})
 

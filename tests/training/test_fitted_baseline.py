@@ -9,8 +9,6 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
-from recipes import recipe, stage
-from sample_labels import TINY, write_labels
 
 from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.checkpoint import read_checkpoint, read_header
@@ -27,6 +25,8 @@ from helm_ase.training.fitted_baseline import FILE, fit_operators, with_operator
 from helm_ase.training.recipe import DataSettings
 from helm_ase.training.run import train
 from helm_ase.training.samples import open_samples
+from shared.sample_labels import TINY, write_labels
+from shared.small_recipes import recipe, stage
 
 pytestmark = [pytest.mark.scf, pytest.mark.filterwarnings("ignore:.*GPU available.*")]
 FITTED = Baseline("fitted")

@@ -8,14 +8,14 @@ import time
 
 import pytest
 import torch
-from recipes import recipe, stage
 from safetensors.torch import load_file
-from sample_labels import write_labels
 
 from helm_ase.training.configuration import to_yaml
 from helm_ase.training.curves import read_log, read_stages
 from helm_ase.training.recipe import Compute, RateSettings
 from helm_ase.training.run import train
+from shared.sample_labels import write_labels
+from shared.small_recipes import recipe, stage
 
 pytestmark = pytest.mark.scf
 STAGES = (stage("hamiltonian", 3), stage("joint", 6, rate=RateSettings("plateau", warmup_steps=4)))

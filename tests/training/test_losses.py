@@ -5,9 +5,6 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from labelled_samples import batch_of, labelled, noise, padded, rotated, sample, sample_of, values_of
-from laws import rotation
-from sample_labels import TINY
 
 from helm_ase.dataset.batch import collate
 from helm_ase.errors import SettingError
@@ -17,6 +14,9 @@ from helm_ase.qc.molecule import build_mole
 from helm_ase.representation.overlap import symmetric_root
 from helm_ase.training.losses import LossWeights, Term, loss_terms, term_value, total_loss
 from helm_ase.training.observables import OBSERVABLES
+from shared.labelled_samples import batch_of, labelled, noise, padded, rotated, sample, sample_of, values_of
+from shared.rotations import rotation
+from shared.sample_labels import TINY
 
 pytestmark = pytest.mark.scf
 

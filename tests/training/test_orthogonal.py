@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from recipes import SETTINGS, recipe, stage
-from sample_labels import TINY, write_labels
 
 from helm_ase.checkpoint import read_checkpoint
 from helm_ase.nn import trust_correction, trust_matrix
@@ -13,6 +11,8 @@ from helm_ase.representation.overlap import symmetric_root
 from helm_ase.training.initial_model import initial_model
 from helm_ase.training.run import train
 from helm_ase.training.samples import open_samples
+from shared.sample_labels import TINY, write_labels
+from shared.small_recipes import SETTINGS, recipe, stage
 
 pytestmark = pytest.mark.scf
 ORTHOGONAL = replace(SETTINGS, orthogonal=True, trust_delta=0.0)

@@ -6,10 +6,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
-from labelled_samples import SAP, values_of
-from laws import TINY as BACKBONE
-from recipes import recipe, stage
-from sample_labels import TINY
 
 from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.checkpoint import read_checkpoint
@@ -29,6 +25,10 @@ from helm_ase.training.losses import LossWeights, loss_terms
 from helm_ase.training.output_scales import fit_block_scales
 from helm_ase.training.recipe import DataSettings
 from helm_ase.training.run import train
+from shared.labelled_samples import SAP, values_of
+from shared.sample_labels import TINY
+from shared.small_models import TINY as BACKBONE
+from shared.small_recipes import recipe, stage
 
 pytestmark = pytest.mark.scf
 

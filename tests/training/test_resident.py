@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from labelled_samples import sample
 
 from helm_ase.dataset.batch import collate
 from helm_ase.nn import HELMSettings
 from helm_ase.training.batches import SharedBatches
 from helm_ase.training.resident import ResidentBatches, ResidentSamples
+from shared.labelled_samples import sample
 
 NAMES = ("H2O", "CH3", "CH4", "O2")
 

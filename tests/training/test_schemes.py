@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from recipes import SETTINGS, recipe, stage
-from sample_labels import write_labels
 
 from helm_ase.checkpoint import read_checkpoint
 from helm_ase.errors import SettingError
@@ -13,6 +11,8 @@ from helm_ase.training.losses import LossWeights
 from helm_ase.training.optimisers import make_optimiser
 from helm_ase.training.run import train
 from helm_ase.training.schemes import SCHEMES, check_order, freeze, moving_parts, part_of, settled
+from shared.sample_labels import write_labels
+from shared.small_recipes import SETTINGS, recipe, stage
 
 
 @pytest.fixture(scope="module")

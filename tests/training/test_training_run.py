@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
-from recipes import SETTINGS, recipe, stage
-from sample_labels import TINY, write_labels
 
 from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.checkpoint import read_checkpoint
@@ -34,6 +32,8 @@ from helm_ase.training.losses import LossWeights, loss_terms, term_value
 from helm_ase.training.recipe import DataSettings
 from helm_ase.training.run import train
 from helm_ase.training.samples import draw, open_samples
+from shared.sample_labels import TINY, write_labels
+from shared.small_recipes import SETTINGS, recipe, stage
 
 pytestmark = [
     pytest.mark.scf,

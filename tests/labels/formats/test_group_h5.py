@@ -3,11 +3,11 @@
 import h5py
 import numpy as np
 import pytest
-from sample_labels import TINY, write_labels
 
 from helm_ase.errors import DatasetError
 from helm_ase.labels.formats import open_labels
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+from shared.sample_labels import TINY, write_labels
 
 pytestmark = pytest.mark.scf
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from sample_labels import label
 from scipy.spatial.transform import Rotation
 
 from helm_ase.errors import DatasetError, SettingError
@@ -20,6 +19,7 @@ from helm_ase.labels.formats.nabladft import part_of
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import build_mole
 from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+from shared.sample_labels import label
 
 pytestmark = pytest.mark.scf
 

@@ -11,7 +11,6 @@ from functools import lru_cache
 import numpy as np
 import pytest
 from ase.build import molecule
-from sample_labels import label
 from scipy.spatial.transform import Rotation
 
 from helm_ase.errors import DatasetError, SettingError
@@ -19,6 +18,7 @@ from helm_ase.labels.formats import open_labels, readers
 from helm_ase.labels.formats.qh9_splits import geometry_split, molecule_split, random_split, size_split
 from helm_ase.qc.level import LevelOfTheory
 from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
+from shared.sample_labels import label
 
 lmdb = pytest.importorskip("lmdb")
 pytestmark = pytest.mark.scf

@@ -13,7 +13,6 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.db import connect
-from sample_labels import label
 from scipy.spatial.transform import Rotation
 
 from helm_ase.errors import DatasetError
@@ -22,6 +21,7 @@ from helm_ase.labels.formats.schnorb import decode
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import build_mole
 from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+from shared.sample_labels import label
 
 pytestmark = pytest.mark.scf
 

@@ -6,8 +6,6 @@ from functools import cache
 import numpy as np
 import torch
 from ase.build import molecule
-from laws import ao_rotation
-from sample_labels import TINY
 
 from helm_ase.dataset.batch import collate
 from helm_ase.dataset.derived import DerivationSettings, derive
@@ -20,6 +18,8 @@ from helm_ase.qc.molecule import ao_basis
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.structure import Structure
 from helm_ase.training.losses import loss_terms, term_value
+from shared.rotations import ao_rotation
+from shared.sample_labels import TINY
 
 SAP = Baseline("sap")
 """Without a grid, so that it has the symmetry of the molecule to the last digits."""

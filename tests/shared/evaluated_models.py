@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.build import molecule
-from sample_labels import TINY
 
 from helm_ase.checkpoint import Checkpoint, save_checkpoint
 from helm_ase.evaluation.comparison import Molecule
@@ -19,6 +18,7 @@ from helm_ase.qc.molecule import ao_basis, build_mole, overlap
 from helm_ase.representation import AOBasis, LabelledMolecule
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.structure import Structure
+from shared.sample_labels import TINY
 
 CLOSED = {"H2O": (0, 1), "CH4": (0, 1), "HF": (0, 1), "CH3OH": (0, 1)}
 OPEN = {"OH": (0, 2), "O2": (0, 3), "H": (0, 2), "H2O": (1, 2), "O": (-2, 1), "F": (-1, 1)}

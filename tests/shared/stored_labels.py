@@ -1,10 +1,10 @@
 """Labels for the tests of files: invented numbers of the right shapes, for no SCF is needed to store them."""
 
 import numpy as np
-from sample_labels import TINY
 
 from helm_ase.labels.writer import LabelWriter
 from helm_ase.representation import LabelledMolecule
+from shared.sample_labels import TINY
 
 SHELLS = {1: 1, 6: 5, 8: 5}
 """Functions of STO-3G."""

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from sample_labels import TINY
-
 from helm_ase.nn import BackboneSettings, HELMSettings
 from helm_ase.qc.level import Baseline
 from helm_ase.training.losses import LossWeights
 from helm_ase.training.recipe import Compute, DataSettings, OptimiserSettings, RateSettings, Recipe, Stage
+from shared.sample_labels import TINY
 
 SETTINGS = HELMSettings(
     backbone=BackboneSettings(
