@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from helm_ase.cli.evaluate import add_subject, load_subject, output_folder, split_of
+from helm_ase.cli.number_types import SEED
 
 EPILOG = """FOLDER gets embeddings.npz, separation.json and, unless --no-umap, umap.png.  What is kept of the
 last layer does not depend on orientation: of degree l, the norm over m of every channel; of l = 0, the number
@@ -20,7 +21,9 @@ def add_commands(commands: Any) -> None:
     add_subject(embed, limit=250)
     embed.add_argument("-o", "--output", required=True, metavar="FOLDER")
     embed.add_argument("--no-umap", action="store_true", help="no picture")
-    embed.add_argument("--seed", type=int, default=42, help="of UMAP, of the random weights, of samples (42)")
+    embed.add_argument(
+        "--seed", type=SEED, default=42, help="of UMAP, of the random weights, of samples (42)"
+    )
     embed.set_defaults(command=_embed)
 
 

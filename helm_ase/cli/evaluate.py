@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helm_ase.cli.number_types import COUNT, NUMBER
+
 if TYPE_CHECKING:
     from helm_ase.checkpoint import Checkpoint
     from helm_ase.evaluation.selection import Selection
@@ -30,10 +32,14 @@ def add_commands(commands: Any) -> None:
         "--no-energy-from-h", action="store_true", help="no E[D(H)] by PySCF, an SCF cycle for each matrix"
     )
     costly.add_argument(
-        "--scf", type=int, default=0, metavar="N", help="count SCF cycles from the prediction on N molecules"
+        "--scf",
+        type=NUMBER,
+        default=0,
+        metavar="N",
+        help="count SCF cycles from the prediction on N molecules",
     )
     costly.add_argument("--cache", metavar="FOLDER", help="for H0 (default: beside the labels, or in -o)")
-    costly.add_argument("--processes", type=int, default=1, metavar="N", help="for H0 (1)")
+    costly.add_argument("--processes", type=COUNT, default=1, metavar="N", help="for H0 (1)")
     evaluate.add_argument(
         "--other-level", action="store_true", help="accept labels of another functional in the same basis"
     )
@@ -46,7 +52,7 @@ def add_subject(parser: Any, limit: int | None) -> None:
     parser.add_argument("data", metavar="DATA", help="labels in any known format")
     parser.add_argument("--split", default="val", metavar="NAME", help="all: every molecule (val)")
     parser.add_argument(
-        "--limit", type=int, default=limit, metavar="N",
+        "--limit", type=COUNT, default=limit, metavar="N",
         help=f"at most N molecules, evenly spaced ({limit or 'all'})",
     )  # fmt: skip
     parser.add_argument(

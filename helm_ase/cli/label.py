@@ -3,6 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from helm_ase.cli.data import FLOAT32
+from helm_ase.cli.number_types import COUNT, POSITIVE, real, whole
+
 if TYPE_CHECKING:
     from helm_ase.labelling.campaign import CampaignSettings
 
@@ -20,6 +23,7 @@ def add_commands(commands: Any) -> None:
         "label", help="label structures with PySCF: energy, forces, Hamiltonian", epilog=EPILOG
     )
     label.add_argument("structures", nargs="+", metavar="FILE", help="structures in any format ASE reads")
+    label.add_argument("--no-pbc", action="store_true", help="take molecules out of their periodic boxes")
     label.add_argument("-o", "--output", required=True, metavar="FILE", help="label file (.h5)")
     _add_level(label.add_argument_group("level of theory (recorded in the file)"))
     _add_answers(label.add_argument_group("answers"))
@@ -34,18 +38,20 @@ def _add_level(group: Any) -> None:
         "--density-fitting", action=argparse.BooleanOptionalAction, default=True, help="(default: on)"
     )
     group.add_argument("--auxiliary-basis", default="", metavar="NAME", help="default: PySCF's for the basis")
-    group.add_argument("--grid", type=int, default=3, metavar="LEVEL", help="PySCF grid level 0-9 (3)")
-    group.add_argument("--conv-tol", type=float, default=1e-9, metavar="EH", help="SCF energy (1e-9)")
+    group.add_argument(
+        "--grid", type=whole(0, 9), default=3, metavar="LEVEL", help="PySCF grid level 0-9 (3)"
+    )
+    group.add_argument("--conv-tol", type=POSITIVE, default=1e-9, metavar="EH", help="SCF energy (1e-9)")
 
 
 def _add_answers(group: Any) -> None:
     group.add_argument("--no-forces", action="store_true", help="leave the forces out")
     group.add_argument("--density", action="store_true", help="keep density matrices")
     group.add_argument("--polarizability", action="store_true", help="coupled-perturbed Kohn-Sham")
-    group.add_argument("--float32", action="store_true", help="matrices in single precision")
-    group.add_argument("--max-cycles", type=int, default=60, metavar="N", help="of each SCF attempt (60)")
+    group.add_argument("--float32", action="store_true", help=FLOAT32)
+    group.add_argument("--max-cycles", type=COUNT, default=60, metavar="N", help="of each SCF attempt (60)")
     group.add_argument(
-        "--min-gap", type=float, default=0.0, metavar="EH", help="smaller HOMO-LUMO gaps are failures (0)"
+        "--min-gap", type=real(), default=0.0, metavar="EH", help="smaller HOMO-LUMO gaps are failures (0)"
     )
     group.add_argument(
         "--tight", action="store_true", help="every SCF cycle on the full grid: as good, four times slower"
@@ -54,13 +60,19 @@ def _add_answers(group: Any) -> None:
 
 
 def _add_resources(group: Any) -> None:
-    group.add_argument("--workers", type=int, metavar="N", help="local processes (default: one per core)")
-    group.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each worker (1)")
-    group.add_argument("--time-limit", type=float, default=3600.0, metavar="S", help="per molecule (3600)")
-    group.add_argument("--memory-limit", type=float, default=8.0, metavar="GB", help="per molecule (8)")
+    group.add_argument("--workers", type=COUNT, metavar="N", help="local processes (default: one per core)")
+    group.add_argument("--threads", type=COUNT, default=1, metavar="N", help="threads of each worker (1)")
+    group.add_argument(
+        "--time-limit",
+        type=POSITIVE,
+        default=3600.0,
+        metavar="S",
+        help="processor time of each thread per molecule (3600)",
+    )
+    group.add_argument("--memory-limit", type=POSITIVE, default=8.0, metavar="GB", help="per molecule (8)")
     group.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster, or its .json file")
     group.add_argument("--batch-system", metavar="NAME", help="submit workers: slurm, pbs, lsf, ...")
-    group.add_argument("--jobs", type=int, default=1, metavar="N", help="for --batch-system (1)")
+    group.add_argument("--jobs", type=COUNT, default=1, metavar="N", help="for --batch-system (1)")
     group.add_argument(
         "--order", choices=("largest", "smallest", "file", "random"), default="largest",
         help="which structures come first (largest: no worker is idle at the end)",
@@ -84,10 +96,10 @@ def _label(options: argparse.Namespace) -> None:
     if options.finish:
         campaign = finish_campaign(_settings(options))
     else:
-        campaign = run_campaign(read_structures(options.structures), _settings(options))
+        campaign = run_campaign(read_structures(options.structures, options.no_pbc), _settings(options))
     print(f"{campaign.output}: {campaign.labelled} new labels, {campaign.present} were there already")
-    if campaign.present and (options.density or options.polarizability or options.float32):
-        print("labels that were there already stay as they are, without what was asked for now")
+    if campaign.lacking:
+        print(f"labels that were there already stay as they are, without {', '.join(campaign.lacking)}")
     if campaign.duplicates:
         print(f"{campaign.duplicates} of the structures given are copies of others")
     if campaign.failures:

@@ -3,15 +3,18 @@
 import argparse
 from typing import Any
 
+from helm_ase.cli.number_types import CHARGE, MULTIPLICITY
+
 
 def add_commands(commands: Any) -> None:
     """Add ``report``."""
     report = commands.add_parser("report", help="one molecule on one HTML page, orbitals to turn included")
     report.add_argument("file", metavar="FILE", help="structure in any format ASE reads (last frame)")
     report.add_argument("-o", "--output", default="report.html", metavar="HTML", help="page (report.html)")
+    report.add_argument("--no-pbc", action="store_true", help="take the molecule out of its periodic box")
     report.add_argument("--model", help="name, path or address of a checkpoint")
-    report.add_argument("--charge", type=int, help="total charge (that of the file, or 0)")
-    report.add_argument("--multiplicity", type=int, metavar="2S+1", help="(that of the file, or 1)")
+    report.add_argument("--charge", type=CHARGE, help="total charge (that of the file, or 0)")
+    report.add_argument("--multiplicity", type=MULTIPLICITY, metavar="2S+1", help="(that of the file, or 1)")
     report.add_argument(
         "--orbitals", nargs="+", default=["homo", "lumo"], metavar="NAME", help="homo, homo-1, lumo+2, ..."
     )

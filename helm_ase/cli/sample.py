@@ -2,8 +2,11 @@
 
 import argparse
 import os
+import sys
 from dataclasses import fields
 from typing import Any
+
+from helm_ase.cli.number_types import CHARGE, COUNT, MULTIPLICITY, NUMBER, POSITIVE, SEED, TEMPERATURE, real
 
 EPILOG = """Conformers (RDKit) are relaxed with GFN2-xTB and moved by short molecular dynamics or along normal
 modes; molecules whose bonds changed and near duplicates are dropped and listed in OUTPUT.dropped.jsonl.  The
@@ -25,10 +28,13 @@ def add_commands(commands: Any) -> None:
     )
     sample.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="may be repeated")
     sample.add_argument("-o", "--output", required=True, metavar="FILE", help="structures (extended XYZ)")
-    sample.add_argument("--seed", type=int, default=0, help="gives every structure its own (0)")
-    sample.add_argument("--limit", type=int, metavar="N", help="stop at N structures: a fair sample of all")
-    sample.add_argument("--processes", type=int, metavar="N", help="default: one for each core")
+    sample.add_argument("--seed", type=SEED, default=0, help="gives every structure its own (0)")
+    sample.add_argument("--limit", type=COUNT, metavar="N", help="stop at N structures: a fair sample of all")
+    sample.add_argument("--processes", type=COUNT, metavar="N", help="default: one for each core")
     sample.add_argument("--quiet", action="store_true", help="no progress bar")
+    sample.add_argument("--force", action="store_true", help="replace an output that exists")
+    sample.add_argument("--strict", action="store_true", help="fail at the end if an entry was skipped")
+    _add_states(sample.add_argument_group("states"))
     _add_geometries(sample.add_argument_group("geometries"))
     _add_dynamics(sample.add_argument_group("molecular dynamics"))
     _add_modes(sample.add_argument_group("normal modes"))
@@ -36,26 +42,39 @@ def add_commands(commands: Any) -> None:
     sample.set_defaults(command=_sample, after_interrupt="- nothing was written")
 
 
+def _add_states(group: Any) -> None:
+    group.add_argument("--no-pbc", action="store_true", help="take molecules out of their periodic boxes")
+    group.add_argument("--charge", type=CHARGE, help="of structures; SMILES have theirs")
+    group.add_argument(
+        "--multiplicity", type=MULTIPLICITY, metavar="2S+1",
+        help="of all that do not say theirs, as SMILES lines do with 'multiplicity=1' behind the SMILES",
+    )  # fmt: skip
+    group.add_argument(
+        "--vertical", nargs="+", default=[], choices=["cation", "anion", "triplet"],
+        help="give every structure once more in these states",
+    )  # fmt: skip
+
+
 def _add_geometries(group: Any) -> None:
     group.add_argument(
         "--temperatures",
-        type=float,
+        type=TEMPERATURE,
         nargs="+",
         default=[0, 300, 500, 800],
         metavar="K",
         help="0 is the relaxed geometry (0 300 500 800)",
     )
-    group.add_argument("--draws", type=int, metavar="N", help="temperatures drawn for each conformer (all)")
-    group.add_argument("--conformers", type=int, default=1, metavar="N", help="of each SMILES (1)")
+    group.add_argument("--draws", type=COUNT, metavar="N", help="temperatures drawn for each conformer (all)")
+    group.add_argument("--conformers", type=COUNT, default=1, metavar="N", help="of each SMILES (1)")
     group.add_argument(
-        "--fmax", type=float, default=0.05, metavar="EV_PER_A", help="of a relaxed conformer (0.05)"
+        "--fmax", type=POSITIVE, default=0.05, metavar="EV_PER_A", help="of a relaxed conformer (0.05)"
     )
     group.add_argument(
-        "--relax-steps", type=int, default=300, metavar="N", help="drop what takes more to relax (300)"
+        "--relax-steps", type=COUNT, default=300, metavar="N", help="drop what takes more to relax (300)"
     )
     group.add_argument(
         "--duplicate-tolerance",
-        type=float,
+        type=real(),
         default=0.02,
         metavar="A",
         help="drop geometries whose sorted distances differ by less (0.02)",
@@ -63,15 +82,15 @@ def _add_geometries(group: Any) -> None:
 
 
 def _add_dynamics(group: Any) -> None:
-    group.add_argument("--md-steps", type=int, default=100, metavar="N", help="0: no dynamics (100)")
-    group.add_argument("--frames", type=int, default=1, metavar="N", help="kept, --md-steps apart (1)")
-    group.add_argument("--timestep", type=float, default=0.7, metavar="FS", help="(0.7)")
-    group.add_argument("--friction", type=float, default=0.02, metavar="PER_FS", help="Langevin (0.02)")
+    group.add_argument("--md-steps", type=NUMBER, default=100, metavar="N", help="0: no dynamics (100)")
+    group.add_argument("--frames", type=COUNT, default=1, metavar="N", help="kept, --md-steps apart (1)")
+    group.add_argument("--timestep", type=POSITIVE, default=0.7, metavar="FS", help="(0.7)")
+    group.add_argument("--friction", type=POSITIVE, default=0.02, metavar="PER_FS", help="Langevin (0.02)")
 
 
 def _add_modes(group: Any) -> None:
     group.add_argument(
-        "--displacements", type=int, default=0, metavar="N", help="per conformer and temperature (0)"
+        "--displacements", type=NUMBER, default=0, metavar="N", help="per conformer and temperature (0)"
     )
     group.add_argument(
         "--statistics",
@@ -82,14 +101,20 @@ def _add_modes(group: Any) -> None:
 
 
 def _add_dimers(group: Any) -> None:
-    group.add_argument("--dimers", type=int, default=0, metavar="N", help="random pairs to try (0)")
     group.add_argument(
-        "--dimer-heavy-atoms", type=int, default=6, metavar="N", help="at most, both together (6)"
+        "--partners", nargs="+", default=[], metavar="SMILES", help="pair every molecule with each of these"
     )
-    group.add_argument("--dimer-relax-steps", type=int, default=15, metavar="N", help="(15)")
+    group.add_argument(
+        "--partner-geometries", type=COUNT, default=1, metavar="N", help="dimers of each such pair (1)"
+    )
+    group.add_argument("--dimers", type=NUMBER, default=0, metavar="N", help="random pairs to try (0)")
+    group.add_argument(
+        "--dimer-heavy-atoms", type=NUMBER, default=6, metavar="N", help="at most, both together (6)"
+    )
+    group.add_argument("--dimer-relax-steps", type=NUMBER, default=15, metavar="N", help="(15)")
     group.add_argument(
         "--contact",
-        type=float,
+        type=POSITIVE,
         nargs=2,
         default=[1.9, 3.6],
         metavar=("MIN_A", "MAX_A"),
@@ -106,8 +131,10 @@ def _sample(options: argparse.Namespace) -> None:
     names = [field.name for field in fields(sampling.SamplingSettings)]
     settings = sampling.SamplingSettings(**{name: getattr(options, name) for name in names})
     check_apart([options.output, options.output + DROPPED], options.inputs)
-    sampling.check_output(options.output)
-    molecules = sampling.read_molecules(options.inputs, options.smiles)
+    sampling.check_output(options.output, options.force)
+    reading = sampling.Reading(options.charge, options.multiplicity, options.no_pbc, skipped=[])
+    molecules = sampling.read_molecules(options.inputs, options.smiles, reading)
+    _tell_skipped(reading.skipped or [])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = cores if options.processes is None else options.processes
     result = sampling.sample(molecules, settings, processes, progress=not options.quiet)
@@ -119,3 +146,11 @@ def _sample(options: argparse.Namespace) -> None:
     sampling.write(result, options.output)
     print(sampling.summarise(result))
     print(f"written to {options.output}")
+    if reading.skipped and options.strict:
+        raise StructureError(f"{len(reading.skipped)} entries were skipped, see above")
+
+
+def _tell_skipped(lines: list[str]) -> None:
+    """List entries that cannot be used, all of them: they are to be mended at once."""
+    for line in lines:
+        print(f"skipped: {line}", file=sys.stderr)

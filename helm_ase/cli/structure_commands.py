@@ -124,10 +124,22 @@ def _inputs(options: argparse.Namespace) -> list[str]:
 
 
 def _read(options: argparse.Namespace) -> Atoms:
-    frames = read_frames(options.file, -1)
-    if len(frames) != 1 or str(options.file).endswith(":"):
+    """The structure, with what the command line says of its charge; which of several is told."""
+    frames = read_frames(options.file, no_pbc=options.no_pbc)
+    named = parse_filename(str(options.file), None)[1] is not None
+    if not frames or str(options.file).endswith(":") or (named and len(frames) != 1):
         raise StructureError(f"{options.file} names {len(frames)} frames: name one, as in FILE@0")
-    atoms = frames[0]
+    atoms = frames[-1]
+    if len(frames) > 1:
+        print(
+            f"{options.file} holds {len(frames)} structures; this is the last, number {len(frames) - 1} "
+            "(others: FILE@0; all: --all-frames)"
+        )
+    if atoms.pbc.any():
+        raise StructureError(
+            f"{options.file} is periodic, and the models are for molecules: --no-pbc takes a molecule out of "
+            "its box"
+        )
     give_state(atoms, options.charge, options.multiplicity)
     return atoms
 

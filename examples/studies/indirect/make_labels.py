@@ -62,7 +62,7 @@ def sample_small(folder: Path, limit: int | None) -> list[Atoms]:
     smiles = str(Path(__file__).with_name("molecules.smi"))
     run("sample", smiles, "--temperatures", "300", "-o", str(path), "--processes", "1", *few)
     frames = ase.io.read(path, index=":")
-    parts = split_by_hash([str(f.info["smiles"]) for f in frames])
+    parts = split_by_hash([str(f.info["smiles"]) for f in frames], spelling=True)
     for part, indices in parts.items():
         for k in indices:
             frames[k].info["split"] = part

@@ -111,6 +111,7 @@ class HelmH5Source(LabelSource):
             self._offsets = {k: found[f"{k}/offsets"][...] for k in QUANTITIES if f"{k}/offsets" in found}
             self.keys = found["key"][...].astype(str)
             self._check_lengths(found)
+            self.precision = "float32" if found["hamiltonian/values"].dtype.itemsize == 4 else "float64"
             present = {*self._fixed, *self._offsets}
         self._handles: dict[str, Any] = {}
         self.fields = frozenset(OPTIONAL if fields is None else fields) & present
@@ -227,6 +228,12 @@ class HelmH5Source(LabelSource):
     def lengths(self, name: str) -> NDArray[np.int64]:
         """How many rows of a quantity of varying size each molecule has; 0 where it lacks it."""
         return np.diff(self._offsets[name]) if name in self._offsets else np.zeros(len(self), np.int64)
+
+    def has(self, name: str) -> NDArray[np.bool_]:
+        """Whether each molecule has an optional quantity, (M,)."""
+        if name in self._fixed:
+            return np.asarray(~np.isnan(self._fixed[name].reshape(len(self), -1)).all(axis=1))
+        return self.lengths(name) > 0
 
     def atomic_numbers(self) -> NDArray[np.int64]:
         """Atomic numbers of all molecules, one after the other."""
