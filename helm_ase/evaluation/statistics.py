@@ -148,3 +148,16 @@ def by_heavy_atoms(reports: Iterable[MoleculeReport]) -> dict[str, list[Molecule
     for report in reports:
         groups.setdefault(report.heavy_atoms, []).append(report)
     return {str(n): groups[n] for n in sorted(groups)}
+
+
+def by_state(reports: Iterable[MoleculeReport]) -> dict[str, list[MoleculeReport]]:
+    """Molecules by charge and spin; an ion with unpaired electrons is among the open shells."""
+    groups: dict[str, list[MoleculeReport]] = {
+        name: [] for name in ("neutral closed shells", "cations", "anions", "open shells")
+    }
+    for report in reports:
+        closed = (
+            "cations" if report.charge > 0 else "anions" if report.charge < 0 else "neutral closed shells"
+        )
+        groups[closed if report.multiplicity == 1 else "open shells"].append(report)
+    return {name: members for name, members in groups.items() if members}

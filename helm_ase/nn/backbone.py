@@ -27,6 +27,10 @@ class BackboneSettings:
     cutoff: float = 6.0
     pair_cutoff: float = 12.0
     gaussians: int = 64
+    """Gaussians of the distance on [0, cutoff], if ``gaussian_spacing`` is 0."""
+    gaussian_spacing: float = 0.0
+    """Distance in Å between the centres of the Gaussians, which is their width, too; 0: ``gaussians`` of them
+    on either cutoff, as in the paper.  Narrow ones let forces vary over hundredths of an Å."""
     radial_hidden: int = 64
     node_ffn_factor: int = 2
     edge_ffn_factor: int = 1
@@ -50,6 +54,10 @@ class BackboneSettings:
             )
         if not (self.cutoff > 0 and self.pair_cutoff > 0):
             raise SettingError(f"cutoffs must be positive, not {self.cutoff} and {self.pair_cutoff}")
+        if not 0 <= self.gaussian_spacing <= min(self.cutoff, self.pair_cutoff) / 4:
+            raise SettingError(
+                f"gaussian_spacing is {self.gaussian_spacing}; allowed: 0 to a quarter of the smaller cutoff"
+            )
         if self.state_heads < 0 or self.pair_decay_length < 0:
             raise SettingError(
                 f"state_heads is {self.state_heads} and pair_decay_length {self.pair_decay_length}; both "
@@ -57,6 +65,10 @@ class BackboneSettings:
             )
         if not 0 <= self.mmax_nodes <= self.lmax:
             raise SettingError(f"mmax_nodes is {self.mmax_nodes}; allowed: 0 to lmax = {self.lmax}")
+
+    def gaussians_on(self, cutoff: float) -> int:
+        """Number of Gaussians on [0, cutoff]."""
+        return round(cutoff / self.gaussian_spacing) + 1 if self.gaussian_spacing else self.gaussians
 
     @property
     def channels(self) -> Channels:
@@ -98,8 +110,9 @@ class Backbone(nn.Module):
         self.pair_frames = EdgeBuilder(self.pair_rows, c.unnatural > 0)
         self.node_envelope = Envelope(s.cutoff, s.envelope)
         self.pair_envelope = PairEnvelope(s.pair_cutoff, s.envelope, s.pair_decay_start, s.pair_decay_length)
-        self.node_scalars = PairScalars(n_elements, s.cutoff, s.radial_hidden, s.gaussians)
-        self.pair_scalars = PairScalars(n_elements, s.pair_cutoff, s.radial_hidden, s.gaussians)
+        self.node_scalars, self.pair_scalars = (
+            PairScalars(n_elements, r, s.radial_hidden, s.gaussians_on(r)) for r in (s.cutoff, s.pair_cutoff)
+        )
         self.neighbour_scale = s.average_neighbours**-0.5
         self.edge_degree = RadialMLP(self.node_scalars.size, s.radial_hidden, (s.lmax + 1) * c.natural)
         self.node_updates = nn.ModuleList(

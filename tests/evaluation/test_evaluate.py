@@ -21,7 +21,7 @@ from helm_ase.evaluation.inference import answers, move
 from helm_ase.evaluation.plots import PICTURES, draw_all
 from helm_ase.evaluation.report import as_json, as_text, facts_of
 from helm_ase.evaluation.selection import select
-from helm_ase.evaluation.statistics import QUANTITIES, by_size, statistics, values
+from helm_ase.evaluation.statistics import QUANTITIES, by_size, by_state, statistics, values
 from helm_ase.labels.formats import open_labels
 from shared.evaluated_models import checkpoint, write
 from shared.sample_labels import TINY
@@ -86,7 +86,7 @@ def test_shares_add_up_to_the_error_in_the_table(closed):
         for share, key in (("share", "model"), ("h0_share", "h0")):
             total = sum(c[share] for c in report[group])
             assert total == pytest.approx(report["errors"]["hamiltonian"][key]["mean"], rel=1e-12)
-    for groups in (report["by_atoms"], report["by_heavy_atoms"]):
+    for groups in (report["by_state"], report["by_atoms"], report["by_heavy_atoms"]):
         means = [(g["molecules"], g["gap"]["mean"]) for g in groups.values()]
         assert sum(n for n, _ in means) == report["molecules"]
         mean = np.average([m for _, m in means], weights=[n for n, _ in means])
@@ -172,6 +172,14 @@ def test_forces_are_averaged_over_components_and_not_over_molecules(closed):
     atoms, errors = np.array([r.atoms for r in reports]), np.array([r.forces for r in reports])
     assert statistics("forces", reports).mean == pytest.approx(1e3 * (atoms * errors).sum() / atoms.sum())
     assert {name: len(m) for name, m in by_size(reports).items()} == {"1-4": 4, "5-8": 4}
+
+
+def test_molecules_are_grouped_by_charge_and_spin(closed):
+    report = judge(closed)[0].molecules[0]
+    states = [(0, 1), (1, 1), (-2, 1), (0, 2), (1, 2), (0, 1)]
+    reports = [replace(report, charge=q, multiplicity=m) for q, m in states]
+    sizes = {name: len(members) for name, members in by_state(reports).items()}
+    assert sizes == {"neutral closed shells": 2, "cations": 1, "anions": 1, "open shells": 2}
 
 
 @pytest.mark.parametrize("scf", [-1, -5])
