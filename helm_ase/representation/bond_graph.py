@@ -134,6 +134,8 @@ def _read(smiles: str) -> _Graph:
             branches.append(before)
         elif branches:
             before = branches.pop()
+        else:
+            raise StructureError(f"{smiles!r} is no SMILES: a branch ends in it that never began")
         order = 1
     if rings or branches or before < 0:
         raise StructureError(f"{smiles!r} is no SMILES: a ring or a branch in it has no end")

@@ -4,6 +4,7 @@ ASE's readers leave both out for most formats; a molecule that is computed as ne
 otherwise is a wrong answer without a word.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -58,8 +59,10 @@ def stream_frames(path: str, no_pbc: bool = False) -> Iterator[Atoms]:
     StructureError
         As :func:`read_frames`.
     """
-    if not Path(path).exists():
+    if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file {path}")
+    if not (os.path.isfile(path) or os.path.isdir(path)):
+        raise StructureError(f"{path} is a device or a pipe, not a file")
     number = 0
     try:
         for number, atoms in enumerate(_frames(path, _format(path))):
