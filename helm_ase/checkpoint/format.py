@@ -101,8 +101,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> str:
     tensors = {
         k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items() if v.numel()
     }
+    header = json.dumps(_header(checkpoint), sort_keys=True)
     with whole_file(target) as partial:
-        save_file(tensors, partial, metadata={HEADER_KEY: json.dumps(_header(checkpoint), sort_keys=True)})
+        try:
+            save_file(tensors, partial, metadata={HEADER_KEY: header})
+        except SafetensorError as error:  # what the disk says comes as text
+            raise CheckpointError(f"{target} cannot be written: {error}") from error
     return file_sha256(target)
 
 

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from helm_ase.errors import HelmError
+    from helm_ase.errors import LONGEST, HelmError, plain_text
 
     try:
         if any("\0" in text for text in _texts(options)):
@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout = None
         return 0
     except (HelmError, OSError) as error:
-        print(f"helm-ase: {error}", file=sys.stderr)
+        print(f"helm-ase: {plain_text(str(error), LONGEST)}", file=sys.stderr)
         return 1
     except MemoryError:
         print("helm-ase: there is not enough memory for this", file=sys.stderr)

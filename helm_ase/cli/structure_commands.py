@@ -18,7 +18,7 @@ from helm_ase.pictures.figure import check_format
 from helm_ase.pictures.levels import draw_levels, level_table
 from helm_ase.representation.charge_state import charge_state, give_state
 from helm_ase.representation.structure_files import read_frames
-from helm_ase.system.atomic_write import check_apart
+from helm_ase.system.atomic_write import check_apart, whole_file
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 STATIONARY = 0.05
@@ -45,7 +45,9 @@ def run_file(options: argparse.Namespace) -> None:
     if "energy" in predicts:
         print_energies(atoms)
     if options.output:  # before anything that may fail
-        write(options.output, atoms)
+        form = filetype(options.output, read=False)
+        with whole_file(options.output) as partial:
+            write(partial, atoms, format=form)
         print(f"structure: {options.output}")
     if options.vibrations:
         print_vibrations(atoms)

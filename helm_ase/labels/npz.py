@@ -53,7 +53,10 @@ def _check_claim(member: Any, entry: zipfile.ZipInfo, path: str | Path) -> None:
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if read is None:
         raise DatasetError(f"{path}: {entry.filename} has npy version {version}, which is not read")
-    shape, _, kind = read(member)
+    try:
+        shape, _, kind = read(member)
+    except Exception as error:  # numpy hands the header to Python's parser, which raises what it likes
+        raise DatasetError(f"{path}: the header of {entry.filename} is damaged: {error!s:.100}") from error
     count = 1
     for n in shape:
         count *= int(n)

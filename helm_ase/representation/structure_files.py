@@ -6,6 +6,7 @@ otherwise is a wrong answer without a word.
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -46,7 +47,7 @@ def read_frames(name: str | Path, index: str | int = ":", no_pbc: bool = False) 
     with_all = list(stream_frames(path, no_pbc))
     try:
         picked = with_all[string2index(chosen) if isinstance(chosen, str) else chosen]
-    except (IndexError, ValueError) as error:
+    except (IndexError, TypeError, ValueError) as error:
         raise StructureError(f"{path} holds {len(with_all)} frames; {chosen!r} is none of them") from error
     return picked if isinstance(picked, list) else [picked]
 
@@ -63,10 +64,12 @@ def stream_frames(path: str, no_pbc: bool = False) -> Iterator[Atoms]:
         raise FileNotFoundError(f"there is no file {path}")
     if not (os.path.isfile(path) or os.path.isdir(path)):
         raise StructureError(f"{path} is a device or a pipe, not a file")
-    number = 0
+    number = -1
     try:
         for number, atoms in enumerate(_frames(path, _format(path))):
             yield _molecule(atoms, f"{path}, frame {number}", no_pbc)
+        if number < 0:
+            raise StructureError(f"{path} holds no structure")
     except (HelmError, GeneratorExit):
         raise
     except KeyError as error:  # ASE's tables of elements
@@ -85,7 +88,12 @@ def stream_frames(path: str, no_pbc: bool = False) -> Iterator[Atoms]:
 def choose(name: str, frames: Iterator[Atoms]) -> Iterator[Atoms]:
     """Those of all frames that ``FILE@INDEX`` names, one at a time where that can be."""
     chosen = parse_filename(name, ":")[1]
-    picked = string2index(chosen) if isinstance(chosen, str) else chosen
+    try:
+        picked = string2index(chosen) if isinstance(chosen, str) else chosen
+        if isinstance(picked, str):  # a choice for data bases
+            raise ValueError
+    except ValueError as error:
+        raise StructureError(f"{name}: {chosen!r} names no frames; write FILE@0 or FILE@2:5") from error
     if isinstance(picked, slice) and all(
         x is None or x >= 0 for x in (picked.start, picked.stop, picked.step)
     ):
@@ -124,7 +132,23 @@ def _frames(path: str, form: str) -> Iterator[Atoms]:
         for atoms, stated in zip(frames, READERS[form](text, len(frames), path), strict=True):
             yield _give(atoms, stated)
     else:
+        if form in XYZ:
+            _check_counts(path)
         yield from ase.io.iread(path, index=":")
+
+
+def _check_counts(path: str) -> None:
+    """Refuse an xyz file that announces more atoms than it has lines: ASE would wait for them."""
+    with open(path, encoding="utf8", errors="replace") as file:
+        while head := file.readline():
+            words = head.split()
+            if not words or words[0].startswith("VEC"):
+                continue
+            if not words[0].isdecimal():
+                raise StructureError(f"{path}: {head.strip()[:40]!r} stands where a number of atoms should")
+            count = int(words[0]) if len(words[0]) < 10 else sys.maxsize
+            if sum(1 for _ in islice(file, 1 + min(count, os.path.getsize(path)))) < 1 + count:
+                raise StructureError(f"{path} announces {words[0][:20]} atoms and ends before the last")
 
 
 def _give(atoms: Atoms, stated: Stated) -> Atoms:
@@ -134,6 +158,7 @@ def _give(atoms: Atoms, stated: Stated) -> Atoms:
     return atoms
 
 
+XYZ = ("xyz", "extxyz")
 RECORDS: dict[str, Callable[[str], list[tuple[Atoms, Stated]]]] = {
     "sdf": read_records, "mol": read_records, "proteindatabank": read_models,
 }  # fmt: skip

@@ -138,7 +138,8 @@ def read_molecules(
         reader = _read_smiles if file.suffix.lower() in SMILES_SUFFIXES else _read_structures
         found.extend(reader(file, reading))
     if not found:
-        more = f"; all {len(reading.skipped)} entries were skipped" if reading.skipped else ""
+        skipped = reading.skipped
+        more = f"; all {len(skipped)} entries were skipped, the first: {skipped[0]}" if skipped else ""
         raise StructureError(f"no molecules given: name files of SMILES or structures, or use --smiles{more}")
     return distinct(found)
 

@@ -132,12 +132,17 @@ def _fit(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[st
     with warnings.catch_warnings():
         for message in EXPECTED:
             warnings.filterwarnings("ignore", message=message)
-        trainer.fit(
-            module,
-            datamodule=StageData(run, stage, model.settings),
-            ckpt_path=str(last) if last.exists() else None,
-            weights_only=True,
-        )
+        try:
+            trainer.fit(
+                module,
+                datamodule=StageData(run, stage, model.settings),
+                ckpt_path=str(last) if last.exists() else None,
+                weights_only=True,
+            )
+        except RuntimeError as error:
+            if "PytorchStreamWriter" not in str(error):
+                raise
+            raise OSError(f"{last} cannot be written: {error!s:.200}") from error
 
 
 class StageData(lightning.LightningDataModule):

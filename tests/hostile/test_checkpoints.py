@@ -186,7 +186,7 @@ def leaves(header, prefix=""):
             yield from leaves(value, f"{prefix}{key}/")
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_anywhere_is_read_or_refused(data, good, tmp_path, bounded):
     weights, header = good

@@ -178,6 +178,11 @@ def as_type(where, kind, offset=0.0):
     return change
 
 
+def keys_of_varying_length(file, folder):
+    taken(file, "key")
+    file.create_dataset("key", data=["a", "b", "c"], dtype=h5py.string_dtype())
+
+
 def long_name(file, folder):
     """640 MB of one letter in half a megabyte."""
     del file["name/values"]
@@ -208,8 +213,8 @@ CONTENTS = {
     "own: charge 0.5": ("own", as_type("charge", "f8", 0.5), "charge has"),
     "own: multiplicity 1.5": ("own", as_type("multiplicity", "f8", 0.5), "multiplicity has"),
     "own: real offsets": ("own", as_type("forces/offsets", "f8"), "forces/offsets has"),
-    "own: keys of varying length": ("own", data("key", ["a", "b", "c"]), "not numbers|holds object"),
-    "own: keys are numbers": ("own", data("key", [1, 2, 3]), "key has"),
+    "own: keys of varying length": ("own", keys_of_varying_length, "holds object"),
+    "own: keys are numbers": ("own", data("key", [1, 2, 3]), "key has type"),
     "own: level is no JSON": ("own", attribute("/", "level", np.bytes_(b"{")), "labels.h5"),
     "own: level is nested": ("own", attribute("/", "level", np.bytes_(b"[" * 20000)), "labels.h5"),
     "own: level has an unknown field": ("own", attribute("/", "level", np.bytes_(b'{"a": 1}')), "unexpected"),
@@ -230,7 +235,7 @@ CONTENTS = {
     "omol: charge contradicts the name": ("omol", attribute(ENTRY, "charge", 1), "contradicts"),
     "omol: charge is a text": ("omol", attribute(ENTRY, "charge", "0"), "no number"),
     "omol: groups without end": ("omol", nested_groups, "deeper|no known format"),
-    "omol: a group in itself": ("omol", group_in_itself, "deeper"),
+    "omol: a group in itself": ("omol", group_in_itself, "deeper|no known format"),
 }  # fmt: skip
 
 

@@ -129,6 +129,8 @@ class HelmH5Source(LabelSource):
     def _check_shapes(self, found: Mapping[str, h5py.Dataset]) -> None:
         """Refuse, before anything is read, what is not of the size and type that the keys allow."""
         count = len(found["key"])
+        if found["key"].dtype.kind != "S":
+            raise DatasetError(f"{self.path}: key has type {found['key'].dtype}, not text of fixed length")
         if found["key"].id.get_storage_size() < KEY_BYTES * count:
             raise DatasetError(f"{self.path} claims {count} molecules, of which it cannot hold the keys")
         needed = {k for k in QUANTITIES if k not in OPTIONAL}
