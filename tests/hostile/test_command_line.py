@@ -8,7 +8,7 @@ from ase.build import molecule
 from ase.io import write as write_structure
 
 from helm_ase.checkpoint import save_checkpoint
-from helm_ase.cli import _parser, main
+from helm_ase.cli import _parser
 from hostile.bounded_process import readable
 from shared.small_checkpoints import tiny_checkpoint
 from shared.stored_labels import invented, write
@@ -26,9 +26,12 @@ def commands(parser, name=()):
             yield from commands(below, (*name, word))
 
 
+PARSER = _parser()
+
+
 def number_options():
     """Command and option of everything that takes a number."""
-    for words, parser in commands(_parser()):
+    for words, parser in commands(PARSER):
         for action in parser._actions:
             if action.type is not None and action.option_strings:
                 yield f"{' '.join(words)} {action.option_strings[-1]}", words, action
@@ -46,7 +49,7 @@ ZERO_IS_FINE = {
 
 def said_of(words, option, value, count, capsys):
     with pytest.raises(SystemExit) as ended:
-        main([*words, option, *[value] * count])
+        PARSER.parse_args([*words, option, *[value] * count])
     assert ended.value.code == 2
     return readable(capsys.readouterr().err)
 

@@ -55,8 +55,8 @@ def test_training_says_so_and_goes_on_when_there_is_room(room, tmp_path):
 def test_labelling_says_so_and_goes_on_when_there_is_room(room, tmp_path):
     frames = [molecule(name) for name in ("H2O", "NH3", "HF")]
     write_structures(tmp_path / "in.xyz", frames)
-    arguments = ["label", "in.xyz", "-o", "out.h5", "--workers", "1", "--quiet", "--xc", "pbe", "--basis", "sto-3g",
-                 "--grid", "0"]  # fmt: skip
+    level = ["--xc", "pbe", "--basis", "sto-3g", "--grid", "0"]
+    arguments = ["label", "in.xyz", "-o", "out.h5", "--workers", "1", "--quiet", *level]
     done = helm_ase(arguments, tmp_path, room)
     assert done.returncode in (0, 1), (done.returncode, done.stderr[-3000:])
     if done.returncode:
