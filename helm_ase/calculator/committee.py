@@ -57,10 +57,10 @@ class HELMCommittee(AverageCalculator):
         if len({member.checkpoint.sha256 for member in self.members}) < len(self.members):
             raise SettingError(f"{', '.join(models)} hold one checkpoint twice: it would agree with itself")
         for other in others:
-            if found := differences(first.level.physical, other.level.physical):
+            if different := differences(first.level.physical, other.level.physical):
                 raise SettingError(
                     f"{first.name} and {other.name} have learnt different levels of theory "
-                    f"({found}): their mean would mean nothing"
+                    f"({different}): their mean would mean nothing"
                 )
         self.extra_results: dict[str, NDArray[np.float64]] = {}
         super().__init__(self.members)

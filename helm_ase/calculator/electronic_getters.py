@@ -32,13 +32,13 @@ class ElectronicGetters:
 
         def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction: ...
         def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
-            """Of ASE."""
+            """Look up or compute a property (ASE)."""
 
     # -- the prediction ------------------------------------------------------------------------------
 
     def get_electronic_structure(self, atoms: Atoms | None = None) -> ElectronicStructure:
-        """Orbitals, levels, density and all observables of the predicted Hamiltonian (atomic units, PySCF AO
-        order); a copy, which callers may change."""
+        """Orbitals, orbital energies, density and all observables of the predicted Hamiltonian (atomic units,
+        PySCF AO order); a copy, which callers may change."""
         return copy.deepcopy(self._solve(atoms).structure)
 
     def get_hamiltonian(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
@@ -77,8 +77,8 @@ class ElectronicGetters:
 
         Its orbitals do not respond to each other, which makes it 10 to 40 % larger than the physical one.
         """
-        found = self._solve(atoms).structure.uncoupled_polarizability().numpy()
-        return np.asarray(found * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
+        atomic_units = self._solve(atoms).structure.uncoupled_polarizability().numpy()
+        return np.asarray(atomic_units * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
 
     def get_coupled_polarizability(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
         """Physical static polarizability: PySCF's coupled-perturbed equations on the predicted orbitals.
@@ -92,8 +92,8 @@ class ElectronicGetters:
         SettingError
             If the installed PySCF means another functional by the name of the level of theory.
         """
-        found = self._solve(atoms).coupled_polarizability
-        return np.asarray(found * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
+        atomic_units = self._solve(atoms).coupled_polarizability
+        return np.asarray(atomic_units * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
 
     # -- back to DFT ---------------------------------------------------------------------------------
 
@@ -120,15 +120,16 @@ class ElectronicGetters:
         """
         from helm_ase.qc.density_guess import density_for
 
-        found = self._solve(atoms)
-        structure = found.structure
+        prediction = self._solve(atoms)
+        structure = prediction.structure
         if mol is None:
             densities = structure.spin_densities.numpy()
             return np.array(densities[0] if len(densities) == 1 else densities)
-        return density_for(found.mole, structure.orbitals.numpy(), structure.occupied, mol)
+        return density_for(prediction.mole, structure.orbitals.numpy(), structure.occupied, mol)
 
     def refine(self, n_iterations: int = 1, forces: bool = False, atoms: Atoms | None = None) -> "Refinement":
-        """One or a few real SCF steps from the predicted density, on the way to DFT's energy, levels, forces.
+        """One or a few real SCF steps from the predicted density, on the way to DFT's energy, orbital
+        energies, forces.
 
         Parameters
         ----------
@@ -190,11 +191,11 @@ class ElectronicGetters:
         if (suffix := Path(path).suffix.lower()) not in FILES:
             known = ", ".join(f"{k} ({what})" for k, what in FILES.items())
             raise SettingError(f"no file format for {path}; there are {known}")
-        found = self._solve(atoms)
+        prediction = self._solve(atoms)
         if suffix == ".cube":
-            write_cube(path, found.atoms, found.structure, field, spacing, margin, spin)
+            write_cube(path, prediction.atoms, prediction.structure, field, spacing, margin, spin)
             return
-        s = found.structure
+        s = prediction.structure
         table = OrbitalTable(s.orbital_energies.numpy(), s.orbitals.numpy(), s.occupations.numpy())
         write_file = write_molden if suffix == ".molden" else write_chkfile
-        write_file(path, found.mole, table)
+        write_file(path, prediction.mole, table)

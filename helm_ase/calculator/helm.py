@@ -8,6 +8,8 @@ device         automatic     ``cpu``, ``cuda``, …
 dtype          float32       precision of the network; references, sums and energies are float64
 charge         0             total charge, unless ``atoms.info['charge']`` says otherwise
 multiplicity   1             2S + 1, unless ``atoms.info['multiplicity']`` (or ``spin``) says otherwise
+kpts           dense         crystals: mesh of k points: three numbers, ``{"size": …}``, ``{"density": …}``
+smearing       the labels'   crystals: width kT of Fermi–Dirac occupations in eV
 =============  ============  ======================================================================
 
 A charge or multiplicity that is given, the default's value too, wins over initial charges and moments.
@@ -21,9 +23,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from ase import Atoms
 from ase.calculators.abc import GetOutputsMixin
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from numpy.typing import NDArray
 
+from helm_ase.calculator.crystal_getters import CrystalGetters, refuse_crystal
 from helm_ase.calculator.electronic_getters import ElectronicGetters
 from helm_ase.calculator.keywords import DEFAULTS, NOT_GIVEN, checked, model_keywords
 from helm_ase.calculator.vibration_getters import VibrationGetters
@@ -31,6 +34,7 @@ from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import CheckpointError, SettingError, StructureError
 from helm_ase.nn import HELM
 from helm_ase.prediction import domain
+from helm_ase.prediction.crystals import CrystalPrediction
 from helm_ase.prediction.electronic import (
     ElectronicPrediction,
     place_model,
@@ -48,8 +52,8 @@ if TYPE_CHECKING:
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
 
-class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calculator):
-    """Energy, forces and the Kohn–Sham Hamiltonian of a molecule.
+class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOutputsMixin, Calculator):
+    """Energy, forces and the Kohn–Sham Hamiltonian of a molecule or crystal.
 
     ``results`` holds ASE's own names only: ``energy`` and ``free_energy`` (eV), ``forces`` (eV/Å), and on
     request ``dipole`` (e·Å) and ``charges`` (Mulliken, e).  ``hamiltonian`` (Hartree, PySCF AO order),
@@ -58,7 +62,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
 
     Parameters
     ----------
-    model, device, dtype, charge, multiplicity
+    model, device, dtype, charge, multiplicity, kpts, smearing
         See the table at the top of this module.
     atoms
         Attach the calculator to these atoms.
@@ -83,9 +87,10 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
 
     name = "helm"
     nolabel = True
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "dipole", "charges"]
+    implemented_properties: ClassVar[list[str]] = [
+        "energy", "free_energy", "forces", "stress", "dipole", "charges"
+    ]  # fmt: skip
     extra_properties: ClassVar[tuple[str, ...]] = ("hamiltonian", "overlap", "orbital_energies")
-    ignored_changes: ClassVar[set[str]] = {"cell"}
     discard_results_on_any_change = True
     default_parameters: ClassVar[dict[str, Any]] = DEFAULTS
 
@@ -97,11 +102,14 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         charge: int = NOT_GIVEN,
         multiplicity: int = NOT_GIVEN,
         atoms: Atoms | None = None,
+        kpts: Any = None,
+        smearing: float | None = None,
         **unknown: Any,
     ) -> None:
         checked(unknown)  # ASE would accept some of them in silence
         self.extra_results: dict[str, NDArray[np.float64]] = {}
         self._electronic: ElectronicPrediction | None = None
+        self._crystal: CrystalPrediction | None = None
         self._uncertainty: domain.Uncertainty | None = None
         self._computed_state: ChargeState | None = None
         self._attached: weakref.ref[Atoms] | None = None
@@ -111,7 +119,8 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         self._given: set[str] = set()  # of charge and multiplicity
         state = {"charge": charge, "multiplicity": multiplicity}
         given = {key: value for key, value in state.items() if value is not NOT_GIVEN}
-        super().__init__(model=model, device=device, dtype=dtype, **given)
+        of_crystals = {k: v for k, v in (("kpts", kpts), ("smearing", smearing)) if v is not None}
+        super().__init__(model=model, device=device, dtype=dtype, **given, **of_crystals)
         if atoms is not None:
             atoms.calc = self
 
@@ -171,7 +180,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
 
     def _forget(self) -> None:
         self.extra_results = {}
-        self._electronic = None
+        self._electronic = self._crystal = None
         self._uncertainty = None
         self._computed_state = None
 
@@ -224,8 +233,13 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         self._load(checked(self.parameters))
         assert self._loaded is not None
         _, checkpoint, model = self._loaded
-        domain.check_molecule(self.atoms, checkpoint, state)
+        crystal = bool(self.atoms.pbc.any())
+        (domain.check_crystal if crystal else domain.check_molecule)(self.atoms, checkpoint, state)
         self._warned.warn(atoms, checkpoint)
+        if crystal:
+            return self._calculate_crystal(properties, checkpoint, model)
+        if "stress" in properties:
+            raise PropertyNotImplementedError("a molecule has no stress: nothing is periodic (atoms.pbc)")
         if {"energy", "free_energy", "forces"} & set(properties):
             domain.check_trained(checkpoint, "energy")
             energy, forces, features = predict_energy(
@@ -267,6 +281,8 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         atoms = self._current(atoms)
         if atoms is None:
             raise StructureError(NO_ATOMS)
+        domain.check_kind(atoms, self.checkpoint)
+        refuse_crystal(atoms)
         changes = self.check_state(atoms)
         if changes:
             self.reset()
@@ -297,27 +313,6 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         ]
         return charge_state(atoms, *said)
 
-    def _outputmixin_get_results(self) -> dict[str, Any]:
-        structure = self._solve().structure
-        return self.results | {
-            "eigenvalues": structure.orbital_energies.numpy()[:, None] * HARTREE_IN_EV,
-            "occupations": structure.occupations.numpy()[:, None].copy(),
-            "fermi_level": structure.fermi_level * HARTREE_IN_EV,
-            "nspins": structure.n_spins,
-            "nkpts": 1,
-            "nbands": structure.orbital_energies.shape[1],
-            "ibz_kpoints": np.zeros((1, 3)),
-            "kpoint_weights": np.ones(1),
-        }
-
-    def get_bz_k_points(self) -> NDArray[np.float64]:
-        """The Γ point: a molecule has no other."""
-        return np.zeros((1, 3))
-
-    def band_structure(self) -> Any:
-        """Raise: a molecule has no band structure."""
-        raise StructureError("a molecule has no band structure; get_eigenvalues() gives its levels")
-
     # -- copies --------------------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "HELMCalculator":
@@ -326,7 +321,7 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
         memo[id(self)] = twin
         attached = None if self._attached is None else memo.get(id(self._attached()))
         follows = None if attached is None else weakref.ref(attached)
-        shared = {"_loaded": self._loaded, "_attached": follows, "_electronic": None}
+        shared = {"_loaded": self._loaded, "_attached": follows, "_electronic": None, "_crystal": None}
         for key, value in self.__dict__.items():
             twin.__dict__[key] = shared[key] if key in shared else copy.deepcopy(value, memo)
         return twin
@@ -334,7 +329,8 @@ class HELMCalculator(ElectronicGetters, VibrationGetters, GetOutputsMixin, Calcu
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the weights and caches; unpickling loads the model again by name."""
         attached = None if self._attached is None else self._attached()
-        state = self.__dict__ | {"_loaded": None, "_attached": attached, "_electronic": None}
+        dropped = dict.fromkeys(("_loaded", "_electronic", "_crystal"))
+        state = self.__dict__ | dropped | {"_attached": attached}
         mutable = {key: copy.deepcopy(state[key]) for key in ("parameters", "results", "extra_results")}
         state |= mutable  # copy.copy comes here, too: twins must not share what either may change
         return state | {"model_sha256": self.checkpoint.sha256}

@@ -13,6 +13,8 @@ DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
     "charge": 0,
     "multiplicity": 1,
+    "kpts": None,
+    "smearing": None,
 }
 NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "not given"})()
 """Stands for a charge or multiplicity that nobody has given: the default, unless the atoms say otherwise."""
@@ -40,11 +42,42 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
         values["dtype"] = str(values["dtype"]).removeprefix("torch.")
         if values["dtype"] not in DTYPES:
             raise SettingError(f"dtype {values['dtype']!r} is not one of {', '.join(DTYPES)}")
+    if values.get("kpts") is not None:
+        values["kpts"] = _plain_kpts(values["kpts"])
+    if values.get("smearing") is not None:
+        values["smearing"] = _plain_width(values["smearing"])
     for key in {"charge", "multiplicity"} & set(values):
         if not is_whole(values[key]):
             raise SettingError(f"{key} must be an integer, not {values[key]!r}")
         values[key] = int(values[key])
     return values
+
+
+def _plain_kpts(kpts: Any) -> Any:
+    """Three numbers or a dictionary of plain numbers; what the numbers may be, the lattice says."""
+    try:
+        if isinstance(kpts, Mapping):
+            allowed = {"size": lambda x: [int(n) for n in x], "density": float, "gamma": bool}
+            return {str(k): allowed[str(k)](v) for k, v in kpts.items()}
+        values = [int(n) for n in kpts]
+        if len(values) == 3 and all(n == m for n, m in zip(values, kpts, strict=True)):
+            return values
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise SettingError(
+        f"kpts is {kpts!r}; allowed are three whole numbers, {{'size': …}} or {{'density': …}} with 'gamma'; "
+        f"a path goes to band_structure(path)"
+    )
+
+
+def _plain_width(smearing: Any) -> float:
+    try:
+        width = float(smearing)
+    except (TypeError, ValueError):
+        width = -1.0
+    if not 0 <= width < 10:
+        raise SettingError(f"smearing is {smearing!r}; it must be the width kT in eV, 0 or more")
+    return width
 
 
 def model_keywords(parameters: Mapping[str, Any]) -> tuple[Any, ...]:

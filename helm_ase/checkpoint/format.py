@@ -72,7 +72,7 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Validation errors when the file was written."""
     sha256: str = ""
-    """Of the file it was read from."""
+    """SHA-256 of the file that the checkpoint was read from."""
     energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
     """E0 to which the model's energies and forces must be added."""
     uncertainty: EnergyUncertainty | None = None
@@ -87,6 +87,11 @@ class Checkpoint:
     def predicts(self) -> frozenset[str]:
         """What was trained: any of ``energy``, ``forces``, ``hamiltonian``; the rest is noise."""
         return frozenset(self.training.get("predicts", EVERYTHING))
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Numbers of periodic directions that occurred in training: 0 molecules, …, 3 bulk."""
+        return tuple(self.training.get("dimensions", (0,)))
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> str:
@@ -136,10 +141,10 @@ def _header(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _plain_baseline(baseline: Baseline) -> dict[str, Any]:
-    found = {k: v for k, v in asdict(baseline).items() if v != ()}
+    plain = {k: v for k, v in asdict(baseline).items() if v != ()}
     if baseline.operators:
-        found["operators"] = [operator.to_json() for operator in baseline.operators]
-    return found
+        plain["operators"] = [operator.to_json() for operator in baseline.operators]
+    return plain
 
 
 def read_header(path: str | Path) -> dict[str, Any]:

@@ -61,14 +61,15 @@ def uncertainty_path(checkpoint: str | Path) -> Path:
     return path.with_name(path.name.removesuffix(".safetensors") + SUFFIX)
 
 
-def save_uncertainty(found: EnergyUncertainty, path: str | Path) -> None:
+def save_uncertainty(uncertainty: EnergyUncertainty, path: str | Path) -> None:
     """Write it; the file appears complete or not at all."""
     header = {
-        "format_version": FORMAT_VERSION, "model_sha256": found.model_sha256, "scale": found.scale,
-        "floor": found.floor, "threshold": found.threshold, "facts": dict(found.facts),
+        "format_version": FORMAT_VERSION, "model_sha256": uncertainty.model_sha256,
+        "scale": uncertainty.scale, "floor": uncertainty.floor, "threshold": uncertainty.threshold,
+        "facts": dict(uncertainty.facts),
     }  # fmt: skip
     with whole_file(Path(path)) as partial:
-        tensors = {"whitening": found.whitening.contiguous()}
+        tensors = {"whitening": uncertainty.whitening.contiguous()}
         try:
             save_file(tensors, partial, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
         except SafetensorError as error:  # what the disk says comes as text
@@ -89,17 +90,17 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
             whitening = file.get_tensor("whitening").double()
         if header["format_version"] > FORMAT_VERSION:
             raise CheckpointError(f"{path} has format {header['format_version']}: upgrade helm-ase")
-        found = EnergyUncertainty(
+        uncertainty = EnergyUncertainty(
             str(header["model_sha256"]), whitening, float(header["scale"]), float(header["floor"]),
             float(header["threshold"]), dict(header["facts"]),
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is no error bar of a model: {error!r}") from error
-    if found.model_sha256 != model_sha256:
+    if uncertainty.model_sha256 != model_sha256:
         raise CheckpointError(
-            f"{path} belongs to other weights ({found.model_sha256[:12]}…, not {model_sha256[:12]}…): "
+            f"{path} belongs to other weights ({uncertainty.model_sha256[:12]}…, not {model_sha256[:12]}…): "
             "remove it, or make it anew with helm-ase calibrate"
         )
-    if not torch.isfinite(found.whitening).all() or found.whitening.ndim != 2:
+    if not torch.isfinite(uncertainty.whitening).all() or uncertainty.whitening.ndim != 2:
         raise CheckpointError(f"{path} holds numbers that are not finite")
-    return found
+    return uncertainty

@@ -38,8 +38,8 @@ def _calibrate(options: argparse.Namespace) -> None:
         collect(checkpoint, known_labels(checkpoint, sources, split))
         for split in (options.train_split, options.split)
     )
-    found = calibrate(checkpoint, train, validation)
-    save_uncertainty(found, target)
-    print(f"{target}: above {1e3 * found.threshold:.2f} meV/atom an energy is extrapolation")
+    uncertainty = calibrate(checkpoint, train, validation)
+    save_uncertainty(uncertainty, target)
+    print(f"{target}: above {1e3 * uncertainty.threshold:.2f} meV/atom an energy is extrapolation")
     for half in ("calibration half", "other half"):
-        print(f"  {half}: " + ", ".join(f"{k} {v}" for k, v in found.facts[half].items()))
+        print(f"  {half}: " + ", ".join(f"{k} {v}" for k, v in uncertainty.facts[half].items()))

@@ -71,8 +71,8 @@ def draw_velocities(atoms: Atoms, wanted: float, rng: np.random.Generator) -> No
     if len(atoms) > 1:
         with np.errstate(divide="ignore", invalid="ignore"):  # about the axis of a linear molecule
             ZeroRotation(atoms, preserve_temperature=False)
-    found = temperature(atoms, vibrations=True)
-    scale = np.sqrt(wanted / found) if found > 0 else 0.0
+    drawn = temperature(atoms, vibrations=True)
+    scale = np.sqrt(wanted / drawn) if drawn > 0 else 0.0
     atoms.set_momenta(atoms.get_momenta() * scale)
 
 

@@ -108,17 +108,17 @@ def _evaluate(options: argparse.Namespace) -> None:
     folder = output_folder(options.output) if options.output else None
     with source:
         selection = _select(options, checkpoint, source, folder)
-        found = assessment.assess(checkpoint, selection, settings)
+        assessed = assessment.assess(checkpoint, selection, settings)
         facts = report.facts_of(checkpoint, selection)
-    text = report.as_json(facts, found)
+    text = report.as_json(facts, assessed)
     if folder is not None:
         report.write_text(folder / "evaluation.json", text)
-        report.write_text(folder / "molecules.csv", report.as_csv(found.molecules))
+        report.write_text(folder / "molecules.csv", report.as_csv(assessed.molecules))
         if not options.no_plots:
             from helm_ase.evaluation.plots import draw_all
 
-            draw_all(found, folder, checkpoint.name)
-    print(text if options.json else report.as_text(facts, found), end="")
+            draw_all(assessed, folder, checkpoint.name)
+    print(text if options.json else report.as_text(facts, assessed), end="")
     if folder is not None and not options.json:
         print(f"\nwritten to {folder}")
 

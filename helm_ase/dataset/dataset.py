@@ -183,13 +183,13 @@ def open_dataset(
     Raises
     ------
     DatasetError
-        If the file cannot be read, has another level, or no molecule of that split.
+        If the file cannot be read, has another level of theory, or no molecule of that split.
     """
     source = open_labels(path)
     if level is not None and not source.level_is_recorded:
         source.level = level
     elif level is not None and (other := differences(source.level.physical, level.physical)):
-        raise DatasetError(f"{path} holds labels of another level ({other})")
+        raise DatasetError(f"{path} holds labels of another level of theory ({other})")
     indices = [k for k in range(len(source)) if split is None or source.split_of(k) == split][:limit]
     if not indices:
         raise DatasetError(f"{path} has no molecules of split {split!r}: 'helm-ase data split' makes splits")

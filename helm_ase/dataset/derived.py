@@ -37,7 +37,7 @@ class LargeBasis:
     gap: float
     """Hartree."""
     dipole: NDArray[np.float64]
-    """Of the electrons, about the origin, e·a0, (3,)."""
+    """Dipole moment of the electrons about the origin, e·a0, (3,)."""
     polarizability: NDArray[np.float64]
     """Uncoupled, a0³, (3, 3)."""
 
@@ -54,7 +54,8 @@ class Derived:
     overlap: NDArray[np.float64]
     """S, (A, A)."""
     orbital_energies: NDArray[np.float64]
-    """All levels of the label's H, Hartree, (s, A); in a smaller basis those of ``orbitals``, (s, M)."""
+    """All orbital energies of the label's H, Hartree, (s, A); in a smaller basis those of ``orbitals``, (s,
+    M)."""
     orbitals: NDArray[np.float32]
     """Its occupied and lowest virtual orbitals, (s, A, M); columns beyond a spin's own are zero.  In
     a smaller basis their projection on it."""
@@ -229,9 +230,9 @@ def unpack(payload: bytes, smaller: bool = False, energy_baseline: bool = False)
 
     def take(kind: str, *shape: int) -> NDArray[Any]:
         nonlocal place
-        found = np.frombuffer(payload, kind, int(np.prod(shape)), place).reshape(shape)
-        place += found.nbytes
-        return found.copy()
+        array = np.frombuffer(payload, kind, int(np.prod(shape)), place).reshape(shape)
+        place += array.nbytes
+        return array.copy()
 
     electrons = tuple(take("<i8", n).tolist())
     baseline, overlap = (unpack_triangle(take("<f8", a * (a + 1) // 2)) for _ in range(2))

@@ -31,8 +31,8 @@ class Orbitals:
     ) -> "Orbitals":
         """Diagonalise H, (s, A, A), in the space that the columns X of ``orthonormaliser``, (A, M), span."""
         x = orthonormaliser
-        found = [scipy.linalg.eigh(x.T @ h @ x) for h in hamiltonian]
-        return cls(tuple(e for e, _ in found), tuple(x @ v for _, v in found), tuple(occupied))
+        solutions = [scipy.linalg.eigh(x.T @ h @ x) for h in hamiltonian]
+        return cls(tuple(e for e, _ in solutions), tuple(x @ v for _, v in solutions), tuple(occupied))
 
     @property
     def electrons(self) -> int:

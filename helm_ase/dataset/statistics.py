@@ -78,7 +78,7 @@ def _fit_references(
     special = sorted(set(states) - {(0, 1)}) if (0, 1) in states else []
     columns = np.array([[state == s for s in special] for state in states]).reshape(len(states), -1)
     matrix = np.concatenate([counts, columns], axis=1)
-    found, *_ = np.linalg.lstsq(matrix, values, rcond=None)
-    rest = (values - matrix @ found) / counts.sum(1)
-    of_states = dict(zip(special, found[elements:].tolist(), strict=True))
-    return found[:elements], of_states, float(np.sqrt((rest**2).mean()))
+    references, *_ = np.linalg.lstsq(matrix, values, rcond=None)
+    rest = (values - matrix @ references) / counts.sum(1)
+    of_states = dict(zip(special, references[elements:].tolist(), strict=True))
+    return references[:elements], of_states, float(np.sqrt((rest**2).mean()))

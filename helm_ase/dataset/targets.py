@@ -81,13 +81,13 @@ def make_targets(
     x = orthonormaliser(derived.overlap)
     if derived.large is None:
         own = Orbitals.solve(derived.baseline + correction, x, derived.electrons)
-        found = _of_matrix(derived, own, position, atom)
+        targets = _of_matrix(derived, own, position, atom)
     else:
-        found = _of_larger_basis(derived, int(atom[-1]) + 1, x.shape[1])
+        targets = _of_larger_basis(derived, int(atom[-1]) + 1, x.shape[1])
     if coupled is not None:
-        found["polarizability"] = coupled
+        targets["polarizability"] = coupled
     arrays = {"baseline": derived.baseline, "overlap": derived.overlap, "orthonormaliser": x}
-    arrays |= {"position": position, **found}
+    arrays |= {"position": position, **targets}
     tensors = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in arrays.items()}
     return Targets(
         atom=torch.from_numpy(atom),

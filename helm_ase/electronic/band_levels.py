@@ -9,9 +9,9 @@ from torch.autograd.function import once_differentiable
 
 from helm_ase.electronic.bloch import LatticeOperator, chunks
 from helm_ase.electronic.differentiable import DEGENERATE
-from helm_ase.electronic.kpoints import as_tensor
 from helm_ase.electronic.orbitals import OVERLAP_THRESHOLD
 from helm_ase.errors import BasisError, PredictionError
+from helm_ase.representation.kpoints import as_tensor
 
 
 def levels_at(
@@ -52,11 +52,11 @@ def levels_at(
     for operator in (hamiltonian, overlap):
         if operator is not None and not bool(torch.isfinite(operator.values).all()):
             raise PredictionError("the Hamiltonian or overlap holds numbers that are not finite")
-    found = []
+    matrices = []
     for k in chunks(as_tensor(kpts), hamiltonian.size):
         s = None if overlap is None else overlap.at(k).detach()
-        found.append(levels(hamiltonian.at(k), s, threshold))
-    return torch.cat(found)
+        matrices.append(levels(hamiltonian.at(k), s, threshold))
+    return torch.cat(matrices)
 
 
 def levels(

@@ -16,9 +16,9 @@ from helm_ase.electronic.band_filling import Filling, Smearing, fill
 from helm_ase.electronic.band_levels import levels_at
 from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.electronic.density_of_states import density_of_states
-from helm_ase.electronic.kpoints import KMesh
 from helm_ase.electronic.orbitals import OVERLAP_THRESHOLD
 from helm_ase.errors import ChargeError, SettingError
+from helm_ase.representation.kpoints import KMesh
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Bands:
     levels: Tensor
     """Hartree, ascending, (s, K, A), +inf for directions without overlap; gradients go to H(T)."""
     weights: Tensor
-    """Of the k points, (K,), summing to one."""
+    """Weights of the k points, (K,), summing to one."""
     electrons: float
     """In a cell."""
     width: float = 0.0
-    """Of the smearing, Hartree; 0: the lowest levels are full."""
+    """Width of the smearing, Hartree; 0: the lowest levels are full."""
     smearing: Smearing = "fermi-dirac"
     """Distribution."""
 
@@ -106,9 +106,9 @@ class Bands:
             If width or smearing make no sense.
         """
         levels = torch.stack([levels_at(h, overlap, mesh.kpts, threshold) for h in hamiltonians])
-        found = cls(levels, mesh.weights, electrons, width, smearing)
-        found.filling  # noqa: B018  # refuses what cannot be filled, here and not later
-        return found
+        bands = cls(levels, mesh.weights, electrons, width, smearing)
+        bands.filling  # noqa: B018  # refuses what cannot be filled, here and not later
+        return bands
 
     @property
     def capacity(self) -> int:
@@ -137,7 +137,7 @@ class Bands:
 
     @property
     def entropy(self) -> float:
-        """Of the smearing, per cell, in units of Boltzmann's constant (generalised, for Gaussians)."""
+        """Entropy of the smearing per cell in units of Boltzmann's constant (generalised, for Gaussians)."""
         return self.capacity * self.filling.entropy
 
     # -- energies -------------------------------------------------------------------------------------

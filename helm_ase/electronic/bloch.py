@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from helm_ase.electronic.kpoints import KMesh
 from helm_ase.errors import BasisError
+from helm_ase.representation.kpoints import KMesh
 from helm_ase.representation.lattice import Lattice, nearest_images
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 

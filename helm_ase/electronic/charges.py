@@ -1,4 +1,4 @@
-"""Electrons divided among atoms."""
+"""Population analysis: electrons assigned to atoms by Mulliken's and Löwdin's schemes."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from helm_ase.representation.overlap import symmetric_root
 
 
 def mulliken_populations(density: Tensor, overlap: Tensor) -> Tensor:
-    """Electrons of every function, half of each overlap population to either side, (A,).
+    """Mulliken populations of the basis functions, which share overlap populations equally, (A,).
 
     Parameters
     ----------
@@ -17,18 +17,24 @@ def mulliken_populations(density: Tensor, overlap: Tensor) -> Tensor:
 
 
 def lowdin_populations(density: Tensor, overlap: Tensor) -> Tensor:
-    """Electrons of every symmetrically orthogonalised function, (A,); parameters as above."""
+    """Löwdin populations: electrons of the symmetrically orthogonalised functions, (A,).
+
+    Parameters
+    ----------
+    density, overlap
+        (A, A), same AO order.
+    """
     root = symmetric_root(overlap)
     return ((root @ density) * root).sum(1)
 
 
-def of_atoms(populations: Tensor, atom: Tensor, count: int) -> Tensor:
-    """Sums over the functions of each atom.
+def sum_over_atoms(populations: Tensor, atom: Tensor, count: int) -> Tensor:
+    """Sum populations over the functions of each atom.
 
     Parameters
     ----------
     populations
-        Of functions, (..., A).
+        Populations of the functions, (..., A).
     atom
         Atom of each function, (A,).
     count
@@ -55,9 +61,9 @@ def mulliken_charges(density: Tensor, overlap: Tensor, charges: Tensor, atom: Te
     atom
         Atom of each function, (A,).
     """
-    return charges - of_atoms(mulliken_populations(density, overlap), atom, len(charges))
+    return charges - sum_over_atoms(mulliken_populations(density, overlap), atom, len(charges))
 
 
 def lowdin_charges(density: Tensor, overlap: Tensor, charges: Tensor, atom: Tensor) -> Tensor:
     """Löwdin charges in e, (N,); parameters as :func:`mulliken_charges`."""
-    return charges - of_atoms(lowdin_populations(density, overlap), atom, len(charges))
+    return charges - sum_over_atoms(lowdin_populations(density, overlap), atom, len(charges))

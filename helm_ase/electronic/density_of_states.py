@@ -1,4 +1,4 @@
-"""Levels broadened to a curve, whole or in shares of atoms and of degrees l."""
+"""Density of states with Gaussian broadening, total or projected on atoms or degrees l."""
 
 import math
 
@@ -16,7 +16,7 @@ def density_of_states(levels: Tensor, weights: Tensor, grid: Tensor, width: floa
     levels
         Orbital energies, Hartree, (M,).
     weights
-        States that each counts for, (..., M).
+        Number of states that each orbital counts for, (..., M).
     grid
         Energies at which to evaluate, Hartree, (G,).
     width
@@ -40,7 +40,8 @@ def density_of_states(levels: Tensor, weights: Tensor, grid: Tensor, width: floa
 
 
 def mulliken_weights(orbitals: Tensor, overlap: Tensor, group: Tensor, count: int) -> Tensor:
-    """Share of each group of functions in each orbital, Σ_μ∈group C_μi (S C)_μi; columns sum to one.
+    """Mulliken population of each group of functions in each orbital, Σ_μ∈group C_μi (S C)_μi; columns sum to
+    1.
 
     Parameters
     ----------
@@ -49,14 +50,14 @@ def mulliken_weights(orbitals: Tensor, overlap: Tensor, group: Tensor, count: in
     overlap
         (A, A).
     group
-        Of each function, (A,).
+        Group of each function, (A,).
     count
         Number of groups.
 
     Returns
     -------
     Tensor
-        (count, M); a share may be slightly negative, as Mulliken's can.
+        (count, M); populations may be slightly negative.
     """
     shares = orbitals * (overlap @ orbitals)
     return shares.new_zeros(count, shares.shape[1]).index_add(0, group, shares)

@@ -1,9 +1,9 @@
-"""What follows from a Hamiltonian, with gradients that are exact where levels coincide.
+"""What follows from a Hamiltonian, with gradients that are exact where orbital energies coincide.
 
 Eigenvectors have no derivative inside a degenerate set, and automatic differentiation through them divides by
-the differences of its levels: wrong for methane, not a number at exact degeneracy.  Everything below depends
-on the occupied *space* only, whose derivative couples occupied with virtual orbitals and so never divides by
-less than the gap.
+the differences of its orbital energies: wrong for methane, not a number at exact degeneracy.  Everything
+below depends on the occupied *space* only, whose derivative couples occupied with virtual orbitals and so
+never divides by less than the gap.
 
 All of it takes the Hamiltonian in an orthonormal basis, F = Xᵀ H X, of shape (M, M), and the number of
 occupied orbitals of one spin; gradients are those with respect to a symmetric F.
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 DEGENERATE = 1e-7
-"""Hartree; levels closer than this share their gradient."""
+"""Hartree; orbital energies closer than this share their gradient."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,19 @@ class Eigensystem:
         sizes: dict[int, list[int]] = {}
         for k, fock in enumerate(focks):
             sizes.setdefault(len(fock), []).append(k)
-        found: dict[int, Eigensystem] = {}
+        solved: dict[int, Eigensystem] = {}
         for members in sizes.values():
             with torch.no_grad():
                 energies, vectors = _eigh(torch.stack([focks[k] for k in members]))
             for k, e, v in zip(members, energies, vectors, strict=True):
-                found[k] = cls(focks[k], e, v)
-        return [found[k] for k in range(len(focks))]
+                solved[k] = cls(focks[k], e, v)
+        return [solved[k] for k in range(len(focks))]
 
     def levels(self) -> Tensor:
         """Orbital energies, ascending, (M,).
 
-        dε_i = v_iᵀ dF v_i; levels within 1e-7 Eh get the mean over their set, which does not depend on how
-        the set's orbitals happen to be turned.
+        dε_i = v_iᵀ dF v_i; orbital energies within 1e-7 Eh get the mean over their set, which does not depend
+        on how the set's orbitals happen to be turned.
         """
         return _Levels.apply(self.fock, self.energies, self.vectors)
 
@@ -71,7 +71,7 @@ class Eigensystem:
         """P = Σ_i f_i v_i v_iᵀ for Fermi occupations f at a fixed number of electrons, (M, M).
 
         In the basis of the orbitals ∂P_ij = (f_i − f_j) / (ε_i − ε_j) ∂F_ij, with the limit f'(ε) where
-        levels coincide, less what the shift of the chemical potential takes back.
+        orbital energies coincide, less what the shift of the chemical potential takes back.
 
         Parameters
         ----------

@@ -20,7 +20,7 @@ from helm_ase.units import BOHR_IN_ANGSTROM
 CHUNK = 50_000
 """Points at a time."""
 MOST_POINTS = 50_000_000
-"""Of a grid: 400 MB in memory, and more in a file."""
+"""Largest number of points of a grid: 400 MB in memory, and more in a file."""
 FIELDS = "density, spin density, potential, homo, homo-1, …, lumo, lumo+1, …, or the number of an orbital"
 
 
@@ -135,17 +135,17 @@ def spins_with(structure: ElectronicStructure, name: str | int) -> list[int]:
     SettingError
         If it is no name of an orbital, or no spin has it.
     """
-    found, reasons = [], []
+    spins, reasons = [], []
     for spin in range(structure.n_spins):
         try:
             orbital_index(structure, name, spin)
         except SettingError as error:
             reasons.append(error)
         else:
-            found.append(spin)
-    if not found:
+            spins.append(spin)
+    if not spins:
         raise reasons[0]
-    return found
+    return spins
 
 
 def write_cube(

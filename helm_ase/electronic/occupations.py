@@ -9,7 +9,7 @@ from helm_ase.errors import ChargeError
 
 
 def fermi_occupations(levels: Tensor, electrons: int, temperature: float) -> tuple[Tensor, float]:
-    """Occupations between 0 and 1 of the levels of one spin, and the chemical potential.
+    """Occupations between 0 and 1 of the orbitals of one spin, and the chemical potential.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def fermi_occupations(levels: Tensor, electrons: int, temperature: float) -> tup
     Raises
     ------
     ChargeError
-        If there are more electrons than levels.
+        If there are more electrons than orbitals.
     """
     e = levels.detach().double().cpu().numpy()
     if not 0 <= electrons <= len(e):

@@ -1,8 +1,8 @@
-"""From H and S to orbitals: H C = S C ε, occupations, levels, densities.
+"""From H and S to orbitals: H C = S C ε, occupations, orbital energies, densities.
 
-torch, float64, no PySCF: what a Hamiltonian implies does not depend on where it came from.  Levels, densities
-and all that follows from them have exact gradients with respect to H; orbitals have none, because inside a
-degenerate set they are arbitrary.
+torch, float64, no PySCF: what a Hamiltonian implies does not depend on where it came from.  Orbital energies,
+densities and all that follows from them have exact gradients with respect to H; orbitals have none, because
+inside a degenerate set they are arbitrary.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ OVERLAP_THRESHOLD = 1e-5
 """Directions of the AO space with a smaller overlap eigenvalue are dropped (canonical orthogonalisation).
 
 With def2-TZVPD acetylene has an eigenvalue of 1.5e-6: an error of 30 µEh in H along that direction makes a
-level 8 Eh below the carbon 1s orbitals.  Of an exact H, dropping it moves occupied levels by up to 12 µEh and
-virtual ones by more: pass a smaller ``threshold`` where the matrix has no error."""
+level 8 Eh below the carbon 1s orbitals.  Of an exact H, dropping it moves the energies of occupied orbitals
+by up to 12 µEh and of virtual ones by more: pass a smaller ``threshold`` where the matrix has no error."""
 
 
 LARGEST_SKEW = 0.01
@@ -47,7 +47,7 @@ class Orbitals:
     smearing: float = 0.0
     """kT of the Fermi occupations in Hartree; 0: the lowest orbitals are full (aufbau)."""
     integrals: Integrals | None = None
-    """Of the geometry, for observables that need more than H and S."""
+    """Integrals of the geometry, for observables that need more than H and S."""
 
     @classmethod
     def solve(

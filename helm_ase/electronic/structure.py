@@ -1,8 +1,8 @@
-"""What is asked of an electronic structure: charges, bonds, moments, response, fields.
+"""Observables of an electronic structure: charges, bond orders, moments, response, fields.
 
-Each method names one quantity and passes it on; the formulas stand in the modules of their names.  All but
-the levels need the integrals of the geometry: without them they raise :class:`~helm_ase.errors.BasisError`;
-points that are none raise :class:`~helm_ase.errors.SettingError`.
+The formulas are in the modules of the same names.  Everything but orbital energies needs the integrals of the
+geometry; without them methods raise :class:`~helm_ase.errors.BasisError`.  Points that are not an array of
+shape (P, 3) of finite numbers raise :class:`~helm_ase.errors.SettingError`.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from helm_ase.errors import BasisError, PredictionError, SettingError
 
 Scheme = Literal["mulliken", "lowdin"]
 BondScheme = Literal["mayer", "wiberg"]
-Division = Literal["atom", "degree"]
+Projection = Literal["atom", "degree"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ElectronicStructure(Orbitals):
         """−ε_LUMO, Hartree: Koopmans' estimate, even rougher."""
         return -self.lumo
 
-    # -- shares of atoms -----------------------------------------------------------------------------
+    # -- population analysis -------------------------------------------------------------------------
 
     def charges(self, scheme: Scheme = "mulliken") -> Tensor:
         """Charges of the atoms, e, (N,).
@@ -64,8 +64,8 @@ class ElectronicStructure(Orbitals):
         SettingError
             If there is no such scheme.
         """
-        found = _chosen(scheme, Scheme, "charge scheme")
-        charge_of = charges.mulliken_charges if found == "mulliken" else charges.lowdin_charges
+        chosen = _chosen(scheme, Scheme, "charge scheme")
+        charge_of = charges.mulliken_charges if chosen == "mulliken" else charges.lowdin_charges
         m = self.molecule
         return charge_of(self.density_matrix, self.overlap, m.nuclear_charges, m.atom)
 
@@ -77,10 +77,12 @@ class ElectronicStructure(Orbitals):
         SettingError
             If there is no such scheme.
         """
-        found = _chosen(scheme, Scheme, "charge scheme")
+        chosen = _chosen(scheme, Scheme, "charge scheme")
         m = self.molecule
-        populations = charges.mulliken_populations if found == "mulliken" else charges.lowdin_populations
-        return charges.of_atoms(populations(self.spin_density, self.overlap), m.atom, len(m.nuclear_charges))
+        populations = charges.mulliken_populations if chosen == "mulliken" else charges.lowdin_populations
+        return charges.sum_over_atoms(
+            populations(self.spin_density, self.overlap), m.atom, len(m.nuclear_charges)
+        )
 
     def bond_orders(self, scheme: BondScheme = "mayer") -> Tensor:
         """Electron pairs shared by each two atoms, (N, N), zero on the diagonal.
@@ -90,8 +92,8 @@ class ElectronicStructure(Orbitals):
         SettingError
             If there is no such scheme.
         """
-        found = _chosen(scheme, BondScheme, "bond order")
-        order = bond_orders.mayer_bond_orders if found == "mayer" else bond_orders.wiberg_bond_orders
+        chosen = _chosen(scheme, BondScheme, "bond order")
+        order = bond_orders.mayer_bond_orders if chosen == "mayer" else bond_orders.wiberg_bond_orders
         m = self.molecule
         return order(self.spin_densities, self.overlap, m.atom, len(m.nuclear_charges))
 
@@ -146,7 +148,7 @@ class ElectronicStructure(Orbitals):
 
     # -- curves and fields ---------------------------------------------------------------------------
 
-    def density_of_states(self, grid: Tensor, width: float, by: Division | None = None) -> Tensor:
+    def density_of_states(self, grid: Tensor, width: float, by: Projection | None = None) -> Tensor:
         """Gaussian-broadened density of states at energies in Hartree, states per Hartree.
 
         Parameters
@@ -156,21 +158,22 @@ class ElectronicStructure(Orbitals):
         width
             Standard deviation, Hartree.
         by
-            Divide by atoms or by degrees l of the functions, with Mulliken's shares; None: whole.
+            ``atom`` or ``degree``: project on atoms or on degrees l of the functions by Mulliken population
+            analysis; None: the total density of states.
 
         Returns
         -------
         Tensor
-            For each spin (s, G); divided (s, N, G) or (s, lmax + 1, G), which sums to the whole and has no
-            gradient, because the shares are those of single orbitals.
+            Total density of states of each spin, (s, G), or projected ones, (s, N, G) or (s, lmax + 1, G),
+            which sum to it.  Projected ones have no gradient, because they depend on single orbitals.
 
         Raises
         ------
         SettingError
-            If the width is not positive, or there is no such division.
+            If the width is not positive, or there is no such projection.
         """
         if by is not None:
-            _chosen(by, Division, "division")
+            _chosen(by, Projection, "projection of the density of states")
         curves = []
         for levels, c in zip(self.orbital_energies, self.orbitals, strict=True):
             weights = levels.new_ones(levels.shape)

@@ -23,8 +23,8 @@ from helm_ase.units import HARTREE_IN_EV
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One Hamiltonian of a molecule: the model's, or H0 alone."""
+class HamiltonianErrors:
+    """Errors of one Hamiltonian of a molecule: the predicted one, or H0 alone."""
 
     errors: MatrixErrors
     homo: float
@@ -35,8 +35,10 @@ class Judged:
     """E[D(H)] − reference, signed, eV; NaN if it was not asked for."""
 
 
-NOT_PREDICTED = Judged(MatrixErrors(*[float("nan")] * len(fields(MatrixErrors))), *[float("nan")] * 3)
-"""Of a model that was not trained on Hamiltonians."""
+NOT_PREDICTED = HamiltonianErrors(
+    MatrixErrors(*[float("nan")] * len(fields(MatrixErrors))), *[float("nan")] * 3
+)
+"""Result of a model that was not trained on Hamiltonians."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class MoleculeReport:
     """Reference, eV; NaN where there is none."""
     lumo: float
     """Reference, eV; NaN where there is none."""
-    model: Judged
-    baseline: Judged
+    model: HamiltonianErrors
+    baseline: HamiltonianErrors
     """H0 alone."""
     energy: float
     """Energy of the energy head − label, signed, eV; NaN if the label has none."""
@@ -145,11 +147,11 @@ def _reports(
     checkpoint: Checkpoint, selection: Selection, settings: AssessmentSettings, chosen: set[int]
 ) -> Iterator[tuple[MoleculeReport, Breakdown, Breakdown]]:
     trained = checkpoint.predicts
-    found = answers(
+    reports = answers(
         checkpoint.model, selection.dataset, bool(trained & {"energy", "forces"}), "hamiltonian" in trained
     )
     bar = tqdm(
-        found, "molecules", len(selection.dataset), unit="mol", disable=not settings.progress, leave=False
+        reports, "molecules", len(selection.dataset), unit="mol", disable=not settings.progress, leave=False
     )
     for k, answer in enumerate(bar):
         yield _report(_Case(checkpoint, selection, k, answer), settings, k in chosen)
@@ -194,13 +196,13 @@ class _Case:
             return float("nan")
         return error_of(self.answer.forces, self.answer.sample.forces.numpy())
 
-    def judge(self, solution: Solution | None, reference_energy: float) -> Judged:
+    def errors_of(self, solution: Solution | None, reference_energy: float) -> HamiltonianErrors:
         """Compare one of the Hamiltonians; without a reference energy, E[D(H)] is not computed."""
         if solution is None:
             return NOT_PREDICTED
         errors = compare(solution, self.reference, self.molecule.label_dipole)
         energy = np.nan if np.isnan(reference_energy) else self.energy_of(solution) - reference_energy
-        return Judged(errors, *solution.frontier, energy)
+        return HamiltonianErrors(errors, *solution.frontier, energy)
 
     def break_down(self, solution: Solution | None) -> Breakdown:
         """Sort the error of one of the Hamiltonians."""
@@ -228,8 +230,8 @@ def _report(
         multiplicity=label.multiplicity,
         homo=case.reference.frontier[0],
         lumo=case.reference.frontier[1],
-        model=case.judge(case.model, energy),
-        baseline=case.judge(case.baseline, energy),
+        model=case.errors_of(case.model, energy),
+        baseline=case.errors_of(case.baseline, energy),
         energy=case.energy_error,
         forces=case.force_error,
         dipole_from_label=label.dipole is not None,

@@ -38,7 +38,7 @@ class EnergyErrors:
     errors: NDArray[np.float64]
     """Predicted − label, eV/atom, (M,)."""
     atoms: NDArray[np.int64]
-    """Of each molecule, (M,)."""
+    """Number of atoms of each molecule, (M,)."""
 
 
 def collect(checkpoint: Checkpoint, labels: Iterable[LabelledMolecule]) -> EnergyErrors:
@@ -172,5 +172,5 @@ def _scale_and_floor(
         return float(np.mean(np.log(width) + np.sqrt(2) * size / width))
 
     start = np.log([np.sqrt(np.mean(size**2) / rigidity.mean()), np.median(size)])
-    found = minimize(loss, start, method="Nelder-Mead")
-    return float(np.exp(found.x[0])), float(np.exp(found.x[1])), float(found.fun)
+    optimum = minimize(loss, start, method="Nelder-Mead")
+    return float(np.exp(optimum.x[0])), float(np.exp(optimum.x[1])), float(optimum.fun)

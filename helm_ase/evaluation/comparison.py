@@ -1,4 +1,5 @@
-"""One Hamiltonian against the reference of the same molecule: elements, levels, orbitals, observables."""
+"""One Hamiltonian against the reference of the same molecule: elements, orbital energies, orbitals,
+observables."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ class MatrixErrors:
     hamiltonian_rms: float
     """Root mean square element, µEh; unlike the mean, the same in every orientation."""
     occupied: float
-    """Mean absolute error of the occupied levels, eV; NaN without electrons."""
+    """Mean absolute error of the occupied orbital energies, eV; NaN without electrons."""
     homo: float
     """Signed, eV; NaN where there is none."""
     lumo: float
@@ -34,7 +35,7 @@ class MatrixErrors:
     gap: float
     """Signed, eV."""
     wavefunction: float
-    """Mean |⟨C_ref| S |C⟩| over occupied orbitals in the order of their levels, 1 if they are the same."""
+    """Mean |⟨C_ref| S |C⟩| over occupied orbitals by ascending energy, 1 if they are the same."""
     cosine: float
     """The same without S, |cos| of the coefficients, as the code of QHNet and QH9 has it."""
     subspace: float
@@ -126,7 +127,9 @@ def canonical(label: LabelledMolecule, basis: AOBasis) -> NDArray[np.float64]:
     return np.stack([AOMatrix(h, label.numbers, basis, "pyscf").reorder("e3nn").values for h in matrices])
 
 
-def compare(found: Solution, reference: Solution, dipole: NDArray[np.float64] | None = None) -> MatrixErrors:
+def compare(
+    predicted: Solution, reference: Solution, dipole: NDArray[np.float64] | None = None
+) -> MatrixErrors:
     """Errors of a solution.
 
     Parameters
@@ -136,9 +139,9 @@ def compare(found: Solution, reference: Solution, dipole: NDArray[np.float64] | 
     dipole
         Dipole to compare with, e·Å, (3,); absent: that of the reference's Hamiltonian.
     """
-    ours, theirs = found.structure, reference.structure
+    ours, theirs = predicted.structure, reference.structure
     difference = (ours.hamiltonian - theirs.hamiltonian).numpy()
-    (homo, lumo), (homo_ref, lumo_ref) = found.frontier, reference.frontier
+    (homo, lumo), (homo_ref, lumo_ref) = predicted.frontier, reference.frontier
     levels = (ours.orbital_energies - theirs.orbital_energies).numpy() * HARTREE_IN_EV
     occupied = [row[:n] for row, n in zip(levels, theirs.occupied, strict=True)]
     overlaps, cosines, singular = _orbital_agreement(ours, theirs)
@@ -155,8 +158,8 @@ def compare(found: Solution, reference: Solution, dipole: NDArray[np.float64] | 
         subspace=mean_absolute(singular),
         density=float(np.abs(density).mean()),
         misplaced=float((1 - np.square(singular)).clip(min=0).sum()) * 2 / theirs.n_spins,
-        dipole=float(np.linalg.norm(found.dipole - (reference.dipole if dipole is None else dipole))),
-        charges=float(np.abs(found.charges - reference.charges).mean()),
+        dipole=float(np.linalg.norm(predicted.dipole - (reference.dipole if dipole is None else dipole))),
+        charges=float(np.abs(predicted.charges - reference.charges).mean()),
     )
 
 

@@ -25,7 +25,7 @@ class Embeddings:
     """Atoms of many molecules."""
 
     values: NDArray[np.float32]
-    """Of each degree l the norm over m of every channel, of l = 0 the number itself; (N, lmax + 1, C)."""
+    """Norm over m of every channel for each degree l, and for l = 0 the number itself, (N, lmax + 1, C)."""
     numbers: NDArray[np.int64]
     """Atomic numbers, (N,)."""
     molecule: NDArray[np.int64]
@@ -60,13 +60,13 @@ def embed_both(
     numbers, molecule, environment = [], [], []
     for k in tqdm(indices.tolist(), "embeddings", unit="mol", disable=not progress, leave=False):
         label = source[k]
-        for found, network in zip(rows, models, strict=True):
-            found.append(embed(network, label))
+        for embeddings, network in zip(rows, models, strict=True):
+            embeddings.append(embed(network, label))
         numbers.append(label.numbers)
         molecule.append(np.full(len(label.numbers), k))
         environment += environments(label)
     columns = np.concatenate(numbers), np.concatenate(molecule), np.array(environment)
-    trained, random = (Embeddings(np.concatenate(found), *columns) for found in rows)
+    trained, random = (Embeddings(np.concatenate(embeddings), *columns) for embeddings in rows)
     return trained, random
 
 

@@ -45,7 +45,7 @@ def evaluate(
 ) -> list[MoleculeErrors]:
     """Errors of a model, which is put into evaluation mode, on every sample."""
     model.eval()
-    found = []
+    errors = []
     for answer in answers(model, samples, energy, max_load=max_load):
         sample = answer.sample
         assert answer.correction is not None
@@ -53,8 +53,8 @@ def evaluate(
         if answer.forces is not None:
             d_energy = error_of(answer.energy, sample.energy)
             d_forces = error_of(answer.forces, sample.forces.numpy())
-        found.append(matrix_errors(sample, answer.correction, d_energy, d_forces))
-    return found
+        errors.append(matrix_errors(sample, answer.correction, d_energy, d_forces))
+    return errors
 
 
 def error_of(predicted: NDArray[np.float64] | float, label: NDArray[np.floating] | float) -> float:
@@ -71,7 +71,7 @@ def matrix_errors(
     """Errors of H0 + correction, (s, A, A); zeros give those of the baseline.
 
     All are infinite if an element of the correction is no number.  Where the label's matrix is in a larger
-    basis, its levels are compared, but there is no error of H: NaN.
+    basis, its orbital energies are compared, but there is no error of H: NaN.
     """
     atoms = len(sample.graph.z)
     if not np.isfinite(correction).all():
@@ -101,7 +101,7 @@ def matrix_errors(
 
 
 def mean_absolute(values: NDArray[np.float64]) -> float:
-    """Mean of |x|; NaN of nothing, as of the occupied levels of a bare proton."""
+    """Mean of |x|; NaN of nothing, as of the occupied orbital energies of a bare proton."""
     return float(np.abs(values).mean()) if values.size else float("nan")
 
 

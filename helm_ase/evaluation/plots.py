@@ -77,13 +77,16 @@ def draw_distance(assessment: Assessment, name: str) -> Figure:
     """Mean absolute element of the error of H against the distance of the two atoms."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    for label, found, color in ((name, assessment.model, MODEL), ("H0 alone", assessment.baseline, BASELINE)):
-        bins = [k for k in found.distances if k != ON_SITE]
+    for label, breakdown, color in (
+        (name, assessment.model, MODEL),
+        ("H0 alone", assessment.baseline, BASELINE),
+    ):
+        bins = [k for k in breakdown.distances if k != ON_SITE]
         middle = [(k + 0.5) * BIN_WIDTH for k in bins]
-        mean = [1e6 * found.distances[k].mean for k in bins]
+        mean = [1e6 * breakdown.distances[k].mean for k in bins]
         axes.plot(middle, mean, "o-", ms=4, color=color, label=label)
-        if ON_SITE in found.distances:
-            axes.plot([0], [1e6 * found.distances[ON_SITE].mean], "*", ms=11, color=color)
+        if ON_SITE in breakdown.distances:
+            axes.plot([0], [1e6 * breakdown.distances[ON_SITE].mean], "*", ms=11, color=color)
     axes.set_yscale("log" if any(t.absolute for t in assessment.model.distances.values()) else "linear")
     axes.set(xlabel="distance (Å); star: an atom with itself", ylabel="mean |ΔH| (µEh)")
     axes.legend()
@@ -92,13 +95,13 @@ def draw_distance(assessment: Assessment, name: str) -> Figure:
 
 def draw_element_pairs(assessment: Assessment, name: str) -> Figure:
     """Heat map of the mean absolute element for every pair of elements, on-site blocks apart."""
-    found = assessment.model
-    elements = sorted({z for low, high, _ in found.pairs for z in (low, high)})
+    breakdown = assessment.model
+    elements = sorted({z for low, high, _ in breakdown.pairs for z in (low, high)})
     side = 1.4 + 0.45 * len(elements)
     figure = Figure(figsize=(side + 3.2, side + 0.6), layout="constrained")
     axes, own = figure.subplots(1, 2, width_ratios=[len(elements), 1])
-    image = _pair_matrix(found, elements)
-    column = np.array([[_mean(found, (z, z, True))] for z in elements])
+    image = _pair_matrix(breakdown, elements)
+    column = np.array([[_mean(breakdown, (z, z, True))] for z in elements])
     top = np.nanmax([np.nanmax(image, initial=0), np.nanmax(column, initial=0)])
     for where, picture in ((axes, image), (own, column)):
         shown = where.imshow(picture, vmin=0, vmax=top, cmap="viridis", aspect="equal")
@@ -115,12 +118,12 @@ def draw_element_pairs(assessment: Assessment, name: str) -> Figure:
     return figure
 
 
-def _pair_matrix(found: Breakdown, elements: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([[_mean(found, (min(a, b), max(a, b), False)) for b in elements] for a in elements])
+def _pair_matrix(breakdown: Breakdown, elements: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([[_mean(breakdown, (min(a, b), max(a, b), False)) for b in elements] for a in elements])
 
 
-def _mean(found: Breakdown, pair: tuple[int, int, bool]) -> float:
-    return 1e6 * found.pairs[pair].mean if pair in found.pairs else float("nan")
+def _mean(breakdown: Breakdown, pair: tuple[int, int, bool]) -> float:
+    return 1e6 * breakdown.pairs[pair].mean if pair in breakdown.pairs else float("nan")
 
 
 def draw_gap_histogram(assessment: Assessment, name: str) -> Figure:
@@ -154,10 +157,10 @@ def draw_size(assessment: Assessment, name: str) -> Figure:
 def _scatter_by_size(
     axes: Any, atoms: Sequence[int], reports: Sequence[MoleculeReport], quantity: str, label: str
 ) -> None:
-    found = np.abs(values(quantity, reports))
-    axes.plot(atoms, found, ".", color=MODEL, alpha=0.6)
-    sizes = sorted({n for n, x in zip(atoms, found, strict=True) if np.isfinite(x)})
-    means = [np.nanmean(found[np.array(atoms) == n]) for n in sizes]
+    errors = np.abs(values(quantity, reports))
+    axes.plot(atoms, errors, ".", color=MODEL, alpha=0.6)
+    sizes = sorted({n for n, x in zip(atoms, errors, strict=True) if np.isfinite(x)})
+    means = [np.nanmean(errors[np.array(atoms) == n]) for n in sizes]
     axes.plot(sizes, means, "-", color="k", lw=1, label="mean")
     axes.set(xlabel="atoms", ylabel=label)
     axes.set_ylim(bottom=0)

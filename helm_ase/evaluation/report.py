@@ -214,10 +214,10 @@ def as_text(facts: Facts, assessment: Assessment) -> str:
 def _main_table(reports: Sequence[MoleculeReport]) -> str:
     rows = []
     for name, q in QUANTITIES.items():
-        found = statistics(name, reports)
-        if not found.molecules:
+        summary = statistics(name, reports)
+        if not summary.molecules:
             continue
-        cells = [found.mean, found.median, found.tail, found.worst]
+        cells = [summary.mean, summary.median, summary.tail, summary.worst]
         h0 = statistics(name, reports, baseline=True)
         cells += [h0.mean, h0.median] if q.of_matrix else [math.nan] * 2
         rows.append([f"{q.title}, {q.unit}", *(_number(c, q.similarity) for c in cells)])

@@ -13,7 +13,7 @@ from helm_ase.qc.scf_steps import SelfConsistency
 from helm_ase.representation import AOBasis, AOMatrix, LabelledMolecule, LevelOfTheory
 
 MAX_CYCLES = 100
-"""Of one SCF."""
+"""Largest number of cycles of one SCF."""
 
 
 def energy_of_density(

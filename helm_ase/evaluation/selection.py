@@ -27,7 +27,7 @@ class Selection:
     dataset: MoleculeDataset
     """Samples with the checkpoint's H0, read when asked for."""
     level: LevelOfTheory
-    """Of the labels."""
+    """Level of theory of the labels."""
     split: str | None
     """None: the whole file."""
     skipped: int = 0
@@ -119,13 +119,13 @@ def choose(
         raise DatasetError(_no_such_split(source, split))
     if limit is not None and limit < len(indices):
         indices = indices[np.linspace(0, len(indices) - 1, limit).round().astype(np.int64)]
-    strangers = _strangers(checkpoint, source, indices)
-    if strangers and not skip_unknown:
-        _refuse(checkpoint, source, strangers, len(indices))
-    known = np.array([k for k in indices.tolist() if k not in strangers], dtype=np.int64)
+    unknown = _unknown_molecules(checkpoint, source, indices)
+    if unknown and not skip_unknown:
+        _refuse(checkpoint, source, unknown, len(indices))
+    known = np.array([k for k in indices.tolist() if k not in unknown], dtype=np.int64)
     if not len(known):
         raise DatasetError(f"{source.path}: no molecule is left that model {checkpoint.name!r} knows")
-    return known, len(strangers)
+    return known, len(unknown)
 
 
 def writable_cache(data: str | Path, fallback: str | Path | None) -> Path | None:
@@ -165,8 +165,8 @@ def _check_level(
             f"({physical}): choose another model (helm-ase models), or compare all the same with "
             f"--other-level"
         )
-    found = differences(labels, model)
-    return labels, [f"labels and model differ in {found}"] if found else []
+    different = differences(labels, model)
+    return labels, [f"labels and model differ in {different}"] if different else []
 
 
 def _no_such_split(source: LabelSource, split: str | None) -> str:
@@ -179,36 +179,38 @@ def _no_such_split(source: LabelSource, split: str | None) -> str:
 
 
 @dataclass(frozen=True)
-class _Stranger:
-    """What of a molecule a model does not know."""
+class _UnknownMolecule:
+    """Elements and state of a molecule that a model was not trained on."""
 
     elements: frozenset[int]
     state: tuple[int, int] | None
     """Charge and multiplicity; None if they are known."""
 
 
-def _strangers(
+def _unknown_molecules(
     checkpoint: Checkpoint, source: LabelSource, indices: NDArray[np.int64]
-) -> dict[int, _Stranger]:
+) -> dict[int, _UnknownMolecule]:
     settings, elements = checkpoint.model.settings, set(checkpoint.basis.elements)
-    found = {}
+    unknown = {}
     for k in indices.tolist():
         label = source[k]
         new = frozenset(label.numbers.tolist()) - elements
         known = label.charge in settings.charges and label.multiplicity in settings.multiplicities
         if new or not known:
-            found[k] = _Stranger(new, None if known else (label.charge, label.multiplicity))
-    return found
+            unknown[k] = _UnknownMolecule(new, None if known else (label.charge, label.multiplicity))
+    return unknown
 
 
-def _refuse(checkpoint: Checkpoint, source: LabelSource, strangers: dict[int, _Stranger], count: int) -> None:
-    elements = {z for stranger in strangers.values() for z in stranger.elements}
-    states = sorted({stranger.state for stranger in strangers.values() if stranger.state is not None})
+def _refuse(
+    checkpoint: Checkpoint, source: LabelSource, molecules: dict[int, _UnknownMolecule], count: int
+) -> None:
+    elements = {z for m in molecules.values() for z in m.elements}
+    states = sorted({m.state for m in molecules.values() if m.state is not None})
     settings = checkpoint.model.settings
-    found = [_symbols(elements)] * bool(elements) + [f"(charge, multiplicity) {states}"] * bool(states)
+    unknown = [_symbols(elements)] * bool(elements) + [f"(charge, multiplicity) {states}"] * bool(states)
     message = (
-        f"{source.path}: {len(strangers)} of {count} molecules hold what model {checkpoint.name!r} has not "
-        f"seen: {' and '.join(found)}; it knows {_symbols(checkpoint.basis.elements)}, charges "
+        f"{source.path}: {len(molecules)} of {count} molecules hold what model {checkpoint.name!r} has not "
+        f"seen: {' and '.join(unknown)}; it knows {_symbols(checkpoint.basis.elements)}, charges "
         f"{list(settings.charges)} and multiplicities {list(settings.multiplicities)}: choose another model "
         f"(helm-ase models), or leave them out with --skip-unknown"
     )

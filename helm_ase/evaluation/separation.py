@@ -59,8 +59,8 @@ def compare(
     return {
         kind: {
             name: {
-                weights: scores(_features(found, chosen, name), labels, molecule)
-                for weights, found in (("trained", trained), ("random", random))
+                weights: scores(_features(embeddings, chosen, name), labels, molecule)
+                for weights, embeddings in (("trained", trained), ("random", random))
             }
             for name in [f"l={l}" for l in trained.degrees] + ["all"]
         }
@@ -68,8 +68,8 @@ def compare(
     }
 
 
-def _features(found: Embeddings, chosen: NDArray[np.int64], name: str) -> NDArray[np.float32]:
-    values = found.values[chosen]
+def _features(embeddings: Embeddings, chosen: NDArray[np.int64], name: str) -> NDArray[np.float32]:
+    values = embeddings.values[chosen]
     return values.reshape(len(values), -1) if name == "all" else values[:, int(name.removeprefix("l="))]
 
 
@@ -137,12 +137,12 @@ def _balanced(values: Tensor, classes: Tensor) -> float:
     return float(means[count > 0].mean())
 
 
-def as_text(found: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> str:
+def as_text(scores: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> str:
     """Markdown table."""
     rows = [
         [kind, name, *(_number(getattr(s[weights], score)) for score in ("silhouette", "purity")
                        for weights in ("trained", "random")), _number(s["trained"].chance)]
-        for kind, degrees in found.items() for name, s in degrees.items()
+        for kind, degrees in scores.items() for name, s in degrees.items()
     ]  # fmt: skip
     header = [
         "by",
@@ -161,7 +161,7 @@ def _number(value: float) -> str:
 
 
 def write(
-    path: Path, facts: Mapping[str, Any], found: Mapping[str, Mapping[str, Mapping[str, Scores]]]
+    path: Path, facts: Mapping[str, Any], separations: Mapping[str, Mapping[str, Mapping[str, Scores]]]
 ) -> None:
     """Write facts and scores as JSON; numbers that do not exist are null."""
     scores = {
@@ -172,7 +172,7 @@ def write(
             }
             for name, pair in degrees.items()
         }
-        for kind, degrees in found.items()
+        for kind, degrees in separations.items()
     }
     content = {**facts, "neighbours": NEIGHBOURS, "largest_sample": LARGEST_SAMPLE, "scores": scores}
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from helm_ase.evaluation.assessment import Judged, MoleculeReport
+from helm_ase.evaluation.assessment import HamiltonianErrors, MoleculeReport
 from helm_ase.units import HARTREE_IN_EV
 
 SIZE_CLASSES = (1, 5, 9, 13, 17, 25, 41, 81)
@@ -20,7 +20,7 @@ class Quantity:
 
     title: str
     unit: str
-    of: Callable[[MoleculeReport, Judged], float]
+    of: Callable[[MoleculeReport, HamiltonianErrors], float]
     """Signed error on a molecule, or a similarity."""
     per_atom: bool = False
     """Whether the mean is over atoms, i.e. over all force components alike."""
@@ -56,7 +56,7 @@ QUANTITIES: Mapping[str, Quantity] = {
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of absolute errors (or similarities) over molecules."""
+    """Statistics of absolute errors (or similarities) over molecules."""
 
     molecules: int
     """That have the quantity; the rest of the numbers is NaN if there are none."""
@@ -118,17 +118,17 @@ class SCFSummary:
 
 def scf_summary(reports: Iterable[MoleculeReport]) -> SCFSummary | None:
     """Summary of the SCF comparisons; None if there are none."""
-    found = [r.scf for r in reports if r.scf is not None]
-    if not found:
+    comparisons = [r.scf for r in reports if r.scf is not None]
+    if not comparisons:
         return None
-    ratios = np.array([s.ratio for s in found])
+    ratios = np.array([s.ratio for s in comparisons])
     return SCFSummary(
-        len(found),
+        len(comparisons),
         float(ratios.mean()),
         float(ratios.std(ddof=1)) if len(ratios) > 1 else float("nan"),
-        float(np.mean([s.cycles for s in found])),
-        float(np.mean([s.cycles_minao for s in found])),
-        max(abs(s.difference) for s in found) * HARTREE_IN_EV,
+        float(np.mean([s.cycles for s in comparisons])),
+        float(np.mean([s.cycles_minao for s in comparisons])),
+        max(abs(s.difference) for s in comparisons) * HARTREE_IN_EV,
     )
 
 

@@ -60,8 +60,8 @@ def project(embeddings: Embeddings, seed: int = 42) -> dict[str, NDArray[np.floa
             f"{len(embeddings.numbers)} atoms do not make a picture, {FEWEST_POINTS} would: use --no-umap"
         )
     values = embeddings.values
-    found = {f"l{l}": _umap(values[:, l], seed) for l in embeddings.degrees}
-    return found | {"all": _umap(np.concatenate([values[:, l] for l in embeddings.degrees]), seed)}
+    projections = {f"l{l}": _umap(values[:, l], seed) for l in embeddings.degrees}
+    return projections | {"all": _umap(np.concatenate([values[:, l] for l in embeddings.degrees]), seed)}
 
 
 def _umap(points: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

@@ -46,12 +46,12 @@ class CampaignSettings:
     """Which structures come first: ``largest`` keeps all workers busy to the end, the others serve a campaign
     that may be cut short."""
     precision: Literal["float32", "float64"] = "float64"
-    """Of the matrices in a new file; one that exists keeps its own."""
+    """Floating-point precision of the matrices in a new file; an existing file keeps its own."""
     progress: bool = True
 
     @property
     def fingerprint(self) -> str:
-        """Of all on which success or failure of a molecule may depend."""
+        """Fingerprint of everything that can decide whether a molecule succeeds or fails."""
         terms = repr((self.label, self.limits, self.model))
         return hashlib.sha256(terms.encode()).hexdigest()[:16]
 

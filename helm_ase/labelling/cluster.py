@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from helm_ase.errors import SettingError
-from helm_ase.system.worker_process import deaf_to_interrupts
+from helm_ase.system.worker_process import ignoring_interrupts
 
 BATCH_SYSTEMS = {
     "htcondor": "HTCondorCluster", "local": "LocalCluster", "lsf": "LSFCluster", "moab": "MoabCluster",
@@ -67,7 +67,7 @@ def dask_client(settings: ClusterSettings) -> Iterator[Any]:
             yield client
         return
     with dask.config.set(QUIET):
-        with deaf_to_interrupts():
+        with ignoring_interrupts():
             cluster = _start_cluster(settings)
         with cluster, Client(cluster) as client:
             yield client

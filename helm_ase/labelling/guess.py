@@ -43,6 +43,6 @@ def _predict(structure: Structure, level: LevelOfTheory, model: str) -> NDArray[
         return None
     atoms = Atoms(structure.numbers, structure.positions)
     state = ChargeState(structure.charge, structure.multiplicity)
-    found: Any = predict_electronic_structure(checkpoint.model, checkpoint, atoms, state).structure
-    density = found.density_matrix if structure.multiplicity == 1 else found.spin_densities
+    predicted: Any = predict_electronic_structure(checkpoint.model, checkpoint, atoms, state).structure
+    density = predicted.density_matrix if structure.multiplicity == 1 else predicted.spin_densities
     return np.asarray(density.numpy())

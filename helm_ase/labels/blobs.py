@@ -111,8 +111,8 @@ def floats(
     DatasetError
         If it is missing, or does not have as many numbers as the shape.
     """
-    found = _numbers(value, shape, name, "f", widths)
-    return np.array(found, dtype=np.float64)
+    numbers = _numbers(value, shape, name, "f", widths)
+    return np.array(numbers, dtype=np.float64)
 
 
 def integers(value: Any, count: int, name: str) -> NDArray[np.int64]:
@@ -123,10 +123,10 @@ def integers(value: Any, count: int, name: str) -> NDArray[np.int64]:
     DatasetError
         If it is missing, of another length, or not of whole numbers.
     """
-    found = _numbers(value, (count,), name, "i", (4, 8))
-    if found.dtype.kind not in "iu":
-        raise DatasetError(f"{name} is of type {found.dtype}, not whole numbers")
-    return found.astype(np.int64)
+    numbers = _numbers(value, (count,), name, "i", (4, 8))
+    if numbers.dtype.kind not in "iu":
+        raise DatasetError(f"{name} is of type {numbers.dtype}, not whole numbers")
+    return numbers.astype(np.int64)
 
 
 def whole_numbers(values: Any, name: str) -> NDArray[np.int64]:

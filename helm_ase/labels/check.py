@@ -193,8 +193,8 @@ class _Run:
 
     def findings(self) -> Iterator[Finding]:
         """Findings of the checks that found something to check."""
-        found = [self.readable, *self.checks.values(), self.energies.finding(), self.same, self.copies]
-        return (f for f in found if f.checked)
+        findings = [self.readable, *self.checks.values(), self.energies.finding(), self.same, self.copies]
+        return (f for f in findings if f.checked)
 
 
 class _Energies:

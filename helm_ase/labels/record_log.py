@@ -158,12 +158,12 @@ class RecordLog:
     def _next_frame(self, position: int, end: int) -> int | None:
         """Begin of the next whole record behind a damaged place."""
         rest = os.pread(self._descriptor, end - position, position)
-        found = rest.find(MARKER)
-        while 0 <= found <= len(rest) - FRAME.size:
-            head = parse_head(rest[found : found + FRAME.size])
-            if head is not None and found + FRAME.size + head[1] <= len(rest):
-                return position + found
-            found = rest.find(MARKER, found + 1)
+        place = rest.find(MARKER)
+        while 0 <= place <= len(rest) - FRAME.size:
+            head = parse_head(rest[place : place + FRAME.size])
+            if head is not None and place + FRAME.size + head[1] <= len(rest):
+                return position + place
+            place = rest.find(MARKER, place + 1)
         return None
 
     def verify(self) -> list[str]:
@@ -175,8 +175,8 @@ class RecordLog:
 
     def _begins_with_title(self, end: int) -> bool:
         """Whether the file is ours; a new one, or one without records, is begun anew."""
-        found = self.index.pop(TITLE_KEY, None)
-        title = self._payload(*found) if found and found[0] == 0 else None
+        head = self.index.pop(TITLE_KEY, None)
+        title = self._payload(*head) if head and head[0] == 0 else None
         if title == self.title:
             return True
         if title is None and (end > FRAME.size + len(self.title) or not self.writable):

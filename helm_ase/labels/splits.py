@@ -23,7 +23,7 @@ Parts = dict[str, NDArray[np.int64]]
 RULES = ("molecule", "hash", "smiles", "frame", "recorded")
 DEFAULT_SHARES = {"val": 0.05, "test": 0.05}
 HASH_SHARES = {"val": 0.04, "test": 0.06}
-"""Of the rule by which the project's own labels are divided."""
+"""Shares of the rule by which the project's own labels are divided."""
 ALWAYS_TRAIN_HEAVY_ATOMS = 2
 """Molecules of so few heavy atoms are too few to be missed in training."""
 _SMILES_ATOM = re.compile(r"\[\d*([A-Z][a-z]?|[a-z]{1,2})[^\]]*\]|(Br|Cl|[BCNOPSFIbcnops])")
@@ -291,8 +291,8 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
 
 def _collect(owner: NDArray[np.integer], parts: Iterable[str]) -> Parts:
     """Indices of each part from the part of each entry, −1 for training."""
-    found = {name: np.flatnonzero(owner == k).astype(np.int64) for k, name in enumerate(parts)}
-    return {"train": np.flatnonzero(owner == -1).astype(np.int64)} | found
+    indices = {name: np.flatnonzero(owner == k).astype(np.int64) for k, name in enumerate(parts)}
+    return {"train": np.flatnonzero(owner == -1).astype(np.int64)} | indices
 
 
 def _digest(text: str) -> str:

@@ -19,32 +19,52 @@ class BackboneSettings:
     """Size and switches of the backbone."""
 
     natural_channels: int = 48
+    """Number of channels of each degree l with natural parity (−1)^l, in e3nn's notation 0e + 1o + 2e + …."""
     unnatural_channels: int = 16
+    """Number of channels of each degree l with the opposite parity, in e3nn's notation 0o + 1e + 2o + …."""
     lmax: int = 4
+    """Largest degree l of the features. It must be at least twice the largest shell degree of the basis."""
     mmax_nodes: int = 4
+    """Largest order |m| that the convolutions of the node track keep in the frame of an edge; at most
+    ``lmax``."""
     node_layers: int = 3
+    """Number of message-passing layers of the node track."""
     edge_layers: int = 3
+    """Number of layers of the edge track, which gives the blocks of the Hamiltonian; at most
+    ``node_layers``."""
     cutoff: float = 6.0
+    """Distance in Å within which atoms exchange messages."""
     pair_cutoff: float = 12.0
+    """Distance in Å within which two atoms have a block of the Hamiltonian correction."""
     gaussians: int = 64
-    """Gaussians of the distance on [0, cutoff], if ``gaussian_spacing`` is 0."""
+    """Number of Gaussian functions in which a distance is expanded, if ``gaussian_spacing`` is 0."""
     gaussian_spacing: float = 0.0
-    """Distance in Å between the centres of the Gaussians, which is their width, too; 0: ``gaussians`` of them
-    on either cutoff, as in the paper.  Narrow ones let forces vary over hundredths of an Å."""
+    """Distance in Å between the centres of the Gaussians, which is also their width; with 0 there are
+    ``gaussians`` of them up to each cutoff, as in the paper. Narrow Gaussians let forces vary over hundredths
+    of an Å."""
     radial_hidden: int = 64
+    """Width of the hidden layers of the networks that map distances and elements to weights."""
     node_ffn_factor: int = 2
+    """Width of the feed-forward blocks of the node track as a multiple of the number of channels."""
     edge_ffn_factor: int = 1
+    """Width of the feed-forward blocks of the edge track as a multiple of the number of channels."""
     average_neighbours: float = 8.0
+    """Typical number of neighbours within ``cutoff``; sums of messages are divided by its square root."""
     parity: bool = True
+    """Whether natural and unnatural channels are kept apart, which makes the network equivariant under O(3).
+    Without it all channels are of one kind and the network is equivariant under rotations only."""
     envelope: bool = True
+    """Whether messages and blocks vanish smoothly at the cutoffs. Without it energies jump when a pair of
+    atoms crosses them, as in the paper."""
     pair_decay_start: float = 3.0
-    """Distance in Å at which blocks of two atoms have faded to one half; see ``pair_decay_length``."""
+    """Distance in Å at which the blocks of two atoms have faded to one half; see ``pair_decay_length``."""
     pair_decay_length: float = 1.2
-    """Length in Å over which they fade exponentially, as H − H0 of labels does; 0: they do not fade."""
+    """Length in Å over which the blocks of two atoms fade exponentially with their distance, as H − H0 of
+    labels does; with 0 they do not fade."""
     state_heads: int = 8
-    """Ways in which the atoms of a molecule share its charge and multiplicity, before each of
-    the first two node layers; 0: a vector for the state of the molecule is added to every atom, as in the
-    paper's code."""
+    """Number of attention heads that distribute the charge and multiplicity of a molecule over its atoms,
+    before each of the first two node layers. With 0 one vector for the state of the molecule is added to
+    every atom, as in the paper's code."""
 
     def __post_init__(self) -> None:
         if not 0 < self.edge_layers <= self.node_layers:

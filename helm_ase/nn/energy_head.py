@@ -18,7 +18,8 @@ class AtomicEnergies(NamedTuple):
     energies: Tensor
     """In units of the model's energy scale, (N,)."""
     share: Tensor | None
-    """Of the state of the molecule, (N,); None in a model that knows one state only."""
+    """Share of each atom in the charge and multiplicity of its molecule, (N,); None in a model that knows one
+    state only."""
     features: Tensor
     """Last hidden layer, of which the energy is a linear function, (N, F)."""
 

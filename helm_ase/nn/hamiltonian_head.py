@@ -80,7 +80,7 @@ class BlockReadout(nn.Module):
     def coefficients(self, x: Tensor, species: Tensor, rows: dict[PathKey, Tensor]) -> dict[PathKey, Tensor]:
         """Coefficients (E, 2L + 1, n) from features (E, L, C) of species (E,) that share their rows (n,)."""
         parts = x.split([2 * l + 1 for l in range(self.lmax + 1)], dim=1)
-        found = {}
+        coefficients = {}
         for key, picked in rows.items():
             name, (coupled, natural) = path_name(key), key
             table = self.tables[name]
@@ -95,8 +95,8 @@ class BlockReadout(nn.Module):
             y = y * scale[:, None]  # (E, 2L + 1, n)
             if key == (0, True):
                 y = y + self.shift.index_select(0, species).index_select(1, picked)[:, None]
-            found[key] = y
-        return found
+            coefficients[key] = y
+        return coefficients
 
 
 def path_name(key: PathKey) -> str:
@@ -226,8 +226,8 @@ class HamiltonianHead(nn.Module):
         blocks = []
         for k, atoms in members(self.kind[elements], len(self.kinds)):
             recipe = self._recipe(x, k)
-            found = self.onsite.coefficients(x[atoms], elements[atoms], recipe.table_rows)
-            blocks.append(recipe.blocks(atoms, found))
+            coefficients = self.onsite.coefficients(x[atoms], elements[atoms], recipe.table_rows)
+            blocks.append(recipe.blocks(atoms, coefficients))
         return blocks
 
     def pair_blocks(self, states: Tensor, first: Tensor, second: Tensor) -> list[Blocks]:
@@ -246,8 +246,8 @@ class HamiltonianHead(nn.Module):
         blocks = []
         for k, edges in members(self.kind[first] * n + self.kind[second], n * n):
             recipe = self._recipe(x, *divmod(k, n))
-            found = self.pair.coefficients(x[edges], species[edges], recipe.table_rows)
-            blocks.append(recipe.blocks(edges, found))
+            coefficients = self.pair.coefficients(x[edges], species[edges], recipe.table_rows)
+            blocks.append(recipe.blocks(edges, coefficients))
         return blocks
 
     def __getstate__(self) -> dict[str, Any]:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from helm_ase.errors import ChargeError, ElementError, SettingError
+from helm_ase.errors import ChargeError, ElementError, SettingError, StructureError
 from helm_ase.nn.assembly import PlacedBlocks, assemble, trust_matrix
 from helm_ase.nn.backbone import Backbone, BackboneSettings, MolecularState
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.energy_head import EnergyHead
 from helm_ase.nn.hamiltonian_head import HamiltonianHead
 from helm_ase.representation.basis import AOBasis
-from helm_ase.representation.graph import count_molecules, molecule_index
+from helm_ase.representation.graph import block_slots, count_molecules, edge_vectors, molecule_index
 from helm_ase.representation.overlap import symmetric_root
 
 
@@ -24,21 +24,29 @@ class HELMSettings:
     """Everything that defines the network apart from its weights."""
 
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    """Size and switches of the backbone, which embeds atoms and pairs of atoms."""
     charges: tuple[int, ...] = (0,)
-    """Total charges seen in training; any other is refused."""
+    """Total charges that the model can be asked for; any other is refused."""
     multiplicities: tuple[int, ...] = (1,)
-    """Spin multiplicities seen in training; anything but (1,) means two spin channels."""
+    """Spin multiplicities 2S + 1 that the model can be asked for. Anything but (1,) gives the model two spin
+    channels."""
     hermitian: bool = True
+    """Whether the Hamiltonian is Hermitian by construction, whatever the numbering of the atoms."""
     pad_shells: bool = False
+    """Whether all elements are given the shells of the largest one, as in the paper, instead of only their
+    own."""
     trust_delta: float = 0.003
-    """δ of the trust filter W = S (S + δ)⁻¹; 0 switches it off."""
+    """Strength δ of the trust filter W = S (S + δ)⁻¹, through which the correction passes as W ΔH W; with 0
+    there is no filter."""
     orthogonal: bool = False
-    """The output is Δ in the Löwdin basis, H = H0 + S^½ Δ S^½, where no error is divided by a small
-    eigenvalue of S; takes the place of the trust filter."""
+    """Whether the network predicts Δ in Löwdin's basis, H = H0 + S^½ Δ S^½, where no error is divided by a
+    small eigenvalue of S. This takes the place of the trust filter."""
     energy_hidden: int = 128
+    """Width of the hidden layer of the energy head."""
 
     def filter_of(self, overlap: Tensor) -> Tensor | None:
-        """What stands on both sides of the output, (..., A, A): S^½, the trust filter, or nothing."""
+        """Matrix by which the correction is multiplied from both sides, (..., A, A): S^½, the trust filter,
+        or None."""
         if self.orthogonal:
             return symmetric_root(overlap)
         return trust_matrix(overlap, self.trust_delta) if self.trust_delta else None
@@ -57,9 +65,12 @@ class Prediction(NamedTuple):
     forces: Tensor | None
     """Forces in eV/Å, float64, shape (N, 3)."""
     correction: Tensor | None
-    """ΔH in Hartree before the trust filter, canonical AO order, (B, spins, A, A), padded with zeros."""
+    """ΔH in Hartree before the trust filter, canonical AO order, (B, spins, A, A), padded with zeros; of
+    crystals ΔH(T) of the graph's translations, (n_T, 1, A, A)."""
     energy_features: Tensor | None = None
     """Last hidden layer of the energy head, mean over the atoms of a molecule, (B, F), without gradient."""
+    stress: Tensor | None = None
+    """∂E/∂ε over the volume of the cell, eV/Å³, float64, (B, 3, 3)."""
 
 
 class HELM(nn.Module):
@@ -139,6 +150,7 @@ class HELM(nn.Module):
         forces: bool = False,
         hamiltonian: bool = False,
         energy_baseline: Callable[[Tensor], Tensor] | None = None,
+        stress: bool = False,
     ) -> Prediction:
         """Compute only what is asked for; energy and forces never touch the edge track.
 
@@ -151,17 +163,25 @@ class HELM(nn.Module):
         energy_baseline
             E0 in eV, (B,), of positions in Å, (N, 3), added before forces are taken; None: energies and
             forces are those that the network adds to E0.
+        stress
+            Also of crystals: the stress, by a strain of the pair vectors; it brings the forces along.
 
         Raises
         ------
         ElementError, ChargeError
             If the graph holds an element, charge or multiplicity outside the model's range.
+        StructureError
+            If the stress of a molecule is asked for.
         """
         elements = self._elements(graph)
         state = self._state(graph)
+        if stress and getattr(graph, "cell", None) is None:
+            raise StructureError("a molecule has no cell, and no stress")
+        forces = forces or stress
         position = graph.pos.detach().requires_grad_(True) if forces else graph.pos
+        strain = torch.zeros_like(graph.cell, requires_grad=True) if stress else None
         with torch.set_grad_enabled(forces or torch.is_grad_enabled()):
-            vectors = position[graph.pair_index[1]] - position[graph.pair_index[0]]  # (P, 3) float64
+            vectors = edge_vectors(graph, position, strain)  # (P, 3) float64
             edges = self.backbone.message_edges(vectors, graph.pair_index, self.dtype)
             layers, x_ij = self.backbone.node_track(elements, state, edges)
             total = features = None
@@ -169,9 +189,11 @@ class HELM(nn.Module):
                 total, features = self._energy(graph, elements, state, layers[-1], edges, x_ij)
             if total is not None and energy_baseline is not None:
                 total = total + energy_baseline(position)
-            gradient = self._forces(total, position) if forces and total is not None else None
+            gradient = tension = None
+            if forces and total is not None:
+                gradient, tension = self._gradients(graph, total, position, strain)
         correction = self._correction(graph, elements, layers, vectors.detach()) if hamiltonian else None
-        return Prediction(total, gradient, correction, features)
+        return Prediction(total, gradient, correction, features, tension)
 
     def embed_nodes(self, graph: Data) -> Tensor:
         """Node embeddings of the last layer, normalised as the Hamiltonian head reads them, (N, L, C).
@@ -182,8 +204,7 @@ class HELM(nn.Module):
             As :meth:`forward`.
         """
         elements = self._elements(graph)
-        vectors = graph.pos[graph.pair_index[1]] - graph.pos[graph.pair_index[0]]
-        edges = self.backbone.message_edges(vectors, graph.pair_index, self.dtype)
+        edges = self.backbone.message_edges(edge_vectors(graph), graph.pair_index, self.dtype)
         layers, _ = self.backbone.node_track(elements, self._state(graph), edges)
         return self.backbone.norm_nodes(layers[-1])
 
@@ -191,25 +212,32 @@ class HELM(nn.Module):
         self, graph: Data, elements: Tensor, state: MolecularState, nodes: Tensor, edges: DirectedEdges,
         x_ij: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        found = self.energy_head(nodes, edges, x_ij, state)
-        atomic = found.energies.double() * self.energy_scale + self.energy_reference[elements]
-        if found.share is not None:  # what a state costs in the mean goes to the atoms that have it
+        atomic_terms = self.energy_head(nodes, edges, x_ij, state)
+        atomic = atomic_terms.energies.double() * self.energy_scale + self.energy_reference[elements]
+        if atomic_terms.share is not None:  # what a state costs in the mean goes to the atoms that have it
             reference = self.state_reference[state.charge, state.multiplicity]
-            atomic = atomic + found.share.double() * reference[state.molecule]
+            atomic = atomic + atomic_terms.share.double() * reference[state.molecule]
         molecule, count = molecule_index(graph), count_molecules(graph)
-        features = found.features.detach()
+        features = atomic_terms.features.detach()
         sums = features.new_zeros(count, features.shape[1]).index_add(0, molecule, features)
         atoms = torch.bincount(molecule, minlength=count).to(sums)
         return atomic.new_zeros(count).index_add(0, molecule, atomic), sums / atoms[:, None]
 
-    def _forces(self, total: Tensor, position: Tensor) -> Tensor:
-        if not total.requires_grad:  # a lone atom
-            return torch.zeros_like(position)
-        keep = self.training
-        (gradient,) = torch.autograd.grad(
-            total.sum(), position, create_graph=keep, retain_graph=True if keep else None, allow_unused=True
-        )
-        return torch.zeros_like(position) if gradient is None else -gradient
+    def _gradients(
+        self, graph: Data, total: Tensor, position: Tensor, strain: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Forces (N, 3), and the stress (B, 3, 3) where there is a strain."""
+        wanted = [position] if strain is None else [position, strain]
+        found: list[Tensor] = [torch.zeros_like(x) for x in wanted]
+        if total.requires_grad:  # else a lone atom
+            keep = self.training
+            gradients = torch.autograd.grad(
+                total.sum(), wanted, create_graph=keep, retain_graph=True if keep else None, allow_unused=True
+            )
+            found = [zero if g is None else g for zero, g in zip(found, gradients, strict=True)]
+        if strain is None:
+            return -found[0], None
+        return -found[0], found[1] / torch.linalg.det(graph.cell).abs()[:, None, None]
 
     def _correction(self, graph: Data, elements: Tensor, layers: list[Tensor], vectors: Tensor) -> Tensor:
         near = torch.linalg.vector_norm(vectors, dim=1) < self.settings.backbone.pair_cutoff
@@ -223,29 +251,33 @@ class HELM(nn.Module):
             states = self.backbone.to_common_frame(states, edges)  # (E, L, C)
         nodes = self.backbone.norm_nodes(layers[-1])
         offsets, size = self._ao_offsets(graph, elements)
+        onsite, slot, partner = block_slots(graph)
+        slot = slot[near]
+        slot = torch.cat([slot, (slot if partner is None else partner[slot])[reverse]])  # of edges
+        slots = count_molecules(graph) if partner is None else len(partner)
         spins = []
         for head in self.hamiltonian_heads:
-            blocks = self._place(head, graph, elements, nodes, states, edges, offsets)
-            spins.append(assemble(blocks, count_molecules(graph), size))
+            blocks = self._place(head, elements, nodes, states, edges, offsets, (onsite, slot))
+            spins.append(assemble(blocks, slots, size, partner))
         correction = torch.stack(spins, dim=1)  # (B, spins, A, A)
         if len(spins) == 1:
             return correction
+        if partner is not None:
+            return correction.mean(dim=1, keepdim=True)  # crystals are closed shells
         _, multiplicity, group = grouped_states(graph)
         closed = (multiplicity[group] == 1)[:, None, None, None]  # a singlet has one Hamiltonian, not two
         return torch.where(closed, correction.mean(dim=1, keepdim=True), correction)
 
     def _place(
-        self, head: nn.Module, graph: Data, elements: Tensor, nodes: Tensor, states: Tensor | None,
-        edges: DirectedEdges, offsets: Tensor,
+        self, head: nn.Module, elements: Tensor, nodes: Tensor, states: Tensor | None,
+        edges: DirectedEdges, offsets: Tensor, slots: tuple[Tensor, Tensor],
     ) -> list[PlacedBlocks]:  # fmt: skip
         assert isinstance(head, HamiltonianHead)
-        molecule = molecule_index(graph)
+        onsite, slot = slots  # of atoms and of edges
         placed = []
         for b in head.onsite_blocks(nodes, elements):
             atoms, first = b.members, offsets[b.members]
-            placed.append(
-                PlacedBlocks(molecule[atoms], first, first, b.values * b.halving, b.rows, b.columns)
-            )
+            placed.append(PlacedBlocks(onsite[atoms], first, first, b.values * b.halving, b.rows, b.columns))
         if states is None:
             return placed
         target, source = elements[edges.target], elements[edges.source]
@@ -254,7 +286,8 @@ class HELM(nn.Module):
         for b in head.pair_blocks(states, target, source):
             row, col = edges.target[b.members], edges.source[b.members]
             values = b.values * weight[b.members, None]
-            placed.append(PlacedBlocks(molecule[row], offsets[row], offsets[col], values, b.rows, b.columns))
+            where = slot[b.members]
+            placed.append(PlacedBlocks(where, offsets[row], offsets[col], values, b.rows, b.columns))
         return placed
 
     def _ao_offsets(self, graph: Data, elements: Tensor) -> tuple[Tensor, int]:
@@ -273,7 +306,7 @@ class HELM(nn.Module):
 
     def _state(self, graph: Data) -> MolecularState:
         charge, multiplicity, group = grouped_states(graph)
-        found = []
+        indices = []
         for name, values, allowed in (
             ("charge", charge, self.settings.charges),
             ("multiplicity", multiplicity, self.settings.multiplicities),
@@ -281,8 +314,8 @@ class HELM(nn.Module):
             match = values[:, None] == torch.tensor(allowed, device=values.device)
             if not bool(match.any(dim=1).all()):
                 raise ChargeError(f"the model knows {name} {list(allowed)}, not {values.unique().tolist()}")
-            found.append(match.to(torch.long).argmax(dim=1))
-        return MolecularState(found[0], found[1], group[molecule_index(graph)])
+            indices.append(match.to(torch.long).argmax(dim=1))
+        return MolecularState(indices[0], indices[1], group[molecule_index(graph)])
 
 
 def grouped_states(graph: Data) -> tuple[Tensor, Tensor, Tensor]:

@@ -29,7 +29,8 @@ class PairEnvelope(Envelope):
 
     H − H0 of labels falls off exponentially with the distance of the atoms, alike for wide and for narrow
     functions, and much more slowly than their overlap: exchange reaches farther.  An output that does not
-    fade leaves a small error in every block of distant atoms, and many such errors add up in diffuse levels.
+    fade leaves a small error in every block of distant atoms, and many such errors add up in diffuse
+    orbitals.
 
     Parameters
     ----------

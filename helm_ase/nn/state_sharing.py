@@ -36,8 +36,8 @@ class StateEmbedding(nn.Module):
 
     def forward(self, state: MolecularState) -> Tensor:
         """Vectors of the molecules, (B, C)."""
-        found = difference(self.charge, state.charge, self.neutral)
-        return found + difference(self.multiplicity, state.multiplicity, self.singlet)
+        charge = difference(self.charge, state.charge, self.neutral)
+        return charge + difference(self.multiplicity, state.multiplicity, self.singlet)
 
 
 class StateSharing(nn.Module):
@@ -143,8 +143,8 @@ def _key(n_in: int, n_out: int) -> nn.Sequential:
 
 def difference(table: nn.Embedding, index: Tensor, rest: int | None) -> Tensor:
     """Embedding of states (B,) minus that of the state in which nothing is shared, (B, C)."""
-    found: Tensor = table(index)
-    return found if rest is None else found - table.weight[rest]
+    embedding: Tensor = table(index)
+    return embedding if rest is None else embedding - table.weight[rest]
 
 
 def softmax_over(logits: Tensor, molecule: Tensor, n_molecules: int) -> Tensor:

@@ -68,13 +68,13 @@ def plan_block(slots_1: tuple[Slot, ...], slots_2: tuple[Slot, ...], onsite: boo
 
 
 def _group_shells(slots_1: tuple[Slot, ...], slots_2: tuple[Slot, ...], onsite: bool) -> list[ShellPairs]:
-    found: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
+    by_kind: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
     for a, (l1, _) in enumerate(slots_1):
         for b, (l2, _) in enumerate(slots_2):
             if not onsite or a <= b:
-                found.setdefault((l1, l2, onsite and a == b), []).append((a, b))
+                by_kind.setdefault((l1, l2, onsite and a == b), []).append((a, b))
     groups = []
-    for (l1, l2, same), pairs in sorted(found.items()):
+    for (l1, l2, same), pairs in sorted(by_kind.items()):
         couplings = range(abs(l1 - l2), l1 + l2 + 1, 2 if same else 1)
         groups.append(ShellPairs((l1, l2), tuple(pairs), tuple(couplings)))
     return groups
@@ -136,7 +136,7 @@ def expand(plan: BlockPlan, coefficients: dict[tuple[int, bool], Tensor], matric
 
 def project(plan: BlockPlan, blocks: Tensor, matrices: list[Tensor]) -> dict[tuple[int, bool], Tensor]:
     """Blocks of shape (E, A1, A2) → irreducible tensors; inverse of :func:`expand`."""
-    found: dict[tuple[int, bool], list[Tensor]] = {key: [] for key in plan.paths}
+    projections: dict[tuple[int, bool], list[Tensor]] = {key: [] for key in plan.paths}
     start = 0
     for group, matrix in zip(plan.groups, matrices, strict=True):
         n, size = len(group.pairs), matrix.shape[0]
@@ -147,7 +147,7 @@ def project(plan: BlockPlan, blocks: Tensor, matrices: list[Tensor]) -> dict[tup
         for coupled in group.couplings:
             width = 2 * coupled + 1
             key = (coupled, is_natural(*group.degrees, coupled))
-            found[key].append(values[:, offset : offset + width])
+            projections[key].append(values[:, offset : offset + width])
             offset += width
         start = stop
-    return {key: torch.cat(parts, dim=2) for key, parts in found.items()}
+    return {key: torch.cat(parts, dim=2) for key, parts in projections.items()}

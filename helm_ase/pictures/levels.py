@@ -1,4 +1,4 @@
-"""Orbital levels as text and as a picture."""
+"""Orbital energies as text and as a picture."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def orbital_label(k: int, occupied: int) -> str:
 
 
 def draw_levels(structure: ElectronicStructure, path: str | Path, title: str = "", around: int = 8) -> None:
-    """Draw the levels next to the gap and write a picture (PNG, PDF, SVG by suffix).
+    """Draw the orbital energies next to the gap and write a picture (PNG, PDF, SVG by suffix).
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def draw_levels(structure: ElectronicStructure, path: str | Path, title: str = "
     title
         Heading.
     around
-        Levels shown on each side of the gap.
+        Number of orbitals shown on each side of the gap.
 
     Raises
     ------

@@ -119,15 +119,15 @@ def reliability(calculator: HELMCalculator) -> str:
     """Section on how far the prediction is from reproducing itself, or why that cannot be said."""
     title = "<h2 style='margin-top:0'>How far from self-consistency</h2>"
     try:
-        found, refined = calculator.get_reliability(), calculator.refine(2)
+        trust, refined = calculator.get_reliability(), calculator.refine(2)
     except SettingError as error:
         return f"{title}<p class=note>Not known: {html.escape(str(error))}.</p>"
     homo, lumo = calculator.get_homo_lumo()
     rows = [
-        ("|F[D(H)] − H|, mean", f"{found.fock_residual * 1e6:.0f} µEh"),
-        ("‖FDS − SDF‖ per AO", f"{found.commutator_norm * 1e6:.0f} µEh"),
-        ("energy still to be gained", f"{-1000 * found.energy_change:.2f} meV/atom"),
-        ("electrons still to be moved", f"{1e6 * found.density_change:.1f} ppm"),
+        ("|F[D(H)] − H|, mean", f"{trust.fock_residual * 1e6:.0f} µEh"),
+        ("‖FDS − SDF‖ per AO", f"{trust.commutator_norm * 1e6:.0f} µEh"),
+        ("energy still to be gained", f"{-1000 * trust.energy_change:.2f} meV/atom"),
+        ("electrons still to be moved", f"{1e6 * trust.density_change:.1f} ppm"),
         ("gap after two SCF steps", f"{refined.gap:.3f} eV ({refined.gap - (lumo - homo):+.3f})"),
         ("energy after two SCF steps", f"{refined.energy:.4f} eV"),
     ]

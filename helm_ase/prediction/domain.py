@@ -16,6 +16,7 @@ from helm_ase.errors import ChargeError, ElementError, StructureError, Untrained
 from helm_ase.representation.charge_state import ChargeState, check_parity
 from helm_ase.representation.coverage import BIN_WIDTH, describe
 from helm_ase.representation.geometry import check_geometry
+from helm_ase.representation.lattice import Lattice
 
 JUMP = 0.5
 """Å; an atom that moves further between two calculations has made no step but a new geometry."""
@@ -26,22 +27,63 @@ class ExtrapolationWarning(UserWarning):
 
 
 def check_kind(atoms: Atoms, checkpoint: Checkpoint) -> None:
-    """Refuse what no geometry can mend: periodic systems and unknown elements.
+    """Refuse what no geometry can mend: a kind of system that the model has not learnt, unknown elements.
 
     Raises
     ------
     StructureError, ElementError
         Naming what was found and what is allowed.
     """
-    if atoms.pbc.any():
-        raise StructureError(
-            f"HELM describes isolated molecules, but pbc is {atoms.pbc.tolist()}: set atoms.pbc = False"
-        )
+    if (dimensions := int(atoms.pbc.sum())) not in checkpoint.dimensions:
+        refuse_dimensions(dimensions, atoms, checkpoint)
     known = checkpoint.basis.elements
     unknown = sorted(set(atoms.numbers.tolist()) - set(known))
     if unknown:
         raise ElementError(
             f"model {checkpoint.name!r} has not seen {_symbols(unknown)}; it knows {_symbols(known)}"
+        )
+
+
+KINDS = {0: "molecules", 1: "chains", 2: "slabs", 3: "bulk"}
+"""Number of periodic directions → what has so many."""
+
+
+def refuse_dimensions(dimensions: int, atoms: Atoms, checkpoint: Checkpoint) -> None:
+    """Say why a model does not take a system with so many periodic directions.
+
+    Raises
+    ------
+    StructureError
+        Always.
+    """
+    if checkpoint.dimensions == (0,):
+        raise StructureError(
+            f"model {checkpoint.name!r} describes isolated molecules, but pbc is {atoms.pbc.tolist()}: if "
+            f"this is a molecule in a box, as some readers make it, set atoms.pbc = False; for a crystal "
+            f"take a model that has learnt crystals"
+        )
+    known = ", ".join(KINDS[d] for d in checkpoint.dimensions)
+    raise StructureError(
+        f"model {checkpoint.name!r} has learnt {known}, not {KINDS[dimensions]}: pbc is {atoms.pbc.tolist()}"
+    )
+
+
+def check_crystal(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> None:
+    """Refuse every crystal that the model cannot take.
+
+    Raises
+    ------
+    StructureError, ElementError, ChargeError
+        Naming what was found and what is allowed.
+    """
+    check_geometry(atoms.numbers.astype(np.int64), atoms.positions)
+    check_kind(atoms, checkpoint)
+    if state != (0, 1):
+        raise ChargeError(f"crystals are neutral closed shells; charge and multiplicity are {tuple(state)}")
+    if (electrons := checkpoint.basis.electrons(atoms.numbers)) % 2:
+        raise StructureError(
+            f"a cell with {electrons} valence electrons has an open shell: take a supercell with an even "
+            f"number"
         )
 
 
@@ -55,6 +97,10 @@ def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> 
     """
     check_geometry(atoms.numbers.astype(np.int64), atoms.positions)
     check_kind(atoms, checkpoint)
+    if atoms.pbc.any():
+        raise StructureError(
+            f"pbc is {atoms.pbc.tolist()}: crystals are computed by HELMCalculator only, in this version"
+        )
     check_parity(checkpoint.basis.electrons(atoms.numbers, state.charge), state)
     settings = checkpoint.model.settings
     if state.charge not in settings.charges or state.multiplicity not in settings.multiplicities:
@@ -143,7 +189,8 @@ def warn_about_extrapolation(
     """
     new: dict[tuple[int, int], list[float]] = {}
     told = set(already)
-    for pair, distances in checkpoint.coverage.unseen(atoms.numbers, atoms.positions).items():
+    lattice = Lattice.of_atoms(atoms) if atoms.pbc.any() else None
+    for pair, distances in checkpoint.coverage.unseen(atoms.numbers, atoms.positions, lattice).items():
         for distance in distances:
             if (place := (*pair, int(distance / BIN_WIDTH))) not in already:
                 new.setdefault(pair, []).append(distance)
@@ -161,11 +208,11 @@ class Uncertainty(NamedTuple):
     """Expected error of an energy."""
 
     energy: float
-    """Of the molecule, eV."""
+    """Expected error of the energy of the molecule, eV."""
     per_atom: float
-    """eV per atom."""
+    """The same divided by the number of atoms, eV."""
     threshold: float
-    """Above so many eV per atom the answer is extrapolation."""
+    """Value of ``per_atom``, in eV, above which the model extrapolates and the error bar is a lower bound."""
 
 
 def uncertainty_of(

@@ -77,9 +77,9 @@ class ElectronicPrediction:
 
         if self.level.label_basis:
             raise SettingError(
-                f"this model's Hamiltonian is an effective one in {self.level.basis} with the levels of "
-                f"{self.level.label_basis}: no SCF has it as its result, so there is none to go on with or "
-                "to compare with; initial_guess(mol) gives its density in any basis"
+                f"this model's Hamiltonian is an effective one in {self.level.basis} with the orbital "
+                f"energies of {self.level.label_basis}: no SCF converges to it, so that there is "
+                "none to continue or to compare with; initial_guess(mol) gives its density in any basis"
             )
         check_variant(self.level)
         return SelfConsistency(self.mole, self.level, self.structure.n_spins)
@@ -93,8 +93,8 @@ class ElectronicPrediction:
     def coupled_polarizability(self) -> NDArray[np.float64]:
         """Full response of the predicted orbitals, taken as converged, a0³, (3, 3): as dear as an SCF."""
         s = self.structure
-        found = (s.orbital_energies.numpy(), s.orbitals.numpy(), s.occupations.numpy())
-        return self.scf.coupled_polarizability(tuple(x[0] for x in found) if s.n_spins == 1 else found)
+        orbitals = (s.orbital_energies.numpy(), s.orbitals.numpy(), s.occupations.numpy())
+        return self.scf.coupled_polarizability(tuple(x[0] for x in orbitals) if s.n_spins == 1 else orbitals)
 
     @cached_property
     def dipole(self) -> NDArray[np.float64]:

@@ -46,8 +46,8 @@ def baseline_energy(
         return tight_binding(numbers, positions, state.charge, state.multiplicity)
 
     def energy(position: Tensor) -> Tensor:
-        found: Tensor = BaselineEnergy.apply(position, compute)
-        return found
+        energy: Tensor = BaselineEnergy.apply(position, compute)
+        return energy
 
     return energy
 

@@ -71,17 +71,17 @@ def network_hessian(model: HELM, atoms: Atoms, state: ChargeState) -> NDArray[np
         load = len(atoms) + graph.pair_index.shape[1]
         at_once = max(1, LOAD.get(gradient.device.type, LOAD_ELSEWHERE) // load)
         rows = torch.eye(size, dtype=gradient.dtype, device=gradient.device).split(at_once)
-        found = [_rows(gradient, graph.pos, some) for some in rows]
-    return np.asarray(torch.cat(found).cpu().numpy().astype(np.float64))
+        hessian = [_rows(gradient, graph.pos, some) for some in rows]
+    return np.asarray(torch.cat(hessian).cpu().numpy().astype(np.float64))
 
 
 def _rows(gradient: torch.Tensor, position: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Rows of the Hessian, (R, 3N), that unit vectors, (R, 3N), pick."""
     picked = rows.reshape(len(rows), *gradient.shape)
-    (found,) = torch.autograd.grad(
+    (second,) = torch.autograd.grad(
         gradient, position, picked, retain_graph=True, is_grads_batched=True, materialize_grads=True
     )
-    return found.detach().flatten(1)
+    return second.detach().flatten(1)
 
 
 def baseline_hessian(tight_binding: "TightBinding", atoms: Atoms, state: ChargeState) -> NDArray[np.float64]:

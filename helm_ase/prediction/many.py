@@ -115,8 +115,8 @@ def predict_many(
     --------
     >>> from ase.build import molecule
     >>> from helm_ase import predict_many
-    >>> found = list(predict_many([molecule("H2O"), molecule("CH4")]))
-    >>> [answer.forces.shape for answer in found]
+    >>> answers = list(predict_many([molecule("H2O"), molecule("CH4")]))
+    >>> [answer.forces.shape for answer in answers]
     [(3, 3), (5, 3)]
     """
     wanted = _checked(properties)
@@ -155,7 +155,7 @@ def _results(
         for window in _windows(structures, engine):
             answers = {item.index: item for item in window if isinstance(item, StructurePrediction)}
             for batch in _batches([item for item in window if isinstance(item, _Task)], engine.max_load):
-                answers |= {found.index: found for found in engine.run(batch)}
+                answers |= {answer.index: answer for answer in engine.run(batch)}
                 bar.update(len(batch))
             bar.update(sum(isinstance(item, StructurePrediction) for item in window))
             for item in window:
@@ -249,7 +249,7 @@ class _Engine:
                 return [StructurePrediction(batch[0].index, error=error)]
             half = len(batch) // 2
             return [*self.run(batch[:half]), *self.run(batch[half:])]
-        return [self._finished(task, *found) for task, found in zip(batch, answers, strict=True)]
+        return [self._finished(task, *result) for task, result in zip(batch, answers, strict=True)]
 
     def _network(self, batch: Sequence[_Task]) -> list[tuple[float, Any, torch.Tensor | None]]:
         """Energy (eV), forces (eV/Å, (N, 3)) and ΔH (Hartree, (s, A, A)) of each structure of a batch."""
@@ -278,10 +278,10 @@ class _Engine:
             if self.energies:
                 answer = self._with_energy(answer, task, energy, forces)
             if correction is not None:
-                found = finish_electronic_structure(
+                electronic = finish_electronic_structure(
                     self.model, self.checkpoint, task.atoms, task.state, correction, self.tight_binding
                 )
-                answer = self._with_orbitals(answer, found)
+                answer = self._with_orbitals(answer, electronic)
         except HelmError as error:
             return StructurePrediction(task.index, error=error)
         return answer
@@ -290,21 +290,23 @@ class _Engine:
         self, answer: StructurePrediction, task: _Task, energy: float, forces: NDArray[np.float64] | None
     ) -> StructurePrediction:
         if self.tight_binding is not None:
-            found = self.tight_binding(task.atoms.numbers, task.atoms.positions, *task.state)
-            energy += found.energy * HARTREE_IN_EV
+            baseline = self.tight_binding(task.atoms.numbers, task.atoms.positions, *task.state)
+            energy += baseline.energy * HARTREE_IN_EV
             if forces is not None:
-                forces = forces - found.gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+                forces = forces - baseline.gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
         if not (np.isfinite(energy) and (forces is None or np.isfinite(forces).all())):
             raise PredictionError("the network returned an energy or force that is not finite")
         return replace(answer, energy=energy, forces=None if forces is None else forces.copy())
 
-    def _with_orbitals(self, answer: StructurePrediction, found: ElectronicPrediction) -> StructurePrediction:
-        levels = found.structure.orbital_energies.numpy() * HARTREE_IN_EV
+    def _with_orbitals(
+        self, answer: StructurePrediction, electronic: ElectronicPrediction
+    ) -> StructurePrediction:
+        levels = electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
         compute = {
-            "dipole": lambda: found.dipole,
-            "charges": lambda: found.charges,
+            "dipole": lambda: electronic.dipole,
+            "charges": lambda: electronic.charges,
             "eigenvalues": lambda: levels[0] if len(levels) == 1 else levels,
-            "gap": lambda: float(found.structure.gap) * HARTREE_IN_EV,
-            "hamiltonian": lambda: found.hamiltonian.copy(),
+            "gap": lambda: float(electronic.structure.gap) * HARTREE_IN_EV,
+            "hamiltonian": lambda: electronic.hamiltonian.copy(),
         }
         return replace(answer, **{name: compute[name]() for name in compute if name in self.properties})

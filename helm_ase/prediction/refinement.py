@@ -15,7 +15,7 @@ from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 @dataclass(frozen=True)
 class Refinement:
-    """Energy, levels and, if asked for, forces after real SCF steps."""
+    """Energy, orbital energies and, if asked for, forces after real SCF steps."""
 
     energy: float
     """Estimate of the converged DFT energy, eV: Harris and Foulkes', of all densities (DIIS)."""
@@ -57,18 +57,18 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
     SettingError
         If there is to be no iteration.
     """
-    found = prediction.scf.iterate(prediction.first_step, n_iterations)
+    steps = prediction.scf.iterate(prediction.first_step, n_iterations)
     old = prediction.structure
     structure = ElectronicStructure.solve(
-        torch.from_numpy(found.fock), old.overlap, sum(old.electrons), prediction.multiplicity,
+        torch.from_numpy(steps.fock), old.overlap, sum(old.electrons), prediction.multiplicity,
         threshold=OVERLAP_THRESHOLD, integrals=old.integrals,
     )  # fmt: skip
     gradient = None
     if forces:
-        gradient = prediction.scf.forces(found.mixed, found.fock) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+        gradient = prediction.scf.forces(steps.mixed, steps.fock) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
     return Refinement(
-        found.harris_energy * HARTREE_IN_EV,
-        found.step.energy * HARTREE_IN_EV,
+        steps.harris_energy * HARTREE_IN_EV,
+        steps.step.energy * HARTREE_IN_EV,
         structure,
         n_iterations,
         gradient,
@@ -77,12 +77,12 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
 
 def assess(prediction: ElectronicPrediction) -> Reliability:
     """Error bar of a prediction from the Fock matrix of its own density."""
-    found = prediction.scf.iterate(prediction.first_step, 1)
+    steps = prediction.scf.iterate(prediction.first_step, 1)
     structure = prediction.structure
     return reliability(
         structure.hamiltonian.numpy(),
         structure.overlap.numpy(),
-        found,
+        steps,
         structure.molecule.atom.numpy(),
         HARTREE_IN_EV,
     )

@@ -47,7 +47,7 @@ def operator_hamiltonian(
         raise SettingError(
             "baseline 'fitted' has no operators yet: training fits them, or helm_ase.training.fitted_baseline"
         )
-    found = bare_hamiltonian(mole)
+    hamiltonian = bare_hamiltonian(mole)
     s = mole.intor_symmetric("int1e_ovlp")
     known = {operator.number: operator for operator in operators}
     numbers = atomic_numbers(mole)
@@ -58,8 +58,8 @@ def operator_hamiltonian(
                 f"not of {chemical_symbols[z]}"
             )
         atoms = np.flatnonzero(numbers == z)
-        found = found + _of_element(mole, s, atoms, known[z], charges)
-    return np.asarray(found)
+        hamiltonian = hamiltonian + _of_element(mole, s, atoms, known[z], charges)
+    return np.asarray(hamiltonian)
 
 
 def _of_element(
@@ -76,8 +76,8 @@ def _of_element(
         )
     q = charges[atoms]
     electrons[:, : len(operator.charge_electrons)] += np.outer(q, operator.charge_electrons)
-    found = screening(mole, atoms, operator.exponents, electrons)
-    return np.asarray(found + projection(mole, s, atoms, operator, q))
+    matrix = screening(mole, atoms, operator.exponents, electrons)
+    return np.asarray(matrix + projection(mole, s, atoms, operator, q))
 
 
 def bare_hamiltonian(mole: Any) -> NDArray[np.float64]:
@@ -100,7 +100,7 @@ def screening(
     step, total = max(1, CHUNK // pairs), np.zeros(pairs)
     for k in range(0, len(atoms), step):
         part = slice(k, k + step)
-        clouds = _clouds(mole.atom_coords()[atoms[part]], exponents, contents[part])
+        clouds = clouds_of(mole.atom_coords()[atoms[part]], exponents, contents[part])
         total += df.incore.aux_e2(mole, clouds, "int3c2e", aosym="s2ij").sum(1)
     return np.asarray(lib.unpack_tril(total))
 
@@ -139,7 +139,7 @@ def unit_fields(
     return total
 
 
-def _clouds(places: NDArray[np.float64], exponents: Sequence[float], electrons: NDArray[np.float64]) -> Any:
+def clouds_of(places: NDArray[np.float64], exponents: Sequence[float], electrons: NDArray[np.float64]) -> Any:
     """``Mole`` with one shell on every place, whose Coulomb potential is that of its electrons, (n, k)."""
     clouds = gto.fakemol_for_cgtf_charge(places[:1], np.array(exponents), np.ones(len(exponents)))
     unit = clouds._env[clouds._bas[0, gto.PTR_COEFF] :][: len(exponents)]  # of one electron each
@@ -173,7 +173,7 @@ def projection(
             f"the projectors of {chemical_symbols[operator.number]} are for "
             f"{[len(p) for p in operator.projectors]} shells of l = 0, 1, …; the basis has {sizes}"
         )
-    found = np.zeros_like(s)
+    projected = np.zeros_like(s)
     for l, index in enumerate(functions):
         n = sizes[l]
         matrix = np.tile(np.reshape(operator.projectors[l], (n, n)), (len(atoms), 1, 1))
@@ -181,18 +181,18 @@ def projection(
             matrix += np.multiply.outer(charges, np.reshape(operator.charge_projectors[l], (n, n)))
         chi = s[:, index]  # (A, atoms, n, 2l + 1)
         weighted = np.einsum("akim,kij->akjm", chi, matrix)
-        found += weighted.reshape(len(s), -1) @ chi.reshape(len(s), -1).T
-    return found
+        projected += weighted.reshape(len(s), -1) @ chi.reshape(len(s), -1).T
+    return projected
 
 
 def functions_by_degree(mole: Any, atoms: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Where the functions of equal atoms stand, for each degree l, (atoms, n, 2l + 1)."""
     first = mole.ao_loc_nr()
-    found: dict[int, list[list[NDArray[np.int64]]]] = {}
+    functions: dict[int, list[list[NDArray[np.int64]]]] = {}
     for place, atom in enumerate(atoms):
         for shell in mole.atom_shell_ids(atom):
             l, n = int(mole.bas_angular(shell)), int(mole.bas_nctr(shell))
             rows = first[shell] + np.arange(n * (2 * l + 1)).reshape(n, -1)
-            found.setdefault(l, [[] for _ in atoms])[place].extend(rows)
-    return [np.array(found[l]) if l in found else np.zeros((len(atoms), 0, 2 * l + 1), np.int64)
-            for l in range(max(found) + 1)]  # fmt: skip
+            functions.setdefault(l, [[] for _ in atoms])[place].extend(rows)
+    return [np.array(functions[l]) if l in functions else np.zeros((len(atoms), 0, 2 * l + 1), np.int64)
+            for l in range(max(functions) + 1)]  # fmt: skip

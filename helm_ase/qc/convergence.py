@@ -50,7 +50,8 @@ def converge(
         Density for the attempt ``model``; without it that attempt is left out.
     routes
         Attempts in their order: ``diis`` from PySCF's default guess, ``model`` from ``guess``, ``level
-        shift`` (virtual levels raised by 0.3 Eh, then released), ``second order`` (trust-region Newton).
+        shift`` (virtual orbital energies raised by 0.3 Eh, then released), ``second order`` (trust-region
+        Newton).
 
     Raises
     ------
@@ -86,7 +87,7 @@ def _run_from_default(mf: Any, density: NDArray[np.float64] | None) -> int:
 def _run_shifted(mf: Any, density: NDArray[np.float64] | None) -> int:
     mf.level_shift = LEVEL_SHIFT
     cycles = _run_plain(mf, density)
-    mf.level_shift = 0.0  # virtual levels must come out where they belong
+    mf.level_shift = 0.0  # virtual orbital energies must come out where they belong
     return cycles + _run_plain(mf, mf.make_rdm1())
 
 

@@ -59,9 +59,9 @@ def density_for(
     mixed = gto.intor_cross("int1e_ovlp", target, mole)
     densities = []
     for c, n in zip(orbitals, occupied, strict=True):
-        found = x @ (x.T @ mixed @ c[:, :n])
-        found = found @ orth.lowdin(found.T @ overlap @ found) if n else found
-        densities.append(2 / len(orbitals) * found @ found.T)
+        guess = x @ (x.T @ mixed @ c[:, :n])
+        guess = guess @ orth.lowdin(guess.T @ overlap @ guess) if n else guess
+        densities.append(2 / len(orbitals) * guess @ guess.T)
     return densities[0] if len(densities) == 1 else np.stack(densities)
 
 

@@ -30,7 +30,7 @@ class Integral:
     """Exchange–correlation energy of densities and its derivatives, atomic units."""
 
     electrons: Array
-    """Of each density, by the grid, (S,)."""
+    """Number of electrons of each density as integrated on the grid, (S,)."""
     energy: float
     potential: Array
     """With respect to the density matrices, (S, A, A)."""
@@ -70,15 +70,23 @@ class GridIntegration(numint.NumInt):
         """Electrons, energy and potential of a closed shell; other than one real matrix is PySCF's affair."""
         if np.ndim(dms) != 2 or not self.handles(xc_code):
             return super().nr_rks(mol, grids, xc_code, dms, *args, **kwargs)
-        found = self.integrate(mol, grids, xc_code, np.asarray(dms)[None])
-        return found.electrons[0], found.energy + self.correction[0], found.potential[0] + self.correction[1]
+        integrals = self.integrate(mol, grids, xc_code, np.asarray(dms)[None])
+        return (
+            integrals.electrons[0],
+            integrals.energy + self.correction[0],
+            integrals.potential[0] + self.correction[1],
+        )
 
     def nr_uks(self, mol: Any, grids: Any, xc_code: str, dms: Any, *args: Any, **kwargs: Any) -> Any:
         """The same of an open shell, (2, A, A)."""
         if np.ndim(dms) != 3 or not self.handles(xc_code):
             return super().nr_uks(mol, grids, xc_code, dms, *args, **kwargs)
-        found = self.integrate(mol, grids, xc_code, np.asarray(dms))
-        return found.electrons, found.energy + self.correction[0], found.potential + self.correction[1]
+        integrals = self.integrate(mol, grids, xc_code, np.asarray(dms))
+        return (
+            integrals.electrons,
+            integrals.energy + self.correction[0],
+            integrals.potential + self.correction[1],
+        )
 
     def handles(self, xc_code: str) -> bool:
         """Whether the functional depends on the density and its first derivatives only."""
@@ -157,12 +165,12 @@ def _density(ao: Array, moved: Array) -> Array:
 def _moving(ao: Array, moved: Array, turned: Array, factors: Array) -> Array:
     """Derivative of the energy with respect to displacements of functions, but for the factor −2, (a, 3)."""
     first = turned + factors[0] * moved
-    found = np.stack([np.einsum("ag,ag->a", ao[1 + i], first) for i in range(3)], 1)
+    gradient = np.stack([np.einsum("ag,ag->a", ao[1 + i], first) for i in range(3)], 1)
     for j in range(1, len(factors)):
         second = factors[j] * moved
         for i in range(3):
-            found[:, i] += np.einsum("ag,ag->a", ao[SECOND[i][j - 1]], second)
-    return np.asarray(found)
+            gradient[:, i] += np.einsum("ag,ag->a", ao[SECOND[i][j - 1]], second)
+    return np.asarray(gradient)
 
 
 def _add(total: Array, which: Any, block: Array) -> None:

@@ -59,8 +59,8 @@ class MoleIntegrals:
     def second_moments(self, origin: Tensor) -> Tensor:
         """⟨μ| (r − O)_x (r − O)_y |ν⟩, bohr², (3, 3, A, A)."""
         with self.mole.with_common_orig(tuple(origin.tolist())):
-            found = self.mole.intor_symmetric("int1e_rr", comp=9)
-        return torch.from_numpy(found).unflatten(0, (3, 3))
+            moments = self.mole.intor_symmetric("int1e_rr", comp=9)
+        return torch.from_numpy(moments).unflatten(0, (3, 3))
 
     def values(self, points: Tensor) -> Tensor:
         """Functions at points in bohr, (P, 3) → (P, A)."""
@@ -83,9 +83,9 @@ class MoleIntegrals:
 
 def _points(points: Tensor | NDArray[np.float64] | Sequence[Sequence[float]]) -> NDArray[np.float64]:
     device = points.device if isinstance(points, Tensor) else "cpu"
-    found = np.ascontiguousarray(torch.as_tensor(points, device=device).detach().double().cpu().numpy())
-    if found.ndim != 2 or found.shape[1] != 3 or not np.isfinite(found).all():
+    array = np.ascontiguousarray(torch.as_tensor(points, device=device).detach().double().cpu().numpy())
+    if array.ndim != 2 or array.shape[1] != 3 or not np.isfinite(array).all():
         raise SettingError(
-            f"points have the shape {found.shape}; finite ones of shape (P, 3) in bohr are needed"
+            f"points have the shape {array.shape}; finite ones of shape (P, 3) in bohr are needed"
         )
-    return found
+    return array

@@ -77,8 +77,8 @@ def label_structure(
     mole = build_mole(
         structure.numbers, structure.positions, settings.level.basis, structure.charge, structure.multiplicity
     )
-    found = _settled(_solution(mole, settings, guess), settings)
-    mf, answer = found.mean_field, found.answer
+    solution = _settled(_solution(mole, settings, guess), settings)
+    mf, answer = solution.mean_field, solution.answer
     energies = _levels(answer.fock, mf.get_ovlp())
     gap = _gap(energies, mole.nelec)
     _check_gap(gap, settings.min_gap)
@@ -102,7 +102,7 @@ def label_structure(
         polarizability=coupled_polarizability(mf) if settings.polarizability else None,
         smiles=structure.smiles,
         split=structure.split,
-        details=dict(structure.details) | _details(found, gap, begin),
+        details=dict(structure.details) | _details(solution, gap, begin),
     )
 
 
@@ -198,12 +198,12 @@ def _check_gap(gap: float | None, least: float) -> None:
         raise SCFError(f"the HOMO–LUMO gap is {gap:.4f} Eh, below the limit of {least} Eh")
 
 
-def _details(found: _Solution, gap: float | None, begin: tuple[float, float]) -> dict[str, Any]:
-    mf = found.mean_field
+def _details(solution: _Solution, gap: float | None, begin: tuple[float, float]) -> dict[str, Any]:
+    mf = solution.mean_field
     details: dict[str, Any] = {
-        "cycles": found.cycles,
-        "route": found.route,
-        "orbital_gradient": found.answer.residual,
+        "cycles": solution.cycles,
+        "route": solution.route,
+        "orbital_gradient": solution.answer.residual,
         "gap_hartree": gap,
         "wall_s": round(time.perf_counter() - begin[0], 3),
         "cpu_s": round(time.process_time() - begin[1], 3),

@@ -32,20 +32,26 @@ def lattice_of(cell: Any) -> Lattice:
 
 
 def lattice_integrals(
-    cell: Any, basis: AOBasis, operator: Operator = "overlap", negligible: float = NEGLIGIBLE
+    cell: Any,
+    basis: AOBasis,
+    operator: Operator = "overlap",
+    negligible: float = NEGLIGIBLE,
+    lattice: Lattice | None = None,
 ) -> RealSpaceMatrix:
     """⟨0 μ| O |T ν⟩ of all translations that matter, canonical AO order.
 
     Parameters
     ----------
     cell
-        PySCF ``Cell``, built, real spherical functions.
+        PySCF ``Cell``, built, real spherical functions; with ``lattice`` a ``Mole`` will do.
     basis
         Its shells: :func:`helm_ase.qc.molecule.basis_of` of ``cell.to_mol()``.
     operator
         ``overlap``, or ``kinetic`` (−½∇², Hartree).
     negligible
         Largest element of a translation that is left out.
+    lattice
+        None: that of the ``Cell``.
 
     Raises
     ------
@@ -56,7 +62,10 @@ def lattice_integrals(
         raise SettingError(f"{operator!r} is no operator; there are {', '.join(get_args(Operator))}")
     if not 0 < negligible < 1:
         raise SettingError(f"negligible is {negligible}; a number between 0 and 1 is needed")
-    home, lattice = cell.to_mol(), lattice_of(cell)
+    if lattice is None:
+        home, lattice = cell.to_mol(), lattice_of(cell)
+    else:
+        home = cell.to_mol() if hasattr(cell, "lattice_vectors") else cell
     positions = home.atom_coords() * BOHR_IN_ANGSTROM
     translations = lattice.translations(reach(home, negligible), positions)
     half = translations[len(translations) // 2 :]  # zero stands in the middle, −T on the other side
@@ -64,8 +73,8 @@ def lattice_integrals(
     kept = np.abs(blocks).max((1, 2)) > negligible
     kept[0] = True
     numbers = atomic_numbers(home)
-    found = RealSpaceMatrix.completed(half[kept], blocks[kept], numbers, basis, "pyscf")
-    return found.reorder("e3nn")
+    matrix = RealSpaceMatrix.completed(half[kept], blocks[kept], numbers, basis, "pyscf")
+    return matrix.reorder("e3nn")
 
 
 def reach(mole: Any, negligible: float) -> float:

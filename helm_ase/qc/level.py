@@ -20,18 +20,19 @@ class Baseline:
     """Hamiltonian H0 from which the network's correction counts."""
 
     name: BaselineName = "minao"
-    """``none``: zero; ``sap``: kinetic energy + superposition of atomic potentials; ``minao``: Fock matrix
-    of PySCF's superposition of minimal-basis atomic densities; ``fitted``: kinetic energy + operators of the
-    atoms, which were fitted to the Hamiltonians of training."""
+    """Baseline Hamiltonian: ``none`` is zero; ``sap`` the kinetic energy and a superposition of atomic
+    potentials; ``minao`` the Fock matrix of PySCF's superposition of minimal-basis atomic densities;
+    ``fitted`` the kinetic energy and one operator for each element, fitted to the Hamiltonians of the
+    training set."""
     grid: tuple[int, int] = (50, 434)
-    """Radial and angular points on each atom for the exchange–correlation part of ``minao``.  What matters
-    is the angular number: 302 points (PySCF's level 3) leave 30 µEh of orientation in a virtual level of
-    ethanol, 434 leave 4 µEh at the same cost."""
+    """Number of radial and angular points on each atom for the exchange–correlation part of ``minao``. What
+    matters is the angular number: with 302 points (PySCF's level 3) a virtual orbital energy of ethanol
+    depends on the orientation of the molecule by 30 µEh, with 434 by 4 µEh at the same cost."""
     operators: tuple[AtomicOperator, ...] = field(default=(), repr=False)
-    """Of ``fitted``, one for each element; empty in a recipe: to be fitted to its training labels."""
+    """Operators of ``fitted``, one for each element. They are empty in a recipe, which means that they are
+    fitted to the training labels."""
     charges: bool = False
-    """Whether the operators of ``fitted`` respond to the charges of the atoms, which the energy baseline
-    gives."""
+    """Whether the operators of ``fitted`` respond to the atomic charges that the energy baseline gives."""
 
     def __post_init__(self) -> None:
         if self.name not in (allowed := get_args(BaselineName)):

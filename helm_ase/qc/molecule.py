@@ -13,6 +13,7 @@ from pyscf import gto
 
 from helm_ase.errors import BasisError, ChargeError
 from helm_ase.representation import CANONICAL, AOBasis, AOMatrix, AOOrder
+from helm_ase.representation.level import plain
 from helm_ase.representation.ordering import reordering
 
 _POPLE = re.compile(r"\d{3,4}\+{0,2}g(\*{0,2}|\([\ddfp,]+\))")
@@ -24,8 +25,8 @@ def is_basis_name(name: str) -> bool:
     PySCF also opens files that are called like a basis, and evaluates expressions in them.  Names may come
     from files of labels and checkpoints: only PySCF's own may reach it.
     """
-    plain = re.sub(r"[-_ ]", "", name.lower())
-    return plain in gto.basis.ALIAS or _POPLE.fullmatch(plain) is not None
+    short = plain(name)
+    return short in gto.basis.ALIAS or _POPLE.fullmatch(short) is not None
 
 
 def check_basis_name(name: str) -> None:
@@ -37,19 +38,34 @@ def check_basis_name(name: str) -> None:
         If it is none, or a file in the working folder is called like one of PySCF's bases: PySCF would read
         that file instead, also where it chooses a basis by itself.
     """
+    check_impostors()
+    if not is_basis_name(name):
+        raise BasisError(f"PySCF has no basis {name!r}; allowed are its own names, as def2-svp or 6-31g*")
+
+
+def check_impostors() -> None:
+    """Refuse to work in a folder with files that are called like one of PySCF's bases or pseudopotentials.
+
+    Raises
+    ------
+    BasisError
+        Naming them.
+    """
     folder = os.getcwd()
     if impostors := _files_called_like_bases(folder, os.stat(folder).st_mtime_ns):
         raise BasisError(
             f"PySCF would take {', '.join(impostors)} in {folder} for a basis: rename it, or work elsewhere"
         )
-    if not is_basis_name(name):
-        raise BasisError(f"PySCF has no basis {name!r}; allowed are its own names, as def2-svp or 6-31g*")
 
 
 @lru_cache(maxsize=16)
 def _files_called_like_bases(folder: str, changed: int) -> tuple[str, ...]:
     with os.scandir(folder) as entries:
-        return tuple(e.name for e in entries if is_basis_name(e.name) and e.is_file())
+        return tuple(e.name for e in entries if _is_taken(e.name) and e.is_file())
+
+
+def _is_taken(name: str) -> bool:
+    return is_basis_name(name) or plain(name) in {**gto.basis.GTH_ALIAS, **gto.basis.PP_ALIAS}
 
 
 def build_mole(
@@ -102,10 +118,10 @@ def build_mole(
 @lru_cache(maxsize=4096)
 def _core_electrons(basis: str, z: int) -> int:
     try:
-        found = gto.basis.load_ecp(basis, chemical_symbols[z])
+        potential = gto.basis.load_ecp(basis, chemical_symbols[z])
     except (KeyError, RuntimeError, gto.basis.BasisNotFoundError):
         return 0
-    return int(found[0]) if found else 0
+    return int(potential[0]) if potential else 0
 
 
 def ao_basis(name: str, elements: Sequence[int]) -> AOBasis:

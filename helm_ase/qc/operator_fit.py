@@ -131,26 +131,26 @@ class OperatorFit:
         return (total - sum(moved), *moved)
 
     def _matrices(self, z: int, values: NDArray[np.float64], charged: bool) -> tuple[Matrix, ...]:
-        found = []
+        matrices = []
         for l, n in enumerate(self.shells[z]):
             matrix = np.zeros((n, n))
             for i, j in _pairs(n):
                 matrix[i, j] = matrix[j, i] = values[self.terms[charged, z, l, i, j]]
-            found.append(tuple(tuple(row) for row in matrix.tolist()))
-        return tuple(found)
+            matrices.append(tuple(tuple(row) for row in matrix.tolist()))
+        return tuple(matrices)
 
 
 def _projectors(
     s: NDArray[np.float64], functions: Sequence[NDArray[np.int64]], weights: NDArray[np.float64]
 ) -> dict[tuple[int, int, int], NDArray[np.float64]]:
     """(l, i, j) → derivative of Σ weight |χ⟩ P ⟨χ| with respect to P^l_ij, packed."""
-    found = {}
+    projectors = {}
     for l, index in enumerate(functions):
         for i, j in _pairs(index.shape[1]):
             one, other = (s[:, index[:, k]] for k in (i, j))  # (A, atoms, 2l + 1)
             product = (one * weights[:, None]).reshape(len(s), -1) @ other.reshape(len(s), -1).T
-            found[l, i, j] = _packed(product if i == j else product + product.T)
-    return found
+            projectors[l, i, j] = _packed(product if i == j else product + product.T)
+    return projectors
 
 
 def _packed(symmetric: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -45,7 +45,7 @@ class Shell:
     exponents: NDArray[np.float64]
     """1/a0², (P,)."""
     coefficients: NDArray[np.float64]
-    """Of the primitives, (P,); a common factor does not matter."""
+    """Contraction coefficients of the primitives, (P,); a common factor does not matter."""
 
 
 @dataclass(frozen=True)
@@ -194,21 +194,21 @@ def _orthonormal(
     """Orbitals over PySCF's AOs, (spins, A, A), and their largest deviation from orthonormality."""
     expansion = _expansion(orbitals, basis)
     unit = np.eye(len(overlap))
-    found: dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    shells: dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for orca_signs in orbitals.orca_signs:
         index, sign = _to_pyscf_order(orbitals, orca_signs)
         matrix = np.empty_like(expansion)
         matrix[:, index] = expansion * sign
         coefficients = matrix @ orbitals.coefficients
         products = coefficients.swapaxes(1, 2) @ overlap @ coefficients
-        found.setdefault(float(np.abs(products - unit).max()), (coefficients, matrix))
-    deviation = min(found)
+        shells.setdefault(float(np.abs(products - unit).max()), (coefficients, matrix))
+    deviation = min(shells)
     if deviation > tolerance:
         raise BasisError(
             f"|Cᵀ S C − 1| reaches {deviation:.2g} in basis {basis!r}, more than {tolerance:g}: order, "
             "signs, geometry or normalisation of the file are not what this reader takes them for"
         )
-    coefficients, matrix = found[deviation]
+    coefficients, matrix = shells[deviation]
     if orbitals.overlap is not None:
         _check_overlap(orbitals.overlap, matrix.T @ overlap @ matrix, tolerance)
     return coefficients, deviation

@@ -27,7 +27,7 @@ class Reliability:
 
 
 def reliability(
-    hamiltonian: NDArray[np.float64], overlap: NDArray[np.float64], found: Refined, atom: NDArray[np.int64],
+    hamiltonian: NDArray[np.float64], overlap: NDArray[np.float64], refined: Refined, atom: NDArray[np.int64],
     hartree: float,
 ) -> Reliability:  # fmt: skip
     """Compare a Hamiltonian with the Fock matrix of its own density.
@@ -45,8 +45,8 @@ def reliability(
     hartree
         In eV.
     """
-    before, after = found.step.densities, found.densities
-    fock, spins = found.step.fock, len(before)
+    before, after = refined.step.densities, refined.densities
+    fock, spins = refined.step.fock, len(before)
     products = fock @ before @ overlap
     commutator = products - products.swapaxes(1, 2)
     electrons = float(np.einsum("sab,ba->", before, overlap))
@@ -55,7 +55,7 @@ def reliability(
     return Reliability(
         fock_residual=float(residual.mean()),
         commutator_norm=float(np.linalg.norm(commutator)) * float(np.sqrt(spins / len(overlap))),
-        energy_change=(found.harris_energy - found.step.energy) * hartree / (int(atom[-1]) + 1),
+        energy_change=(refined.harris_energy - refined.step.energy) * hartree / (int(atom[-1]) + 1),
         density_change=max(electrons - shared, 0.0) / electrons if electrons else 0.0,
         atom_residuals=np.array(
             [residual[:, atom == k][:, :, atom == k].mean() for k in range(atom[-1] + 1)]

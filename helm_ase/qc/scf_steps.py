@@ -1,4 +1,5 @@
-"""SCF steps from a predicted density: one Fock matrix already gives energy, levels and an error bar."""
+"""SCF steps from a predicted density: one Fock matrix already gives energy, orbital energies and an error
+bar."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -155,11 +156,11 @@ class SelfConsistency:
         if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
             raise SettingError(f"n_iterations is {steps!r}; a whole number of at least 1 is needed")
         done = [first]
-        found = self.solve(done)
+        refined = self.solve(done)
         for _ in range(steps - 1):
-            done.append(self.build(found.densities))
-            found = self.solve(done)
-        return found
+            done.append(self.build(refined.densities))
+            refined = self.solve(done)
+        return refined
 
 
 def extrapolation(steps: Sequence[SCFStep], overlap: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -45,14 +45,14 @@ class StoredFit(df.DF):
 
     def _exchange(self, orbitals: list[tuple[Array, Array]]) -> Array:
         size = len(orbitals[0][0])
-        found = np.zeros((len(orbitals), size, size))
+        exchange = np.zeros((len(orbitals), size, size))
         for part in self.unpacked():
-            for k, (vectors, signs) in zip(found, orbitals, strict=True):
+            for k, (vectors, signs) in zip(exchange, orbitals, strict=True):
                 half = np.matmul(vectors.T, part)
                 flat = half.reshape(-1, size)
                 signed = flat if (signs > 0).all() else (half * signs[:, None]).reshape(-1, size)
                 k += flat.T @ signed
-        return found
+        return exchange
 
     def unpacked(self) -> Iterator[Array]:
         """The tensor in parts, (p, A, A)."""
@@ -85,7 +85,7 @@ class StoredFit(df.DF):
         for b in pairs:
             flat = b.reshape(len(b), -1)
             metric -= 0.5 * weight * (flat @ flat.T)
-        found = self._metric_gradient(metric)
+        gradient = self._metric_gradient(metric)
         name = self.mol._add_suffix("int3c2e_ip1")
         together = gto.mole.conc_env(
             self.mol._atm, self.mol._bas, self.mol._env, self.auxmol._atm, self.auxmol._bas, self.auxmol._env
@@ -95,8 +95,8 @@ class StoredFit(df.DF):
             two = fit[functions, None, None] * total
             for b, c in zip(pairs, orbitals, strict=bool(pairs)):
                 two -= weight * np.matmul(np.matmul(c, b[functions]), c.T)
-            found += self._integral_gradient(shells, functions, two, name, optimiser)
-        return found
+            gradient += self._integral_gradient(shells, functions, two, name, optimiser)
+        return gradient
 
     def _pairs(self, orbitals: Array) -> Array:
         """The tensor between occupied orbitals, (P, n, n)."""
@@ -108,11 +108,11 @@ class StoredFit(df.DF):
         metric = self.auxmol.intor("int2c2e", hermi=1)
         try:
             lower = scipy.linalg.cholesky(metric, lower=True)
-            found = scipy.linalg.solve_triangular(lower, flat, lower=True, trans=1, check_finite=False)
+            solution = scipy.linalg.solve_triangular(lower, flat, lower=True, trans=1, check_finite=False)
         except scipy.linalg.LinAlgError:  # as PySCF did when it made the tensor
             w, v = scipy.linalg.eigh(metric)
-            found = (v[:, w > LINEAR_DEP_THR] / np.sqrt(w[w > LINEAR_DEP_THR])) @ flat
-        return np.asarray(found).reshape(-1, *values.shape[1:])
+            solution = (v[:, w > LINEAR_DEP_THR] / np.sqrt(w[w > LINEAR_DEP_THR])) @ flat
+        return np.asarray(solution).reshape(-1, *values.shape[1:])
 
     def _metric_gradient(self, weights: Array) -> Array:
         first = self.auxmol.intor("int2c2e_ip1")
@@ -150,12 +150,12 @@ def occupied(dm: Any) -> list[tuple[Array, Array]]:
         if len(rows) == np.size(dm) // size**2:
             return [(c[:, n > 0] * np.sqrt(n[n > 0]), np.ones(int((n > 0).sum())))
                     for c, n in zip(coefficients, rows, strict=True)]  # fmt: skip
-    found = []
+    orbitals = []
     for matrix in np.asarray(dm).reshape(-1, *np.shape(dm)[-2:]):
         n, c = scipy.linalg.eigh(matrix)
         keep = np.abs(n) > NEGLIGIBLE
-        found.append((c[:, keep] * np.sqrt(np.abs(n[keep])), np.sign(n[keep])))
-    return found
+        orbitals.append((c[:, keep] * np.sqrt(np.abs(n[keep])), np.sign(n[keep])))
+    return orbitals
 
 
 def packed(densities: Array) -> Array:

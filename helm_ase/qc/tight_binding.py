@@ -21,7 +21,8 @@ from helm_ase.representation.energy_baseline import EnergyBaseline, EnergyBaseli
 from helm_ase.units import BOHR_IN_ANGSTROM
 
 ACCURACY = 1e-3
-"""Of tblite's thresholds; at 1 they leave 1e-5 Hartree in the energy of ethanol and 1e-4 e in its charges."""
+"""Factor of tblite's convergence thresholds; at 1 they leave 1e-5 Hartree in the energy of ethanol and 1e-4 e
+in its charges."""
 DAMPED = (
     {"mixer-damping": 0.05, "max-iter": 500, "mixer-memory": 20},
     {"mixer-damping": 0.2, "max-iter": 500, "mixer-memory": 10},
@@ -61,11 +62,13 @@ def with_parameters(baseline: EnergyBaseline, elements: Sequence[int]) -> Energy
         return baseline
     require_tblite()
     known = _published_parameters()
-    found = {k: v for k, v in known.items() if k not in ("element", "dispersion")}
+    parameters = {k: v for k, v in known.items() if k not in ("element", "dispersion")}
     if baseline.dispersion:
-        found["dispersion"] = known["dispersion"]
-    found["element"] = {chemical_symbols[z]: known["element"][chemical_symbols[z]] for z in sorted(elements)}
-    return replace(baseline, parameters=found)
+        parameters["dispersion"] = known["dispersion"]
+    parameters["element"] = {
+        chemical_symbols[z]: known["element"][chemical_symbols[z]] for z in sorted(elements)
+    }
+    return replace(baseline, parameters=parameters)
 
 
 @cache

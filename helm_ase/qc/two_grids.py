@@ -46,7 +46,7 @@ class FineAnswer:
     fock: Array
     """Hartree, (A, A) or (2, A, A)."""
     gradient: Array | None
-    """Of the nuclei, Hartree/Bohr, (N, 3)."""
+    """Derivative of the energy with respect to the nuclei, Hartree/Bohr, (N, 3)."""
     residual: float
     """Norm of the orbital gradient, Hartree."""
 
@@ -162,17 +162,17 @@ def _evaluate(mf: Any, fine: Any, gradient: bool) -> FineAnswer:
 def _gradient(mf: Any, densities: Array, fock: Array, exchange: float) -> Array:
     """Nuclear gradient of all but exchange and correlation on the grid, Hartree/Bohr, (N, 3).
 
-    The energy-weighted density matrix is D F D, which needs no levels: those of the last cycle belong to
-    another Fock matrix.
+    The energy-weighted density matrix is D F D, which needs no orbital energies: those of the last cycle
+    belong to another Fock matrix.
     """
     mole, total = mf.mol, densities.sum(0)
     plain = mf.nuc_grad_method()
     core = plain.hcore_generator(mole)
     weighted = sum(d @ f @ d for d, f in zip(densities, fock, strict=True)) * (len(densities) / 2)
-    found = np.stack([np.einsum("xij,ij->x", core(a), total) for a in range(mole.natm)])
-    found -= by_atom(mole, 2 * np.einsum("xij,ij->ix", plain.get_ovlp(mole), weighted))
+    gradient = np.stack([np.einsum("xij,ij->x", core(a), total) for a in range(mole.natm)])
+    gradient -= by_atom(mole, 2 * np.einsum("xij,ij->ix", plain.get_ovlp(mole), weighted))
     spins = np.shape(mf.mo_occ)[-1]
     occupied = [c[:, n > 0] for c, n in zip(
         np.reshape(mf.mo_coeff, (-1, mole.nao, spins)), np.reshape(mf.mo_occ, (-1, spins)), strict=True
     ) if (n > 0).any()]  # fmt: skip
-    return found + plain.grad_nuc(mole) + mf.with_df.gradient(densities, occupied, exchange)
+    return gradient + plain.grad_nuc(mole) + mf.with_df.gradient(densities, occupied, exchange)

@@ -1,4 +1,4 @@
-"""What an atom adds to the one-electron Hamiltonian of a molecule."""
+"""Contribution of one atom to the one-electron Hamiltonian of a molecule."""
 
 import math
 from collections.abc import Sequence
@@ -28,17 +28,26 @@ class AtomicOperator:
     """
 
     number: int
-    """Atomic number."""
+    """Atomic number of the element."""
     exponents: tuple[float, ...]
-    """Of the Gaussians, a0⁻²."""
+    """Exponents of the Gaussians g_k, a0⁻²."""
     electrons: tuple[float, ...]
-    """n_k; fitted ones sum to the charge of the nucleus (of the core where there is an ECP)."""
+    """Numbers of electrons n_k; fitted ones sum to the charge of the nucleus (of the core where there is an
+    ECP)."""
     projectors: tuple[Matrix, ...]
-    """P^l for l = 0, 1, …, Hartree: symmetric, one row for each contracted shell of degree l."""
+    """Projectors P^l for l = 0, 1, …, Hartree: symmetric, one row for each contracted shell of degree l."""
     charge_electrons: tuple[float, ...] = ()
-    """c_k of the first exponents; fitted ones sum to −1, so that a charge has its potential at a distance."""
+    """Response c_k of the electrons of the first exponents to a charge; fitted ones sum to −1, so that a
+    charge has its potential at a distance."""
     charge_projectors: tuple[Matrix, ...] = ()
-    """Q^l for l = 0, 1, …, Hartree, of the shape of ``projectors``."""
+    """Response Q^l of the projectors to a charge for l = 0, 1, …, Hartree, of the shape of ``projectors``."""
+    level_shift: float | None = None
+    """Shift of the energy scale in crystals, Hartree times S, as the element's share of the atoms; None for
+    an operator of molecules."""
+    potential_moment: float | None = None
+    """Contribution of every atom to the mean potential of bulk crystals, Hartree·a0³ times S over the
+    volume of the cell: the mean potential of superposed neutral atoms, which the zero of energy of bulk
+    leaves out."""
 
     def __post_init__(self) -> None:
         """Lists, which is what JSON knows, become tuples of plain numbers."""
@@ -48,6 +57,8 @@ class AtomicOperator:
         for name in ("projectors", "charge_projectors"):
             matrices = tuple(tuple(_numbers(row) for row in matrix) for matrix in getattr(self, name))
             object.__setattr__(self, name, matrices)
+        shifts = [x for x in (self.level_shift, self.potential_moment) if x is not None]
+        _numbers(shifts)
         fits = len(self.exponents) == len(self.electrons) >= len(self.charge_electrons)
         fits = fits and all(map(_is_symmetric, self.projectors + self.charge_projectors))
         if not fits or min(self.exponents, default=1.0) <= 0 or not 1 <= self.number <= 118:
@@ -69,14 +80,19 @@ class AtomicOperator:
 
     def to_json(self) -> dict[str, Any]:
         """What builds it anew, without fields that are empty."""
-        return {k: v for k, v in asdict(self).items() if v != ()}
+        return {k: v for k, v in asdict(self).items() if v not in ((), None)}
+
+    @property
+    def is_of_crystals(self) -> bool:
+        """Whether it holds the terms of crystals."""
+        return self.level_shift is not None
 
 
 def _numbers(values: Sequence[float]) -> tuple[float, ...]:
-    found = tuple(map(float, values))
-    if not all(map(math.isfinite, found)):
-        raise SettingError(f"an atomic operator holds numbers that are not finite: {found}")
-    return found
+    numbers = tuple(map(float, values))
+    if not all(map(math.isfinite, numbers)):
+        raise SettingError(f"an atomic operator holds numbers that are not finite: {numbers}")
+    return numbers
 
 
 def _is_symmetric(matrix: Matrix) -> bool:

@@ -16,18 +16,18 @@ EnergyBaselineName = Literal["none", "gfn2-xtb"]
 
 @dataclass(frozen=True)
 class ReferenceEnergy:
-    """What the baseline gave for one molecule when the model was trained: proof that it still does."""
+    """Energy that the baseline gave for one molecule when the model was trained: proof that it still does."""
 
     numbers: tuple[int, ...]
-    """Atomic numbers, (N,)."""
+    """Atomic numbers of the molecule, (N,)."""
     positions: tuple[tuple[float, float, float], ...]
-    """Å, (N, 3)."""
+    """Positions of the atoms in Å, (N, 3)."""
     charge: int
-    """Total charge, e."""
+    """Total charge of the molecule, e."""
     multiplicity: int
-    """2S + 1."""
+    """Spin multiplicity 2S + 1 of the molecule."""
     energy: float
-    """E0, Hartree."""
+    """Energy E0 of the molecule, Hartree."""
 
     def __post_init__(self) -> None:
         """Lists, which is what JSON knows, become tuples."""
@@ -37,7 +37,7 @@ class ReferenceEnergy:
 
 @dataclass(frozen=True)
 class EnergyBaseline:
-    """Which E0, with everything that is needed to compute it again.
+    """Choice of an energy baseline E0, with everything that is needed to compute it again.
 
     Raises
     ------
@@ -46,14 +46,16 @@ class EnergyBaseline:
     """
 
     name: EnergyBaselineName = "none"
-    """``none``: zero; ``gfn2-xtb``: GFN2-xTB (Bannwarth, Ehlert and Grimme 2019), computed by tblite."""
+    """Energy baseline: ``none`` is zero; ``gfn2-xtb`` is GFN2-xTB (Bannwarth, Ehlert and Grimme 2019),
+    computed by tblite."""
     dispersion: bool = False
-    """Whether E0 contains GFN2-xTB's D4 dispersion.  Levels of theory without dispersion, such as B3LYP, do
-    not need it."""
+    """Whether E0 contains GFN2-xTB's D4 dispersion. Functionals without dispersion, such as B3LYP, need
+    none."""
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Parameters of the method as tblite reads them; empty in a recipe: those of the installed tblite."""
+    """Parameters of the method as tblite reads them. They are empty in a recipe, which means those of the
+    installed tblite."""
     references: tuple[ReferenceEnergy, ...] = field(default=(), repr=False)
-    """Energies that are computed again when a model is loaded."""
+    """Energies that are computed again and compared when a model is loaded. A recipe leaves them empty."""
 
     def __post_init__(self) -> None:
         if self.name not in (allowed := get_args(EnergyBaselineName)):

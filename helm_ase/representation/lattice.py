@@ -203,15 +203,15 @@ def nearest_images(
     """
     r = np.asarray(positions, dtype=np.float64)
     large = lattice.supercell(mesh)
-    found: dict[tuple[int, ...], NDArray[np.float64]] = {}
+    weights: dict[tuple[int, ...], NDArray[np.float64]] = {}
     for i in range(len(r)):
         for j in range(i, len(r)):
             images, shares = _images_of_pair(lattice, large, np.asarray(mesh), r[j] - r[i])
             for t, share in zip(images.tolist(), shares, strict=True):
-                found.setdefault(tuple(t), np.zeros((len(r), len(r))))[i, j] = share
-                found.setdefault(tuple(-x for x in t), np.zeros((len(r), len(r))))[j, i] = share
-    order = sorted(found)
-    return np.array(order, dtype=np.int64), np.stack([found[t] for t in order])
+                weights.setdefault(tuple(t), np.zeros((len(r), len(r))))[i, j] = share
+                weights.setdefault(tuple(-x for x in t), np.zeros((len(r), len(r))))[j, i] = share
+    order = sorted(weights)
+    return np.array(order, dtype=np.int64), np.stack([weights[t] for t in order])
 
 
 def _images_of_pair(

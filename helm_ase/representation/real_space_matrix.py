@@ -116,8 +116,8 @@ class RealSpaceMatrix:
 
     def at(self, translation: Sequence[int]) -> NDArray[np.float64]:
         """H(T), (A, A); zero where T is out of reach."""
-        found = np.flatnonzero((self.translations == np.asarray(translation)).all(1))
-        return np.asarray(self.values[found[0]]) if len(found) else np.zeros_like(self.values[0])
+        place = np.flatnonzero((self.translations == np.asarray(translation)).all(1))
+        return np.asarray(self.values[place[0]]) if len(place) else np.zeros_like(self.values[0])
 
     def block(self, i: int, j: int, translation: Sequence[int]) -> NDArray[np.float64]:
         """Block of atom ``i`` of cell 0 and atom ``j`` of cell T, shape (AOs on i, AOs on j)."""
@@ -131,6 +131,23 @@ class RealSpaceMatrix:
 
     def _with(self, translations: NDArray[np.int64], values: NDArray[np.float64]) -> "RealSpaceMatrix":
         return RealSpaceMatrix(translations, values, self.numbers, self.basis, self.order)
+
+    def __add__(self, other: "RealSpaceMatrix") -> "RealSpaceMatrix":
+        """Sum of two operators of one crystal, on the translations of either.
+
+        Raises
+        ------
+        BasisError
+            If they have other atoms, another basis or another AO order.
+        """
+        same = np.array_equal(self.numbers, other.numbers) and self.basis == other.basis
+        if not same or self.order != other.order:
+            raise BasisError("operators of different atoms, bases or AO orders cannot be added")
+        both = np.concatenate([self.translations, other.translations])
+        t, place = np.unique(both, axis=0, return_inverse=True)
+        values = np.zeros((len(t), *self.values.shape[1:]))
+        np.add.at(values, place.reshape(-1), np.concatenate([self.values, other.values]))
+        return self._with(t, values)
 
     # -- the same operator, described otherwise -------------------------------------------------------
 

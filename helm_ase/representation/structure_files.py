@@ -166,7 +166,8 @@ RECORDS: dict[str, Callable[[str], list[tuple[Atoms, Stated]]]] = {
 
 
 def stated_by_gaussian_input(text: str, frames: int, path: str) -> list[Stated]:
-    """Of the line after the title; with fragments, the first two numbers are those of the whole."""
+    """Charge and multiplicity from the line after the title; with fragments, the first two numbers are those
+    of the whole."""
     sections = re.split(r"\n[ \t]*(?:\n[ \t]*)+", re.sub(r"\r\n?", "\n", text).strip("\n"))
     route = next((k for k, s in enumerate(sections) if re.search(r"^\s*#", s, re.MULTILINE)), None)
     if route is None or len(sections) < route + 3:
@@ -186,10 +187,10 @@ def _stated_by(charge: str, multiplicity: str) -> Callable[[str, int, str], list
     def read(text: str, frames: int, path: str) -> list[Stated]:
         values = []
         for pattern in (charge, multiplicity):
-            found = {int(n) for n in re.findall(pattern, text, re.MULTILINE | re.IGNORECASE)}
-            if len(found) > 1:
-                raise StructureError(f"{path} states {sorted(found)} for one molecule: split the file")
-            values.append(found.pop() if found else None)
+            numbers = {int(n) for n in re.findall(pattern, text, re.MULTILINE | re.IGNORECASE)}
+            if len(numbers) > 1:
+                raise StructureError(f"{path} states {sorted(numbers)} for one molecule: split the file")
+            values.append(numbers.pop() if numbers else None)
         return [Stated(*values)] * frames
 
     return read

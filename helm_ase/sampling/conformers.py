@@ -125,11 +125,11 @@ def perceive_smiles(
     with load("rdkit.rdBase").BlockLogs():
         try:
             smiles = canonical_smiles(_bond_orders(numbers, positions, charge, multiplicity == 1))
-            found = parse_smiles(smiles)
+            molecule = parse_smiles(smiles)
         except (ValueError, RuntimeError):  # StructureError is a ValueError
             return ""
-    same = (found.charge, found.multiplicity) == (charge, multiplicity)
-    return smiles if same and sorted(found.numbers) == sorted(numbers) else ""
+    same = (molecule.charge, molecule.multiplicity) == (charge, multiplicity)
+    return smiles if same and sorted(molecule.numbers) == sorted(numbers) else ""
 
 
 def _bond_orders(

@@ -10,7 +10,7 @@ from helm_ase.sampling.relaxation import relax
 from helm_ase.sampling.settings import Statistics
 
 STEP = 0.005
-"""Of the finite differences, Å."""
+"""Step of the finite differences, Å."""
 SOFTEST = 100.0
 """Wavenumber, 1/cm, as which softer modes count: along them the harmonic potential ends early."""
 TIGHT_FMAX = 0.003

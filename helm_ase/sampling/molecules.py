@@ -215,7 +215,7 @@ def _given_smiles(atoms: Atoms) -> str:
     if not isinstance(text, str):  # extended XYZ turns the SMILES of HF, "F", into False
         return ""
     try:
-        found = parse_smiles(text)
+        molecule = parse_smiles(text)
     except StructureError:
         return ""
-    return found.smiles if sorted(found.numbers) == sorted(atoms.numbers) else ""
+    return molecule.smiles if sorted(molecule.numbers) == sorted(atoms.numbers) else ""

@@ -14,7 +14,7 @@ Statistics = Literal["classical", "wigner"]
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """One campaign; with equal settings and molecules the same structures come out.
+    """Settings of one sampling campaign; equal settings and molecules give equal structures.
 
     Raises
     ------
@@ -23,27 +23,28 @@ class SamplingSettings:
     """
 
     temperatures: tuple[float, ...] = (0.0, 300.0, 500.0, 800.0)
-    """K; 0 means the relaxed geometry itself."""
+    """Temperatures in K; 0 means the relaxed geometry itself."""
     draws: int | None = None
-    """Temperatures drawn at random for each conformer; all of them if None."""
+    """Number of temperatures drawn at random for each conformer; None: all of them."""
     conformers: int = 1
-    """Conformers of each SMILES."""
+    """Number of conformers of each SMILES."""
     md_steps: int = 100
     """Length of a trajectory, and distance between its kept frames; 0 for no dynamics."""
     frames: int = 1
     """Frames kept of each trajectory, ``md_steps`` apart."""
     timestep: float = 0.7
-    """fs."""
+    """Time step of the molecular dynamics, fs."""
     friction: float = 0.02
-    """Of the Langevin thermostat, 1/fs."""
+    """Friction of the Langevin thermostat, 1/fs."""
     displacements: int = 0
     """Normal-mode displacements of each conformer and temperature."""
     statistics: Statistics = "classical"
-    """Of the displacements."""
+    """Distribution of the normal-mode displacements: ``classical`` puts kT into each mode, ``wigner`` draws
+    from the quantum harmonic oscillator."""
     dimers: int = 0
-    """Pairs of molecules tried."""
+    """Number of pairs of molecules that are tried."""
     dimer_heavy_atoms: int = 6
-    """Most heavy atoms that the two molecules of a dimer have together."""
+    """Largest number of heavy atoms that the two molecules of a dimer have together."""
     dimer_relax_steps: int = 15
     """Relaxation steps of a dimer after it is put together."""
     partners: tuple[str, ...] = ()
@@ -61,9 +62,9 @@ class SamplingSettings:
     duplicate_tolerance: float = 0.02
     """Two geometries are one if no sorted interatomic distance differs by more, Å."""
     limit: int | None = None
-    """Most structures."""
+    """Largest number of structures; None: no limit."""
     seed: int = 0
-    """From which the seed of every structure is derived."""
+    """Seed from which the seed of every structure is derived."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperatures", tuple(sorted({float(t) for t in self.temperatures})))

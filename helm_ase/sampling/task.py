@@ -24,7 +24,7 @@ from helm_ase.sampling.settings import SamplingSettings
 from helm_ase.sampling.states import State, Vertical, vertical_states
 
 DECIMALS = 8
-"""Of positions, Å: as many as extended XYZ keeps, so that file and memory agree."""
+"""Decimals of positions in Å: as many as extended XYZ keeps, so that file and memory agree."""
 FAILURES = (CalculationFailed, RuntimeError, FloatingPointError, np.linalg.LinAlgError)
 """What xTB, RDKit and linear algebra raise on hopeless geometries; one must not end a campaign."""
 
@@ -40,7 +40,7 @@ class Task:
     molecule: Molecule
     partner: Molecule | None
     index: int
-    """Of the conformer or dimer."""
+    """Number of the conformer or dimer."""
     settings: SamplingSettings
 
     @cached_property
@@ -50,7 +50,7 @@ class Task:
 
     @cached_property
     def seed(self) -> int:
-        """Of the starting geometry."""
+        """Seed of the starting geometry."""
         kind = "conformer" if self.partner is None else "dimer"
         return derive_seed(self.settings.seed, self.subject.key, kind, self.index)
 

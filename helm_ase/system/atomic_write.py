@@ -58,8 +58,8 @@ def check_apart(outputs: Iterable[str | Path | None], inputs: Iterable[str | Pat
 
 def _identity(path: str | Path) -> tuple[int, int] | str:
     try:
-        found = os.stat(path)
-        return found.st_dev, found.st_ino
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
     except (OSError, ValueError):
         return str(Path(path).resolve())
 

@@ -1,4 +1,4 @@
-"""What every worker process of the package owes its parent."""
+"""Worker processes that end with their parent and leave interrupts to it."""
 
 import os
 import signal
@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LOOK_EVERY = 1.0
-"""Seconds."""
+"""Seconds between two looks at whether the parent still runs."""
 
 
 def die_with_parent() -> None:
-    """Leave, even in the middle of a calculation, as soon as the process that started this one is gone.
+    """End this process, even in the middle of a calculation, as soon as the process that started this one is
+    gone.
 
     Otherwise workers would go on for nobody after their parent was killed.
     """
@@ -27,8 +28,8 @@ def _watch(parent: int) -> None:
 
 
 @contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Processes started inside ignore Ctrl-C: it is for their parent, who will stop them in good order."""
+def ignoring_interrupts() -> Iterator[None]:
+    """Make processes that are started in this context ignore Ctrl-C, so that their parent can stop them."""
     if threading.current_thread() is not threading.main_thread():  # only there can signals be set
         yield
         return

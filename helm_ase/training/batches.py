@@ -123,13 +123,13 @@ class SharedBatches:
 
 def shares(batch: Sequence[int], loads: NDArray[np.int64], parts: int) -> list[list[int]]:
     """Cut a batch into parts of similar load: the largest molecule to the lightest part, and so on."""
-    found: list[list[int]] = [[] for _ in range(parts)]
+    divided: list[list[int]] = [[] for _ in range(parts)]
     total = np.zeros(parts, dtype=np.int64)
     for k in sorted(batch, key=lambda k: (-loads[k], k)):
         lightest = int(np.argmin(total))
-        found[lightest].append(k)
+        divided[lightest].append(k)
         total[lightest] += loads[k]
-    return found if parts > 1 else [list(batch)]
+    return divided if parts > 1 else [list(batch)]
 
 
 def loader(samples: Samples, batches: SharedBatches, processes: int = 0) -> "DataLoader[SampleWithTrust]":

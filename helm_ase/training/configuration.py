@@ -32,7 +32,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path
         YAML file.
     overrides
-        ``key=value`` with dots between levels and YAML values: ``stages.0.epochs=5``.
+        ``key=value`` with dots between nested keys and YAML values: ``stages.0.epochs=5``.
 
     Raises
     ------
@@ -149,8 +149,8 @@ def record_inside(annotation: Any) -> type | None:
     if isinstance(annotation, type) and is_dataclass(annotation):
         return annotation
     for part in get_args(annotation):
-        if part not in (NoneType, ...) and (found := record_inside(part)) is not None:
-            return found
+        if part not in (NoneType, ...) and (record := record_inside(part)) is not None:
+            return record
     return None
 
 
@@ -195,8 +195,8 @@ def without_places(recipe: Recipe) -> dict[str, Any]:
         cache=None,
     )
     start = None if recipe.start is None else Path(recipe.start).name
-    found: dict[str, Any] = plain(asdict(replace(recipe, data=data, folder="", start=start)))
-    return found
+    values: dict[str, Any] = plain(asdict(replace(recipe, data=data, folder="", start=start)))
+    return values
 
 
 def plain(value: Any) -> Any:

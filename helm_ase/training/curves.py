@@ -43,8 +43,8 @@ def read_log(stage: str | Path) -> list[Row]:
 
 def read_stages(folder: str | Path) -> list[list[Row]]:
     """Rows of every stage of a run, in order."""
-    found = sorted(int(p.name) for p in Path(folder).iterdir() if p.name.isdigit())
-    return [read_log(Path(folder) / str(k)) for k in found]
+    stages = sorted(int(p.name) for p in Path(folder).iterdir() if p.name.isdigit())
+    return [read_log(Path(folder) / str(k)) for k in stages]
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:

@@ -80,9 +80,9 @@ def fit_operators(data: DataSettings, molecules: int | None = None) -> tuple[Ato
     data
         Labels to draw from, at random; of an open shell the mean of both spins counts.
     molecules
-        How many to draw.  Further ones follow for elements that are rare.  A charge shifts all levels, so
-        for operators that do not respond to charges, charged molecules count only for elements that no
-        neutral one holds.
+        How many to draw.  Further ones follow for elements that are rare.  A charge shifts all orbital
+        energies, so for operators that do not respond to charges, charged molecules count only for elements
+        that no neutral one holds.
 
     Raises
     ------

@@ -33,34 +33,41 @@ class LossWeights:
     """Weight of each term, after division by the unit given for it."""
 
     hamiltonian: float = 0.0
-    """Mean absolute element of ΔH in a molecule, mean over molecules, unit 300 µEh."""
+    """Weight of the mean absolute element of ΔH in a molecule, averaged over molecules, in units of 300
+    µEh."""
     hamiltonian_square: float = 0.0
-    """RMSE + MSE of ΔH over all elements of the batch, unit 300 µEh and its square."""
+    """Weight of RMSE + MSE of ΔH over all elements of the batch, as in the paper, in units of 300 µEh and its
+    square."""
     lowdin: float = 0.0
-    """Mean absolute element of S^(−½) ΔH S^(−½) in a molecule, mean over molecules, unit 1 mEh."""
+    """Weight of the mean absolute element of S^(−½) ΔH S^(−½) in a molecule, averaged over molecules, in
+    units of 1 mEh."""
     spectrum: float = 0.0
-    """Mean absolute element of Cᵀ ΔH C over reference orbitals plus that of its diagonal, unit 2 mEh."""
+    """Weight of the mean absolute element of Cᵀ ΔH C over reference orbitals, plus that of its diagonal, in
+    units of 2 mEh."""
     levels: float = 0.0
-    """Absolute error of orbital energies after diagonalisation, mean over occupied and the lowest virtual
-    orbitals, unit 2 mEh."""
+    """Weight of the absolute error of orbital energies after diagonalisation, averaged over occupied and the
+    lowest virtual orbitals, in units of 2 mEh."""
     gap: float = 0.0
-    """Absolute error of LUMO − HOMO, mean over molecules, unit 2 mEh."""
+    """Weight of the absolute error of the HOMO–LUMO gap, averaged over molecules, in units of 2 mEh."""
     density: float = 0.0
-    """Frobenius norm of the error of the density matrix in an orthonormal basis, over the root of the number
-    of electrons, mean over molecules, unit 0.005."""
+    """Weight of the Frobenius norm of the error of the density matrix in an orthonormal basis, divided by the
+    root of the number of electrons, averaged over molecules, in units of 0.005."""
     dipole: float = 0.0
-    """Length of the error of the dipole moment, mean over molecules, unit 0.05 e·a0."""
+    """Weight of the length of the error of the dipole moment, averaged over molecules, in units of 0.05
+    e·a0."""
     polarizability: float = 0.0
-    """Root mean square error of the elements of the *uncoupled* polarizability, mean over molecules, unit
-    0.2 a0³.  It is that of orbitals that do not respond to each other, a third larger than the physical."""
+    """Weight of the root mean square error of the elements of the uncoupled polarizability, averaged over
+    molecules, in units of 0.2 a0³. The uncoupled polarizability ignores the response of the potential and is
+    about a third larger than the physical one."""
     charges: float = 0.0
-    """Absolute error of Mulliken charges, mean over atoms, unit 0.02 e."""
+    """Weight of the absolute error of Mulliken charges, averaged over atoms, in units of 0.02 e."""
     bond_orders: float = 0.0
-    """Absolute error of Mayer bond orders, summed over pairs of atoms, per atom, unit 0.02."""
+    """Weight of the absolute error of Mayer bond orders, summed over pairs of atoms and divided by the number
+    of atoms, in units of 0.02."""
     energy: float = 0.0
-    """Absolute energy error per atom, mean over molecules, unit 10 meV."""
+    """Weight of the absolute error of the energy per atom, averaged over molecules, in units of 10 meV."""
     forces: float = 0.0
-    """Length of the force error, mean over atoms, unit 100 meV/Å."""
+    """Weight of the length of the error of a force, averaged over atoms, in units of 100 meV/Å."""
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -113,7 +120,7 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, wanted: Collection[
             terms |= {name: MATRIX_TERMS[name](correction - batch.correction, batch) for name in matrices}
             if observables and batch.targets is not None:
                 sums = observable_sums(correction, batch.targets, observables)
-                terms |= {name: Term(*found) for name, found in sums.items()}
+                terms |= {name: Term(*values) for name, values in sums.items()}
     if "energy" in wanted:
         terms["energy"] = _energy(prediction, batch)
     if "forces" in wanted:

@@ -151,19 +151,19 @@ class TrainingModule(lightning.LightningModule):
 
     def validation_results(self) -> dict[str, float]:
         """Loss and mean errors over the whole validation set, the same in every process."""
-        weights, found = self.final_weights, self._validated
+        weights, validated = self.final_weights, self._validated
         if self.trainer.world_size > 1:
             gathered: list[Any] = [None] * self.trainer.world_size
-            dist.all_gather_object(gathered, found)
-            found = [item for part in gathered for item in part]
+            dist.all_gather_object(gathered, validated)
+            validated = [item for part in gathered for item in part]
         self._validated = []
         values = {}
         for name in weights.wanted:
-            total = torch.stack([terms[name].total for terms, _ in found]).sum()
-            count = torch.stack([terms[name].count for terms, _ in found]).sum()
+            total = torch.stack([terms[name].total for terms, _ in validated]).sum()
+            count = torch.stack([terms[name].count for terms, _ in validated]).sum()
             values[name] = term_value(name, total, count)
         loss = float(total_loss(values, weights))
-        errors = summarise([error for _, part in found for error in part])
+        errors = summarise([error for _, part in validated for error in part])
         known = {k: v for k, v in errors.items() if math.isfinite(v)}
         self.results = {"loss": loss if math.isfinite(loss) else math.inf} | known
         return self.results

@@ -1,8 +1,8 @@
 """Losses of what follows from the Hamiltonian, one molecule at a time, in float64.
 
 Each molecule and spin is diagonalised once, those of one size together; every observable then has an exact
-gradient of its own, also where levels coincide (:mod:`helm_ase.electronic.differentiable`).  An error is a
-sum over items and their number.
+gradient of its own, also where orbital energies coincide (:mod:`helm_ase.electronic.differentiable`).  An
+error is a sum over items and their number.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from helm_ase.dataset.targets import Targets
 from helm_ase.electronic.bond_orders import mayer_bond_orders
-from helm_ase.electronic.charges import mulliken_populations, of_atoms
+from helm_ase.electronic.charges import mulliken_populations, sum_over_atoms
 from helm_ase.electronic.differentiable import Eigensystem
 
 Sum = tuple[Tensor, Tensor]
@@ -70,7 +70,7 @@ class PredictedMolecule:
 def level_error(molecule: PredictedMolecule) -> Sum:
     """|Δε| over reference orbitals, each compared with the predicted orbital that most resembles it.
 
-    Orbitals are paired one to one such that Σ |⟨reference|predicted⟩|² is largest, so that levels that have
+    Orbitals are paired one to one such that Σ |⟨reference|predicted⟩|² is largest, so that orbitals that have
     crossed are not taken for each other.  Virtual orbitals of a larger basis resemble none of a smaller one
     well: there occupied orbitals are paired with occupied ones.
     """
@@ -144,7 +144,7 @@ def charge_error(molecule: PredictedMolecule) -> Sum:
     """|Δq| of Mulliken charges over atoms."""
     t = molecule.targets
     each = mulliken_populations(molecule.electrons * molecule.densities.sum(0), t.overlap)  # (A,)
-    populations = of_atoms(each, t.atom, len(t.populations))
+    populations = sum_over_atoms(each, t.atom, len(t.populations))
     error, known = _difference(populations, t.populations)
     return error.abs().sum(), known
 

@@ -11,6 +11,7 @@ from helm_ase.dataset.statistics import element_statistics
 from helm_ase.nn import HELM, HELMSettings
 from helm_ase.nn.hamiltonian_head import HamiltonianHead, path_name
 from helm_ase.nn.tensor_construction import project
+from helm_ase.representation.graph import AtomicGraph, edge_vectors
 from helm_ase.representation.overlap import symmetric_root
 
 SMALLEST_ENVELOPE = 1e-3
@@ -36,7 +37,7 @@ def fit_energy_references(model: HELM, samples: Sequence[Sample]) -> None:
 def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
     """Set scale (root mean square) and on-site shift (mean) of every path from the training targets.
 
-    Where ΔH is unknown, a guess of its size must not become a shift: it would displace every core level.
+    Where ΔH is unknown, a guess of its size must not become a shift: it would displace every core orbital.
     """
     known = all(sample.has_matrix for sample in samples)
     for spin, head in enumerate(model.hamiltonian_heads):
@@ -47,6 +48,32 @@ def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
         n = len(model.basis.elements)
         for species, blocks in pairs.items():
             _set_scales(head, divmod(species, n), torch.stack(blocks).double(), shift=False)
+
+
+def scale_blocks(model: HELM, crystals: Sequence[tuple[AtomicGraph, torch.Tensor]]) -> None:
+    """The same as :func:`fit_block_scales` from graphs of crystals and their ΔH(T), (n_T, A, A)."""
+    onsite: dict[int, list[torch.Tensor]] = {}
+    pairs: dict[int, list[torch.Tensor]] = {}
+    n = len(model.basis.elements)
+    for graph, correction in crystals:
+        species = model.element_index[graph.z].tolist()
+        spans = [slice(a, b) for a, b in pairwise(model.basis.offsets(graph.z.numpy()))]
+        home = correction[int(graph.home[0])]
+        for i, s in enumerate(species):
+            onsite.setdefault(s, []).append(home[spans[i], spans[i]].float())
+        envelope = model.backbone.pair_envelope(edge_vectors(graph).norm(dim=1)).clamp(min=SMALLEST_ENVELOPE)
+        places = zip(graph.pair_index.T.tolist(), graph.slot.tolist(), envelope.tolist(), strict=True)
+        for (i, j), slot, faded in places:
+            block = correction[slot][spans[i], spans[j]].float() / faded
+            pairs.setdefault(species[i] * n + species[j], []).append(block)
+            if species[i] == species[j] or not model.settings.hermitian:
+                pairs.setdefault(species[j] * n + species[i], []).append(block.T)
+    for head in model.hamiltonian_heads:
+        assert isinstance(head, HamiltonianHead)
+        for s, blocks in onsite.items():
+            _set_scales(head, (s,), torch.stack(blocks).double(), shift=True)
+        for s, blocks in pairs.items():
+            _set_scales(head, divmod(s, n), torch.stack(blocks).double(), shift=False)
 
 
 def _collect_blocks(

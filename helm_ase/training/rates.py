@@ -16,7 +16,7 @@ class RateSchedule:
 
     settings: RateSettings
     level: float = 1.0
-    """Of the staircase."""
+    """Fraction of the rate that a plateau schedule has reached."""
     best: float = math.inf
     """Lowest validation loss so far."""
     waiting: int = 0

@@ -38,40 +38,50 @@ class DataSettings:
     """Labels to learn from and to select by; all files at one level of theory."""
 
     train: tuple[str, ...] = ("labels.h5",)
-    """Files whose entries of the split ``train_split`` are learnt from; relative to the recipe."""
+    """Label files to learn from: their entries of the split ``train_split``. Relative paths count from the
+    folder of the recipe."""
     validation: tuple[str, ...] = ()
-    """Files whose entries of the split ``validation_split`` select the best weights; empty: as ``train``."""
+    """Label files whose entries of the split ``validation_split`` select the best weights. If there are none,
+    the files of ``train`` are used."""
     train_split: str = "train"
-    """Name of a split in the files."""
+    """Name of the split to learn from, as the files have it."""
     validation_split: str = "val"
-    """Name of a split in the files."""
+    """Name of the split that selects the best weights, as the files have it."""
     train_limit: int | None = None
-    """Only so many molecules, drawn at random; the smaller draw is part of the larger one."""
+    """Largest number of molecules to learn from, drawn at random; a smaller number gives a subset of a larger
+    one."""
     validation_limit: int | None = None
-    """As ``train_limit``."""
+    """Largest number of molecules that select the best weights, drawn in the same way."""
     draw_seed: int = 0
-    """Of these draws."""
+    """Seed of the random choice that ``train_limit`` and ``validation_limit`` make."""
     level: LevelOfTheory | None = None
-    """Of labels in files that do not say; files that do must have it."""
+    """Level of theory of label files that do not state one. Files that state one must agree with it."""
     baseline: Baseline = field(default_factory=Baseline)
-    """H0, to which the network adds."""
+    """Baseline Hamiltonian H0, to which the network adds its correction ΔH."""
     energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
-    """E0, to which the network adds energies and forces; its charges of the atoms serve H0."""
+    """Energy baseline E0, to which the network adds its own energies and forces. Its atomic charges also
+    serve a baseline H0 that responds to charges."""
     model_basis: str | None = None
-    """Basis of the predicted matrix where it is a smaller one than that of the labels ('upscaling')."""
+    """Basis of the predicted Hamiltonian if it is smaller than that of the labels: the network then learns an
+    effective matrix with the orbital energies of the larger basis."""
     coupled_polarizability: bool = False
-    """Aim at the labels' coupled (physical) polarizability where they have one, not at the uncoupled one."""
+    """Whether the loss on polarizabilities aims at the coupled (physical) polarizability of the labels
+    instead of the uncoupled one, where the labels have it."""
     in_memory: bool = True
-    """Keep samples once read; otherwise they are read from disk every time."""
+    """Whether samples stay in memory once they have been read. If not, they are read from disk in every
+    epoch."""
     loaders: int = 0
-    """Processes that prepare batches; 0: the training process does."""
+    """Number of processes that prepare batches beside training; with 0 the training process prepares them
+    itself."""
     resident: bool = False
-    """Keep the training set on the device and put batches together there; for GPUs, and losses without
-    observables."""
+    """Whether the training set stays on the device and batches are put together there. This suits GPUs;
+    losses on observables do not allow it."""
     processes: int = 1
-    """Processes that compute baselines, overlaps and orbitals before the first step."""
+    """Number of processes that compute baselines, overlap matrices and reference orbitals before the first
+    step."""
     cache: str | None = None
-    """Folder for H0, overlap and reference orbitals; absent: the run's."""
+    """Folder in which baselines, overlap matrices and reference orbitals are kept for later runs. If it is
+    null, they are kept in the folder of the run."""
 
     def __post_init__(self) -> None:
         check_range(self, ("train_limit", "validation_limit", "processes"), 1)
@@ -87,20 +97,24 @@ class OptimiserSettings:
     """Steps from gradients."""
 
     name: Literal["adamw", "muon"] = "adamw"
-    """``muon`` orthogonalises the update of every matrix and leaves the rest to AdamW."""
+    """Optimiser: ``adamw``, or ``muon``, which orthogonalises the updates of matrices and leaves all other
+    parameters to AdamW."""
     learning_rate: float = 2e-3
-    """Largest one, of AdamW's parameters."""
+    """Largest learning rate of the parameters that AdamW updates."""
     muon_rate: float = 1e-2
-    """Largest one, of Muon's."""
+    """Largest learning rate of the matrices that Muon updates."""
     muon_rows: int | None = None
-    """Muon turns matrices larger than this in both directions in parts of at most so many rows; absent:
-    whole."""
+    """Largest number of rows that Muon orthogonalises at once; matrices larger than this in both directions
+    are divided. If it is null, every matrix is treated as a whole."""
     weight_decay: float = 1e-4
-    """Decoupled."""
+    """Decoupled weight decay, as in AdamW: the fraction of a weight that a step at learning rate 1 would
+    remove."""
     clip: float = 10.0
-    """Largest norm of a gradient; steps with one that is not finite are left out."""
+    """Largest norm of the gradient; longer gradients are scaled down to it, and steps whose gradient is not
+    finite are left out."""
     averaging: float = 0.998
-    """Decay of the exponential average of the weights, with which the model is validated and saved."""
+    """Decay of the exponential moving average of the weights. The averaged weights are the ones that are
+    validated and saved."""
 
     def __post_init__(self) -> None:
         check_range(self, ("learning_rate", "muon_rate", "weight_decay"), 0)
@@ -115,15 +129,17 @@ class RateSettings:
     """Learning rate over a stage, as a fraction of the largest one."""
 
     shape: Literal["cosine", "plateau"] = "cosine"
-    """``cosine`` to the end of the stage, or halving when validation no longer improves."""
+    """Schedule of the learning rate: ``cosine`` decays to the end of the stage, ``plateau`` lowers the rate
+    whenever validation no longer improves."""
     warmup_steps: int = 100
-    """Linear, from zero."""
+    """Number of steps over which the learning rate rises linearly from zero."""
     final_fraction: float = 0.01
-    """Where the cosine ends; below it a plateau ends the stage."""
+    """Final learning rate as a fraction of the largest: the cosine ends there, and a plateau schedule ends
+    the stage once its rate falls below it."""
     patience: int = 5
-    """Validations without improvement before a plateau lowers the rate."""
+    """Number of validations without improvement after which a plateau schedule lowers the rate."""
     factor: float = 0.5
-    """By which it does."""
+    """Factor by which a plateau schedule multiplies the rate."""
 
     def __post_init__(self) -> None:
         check_range(self, ("warmup_steps", "patience"), 0)
@@ -135,31 +151,41 @@ class Stage:
     """One run of the optimiser; begins with the best weights of the stage before."""
 
     scheme: SchemeName = "joint"
-    """What is learnt and which weights move: see ``helm_ase.training.schemes``."""
+    """Training scheme, which decides what is learnt and which weights change: ``direct``, ``hamiltonian``,
+    ``frozen``, ``finetune``, ``edges`` or ``joint``. The guide on training has a table of them."""
     weights: LossWeights | None = None
-    """Of the loss terms; absent: the scheme's."""
+    """Weights of the terms of the loss; if they are null, those of the scheme are used."""
     late_weights: LossWeights | None = None
-    """At the end; the weights move there linearly over the middle half of the stage."""
+    """Weights of the terms of the loss at the end of the stage. The weights change linearly from ``weights``
+    to these over the middle half of the stage."""
     epochs: int = 100
-    """Limit; the learning rate reaches its end at whichever limit comes first."""
+    """Largest number of epochs. The schedule of the learning rate ends at whichever limit comes first, this
+    one or ``minutes``."""
     minutes: float | None = None
-    """Limit by the clock.  Without it a run repeats to the last digit."""
+    """Largest duration of the stage in minutes. Only a run without this limit can be repeated to the last
+    digit."""
     clock: Literal["wall", "cpu"] = "wall"
-    """Which: that on the wall, or the processor time of the training process."""
+    """Clock for ``minutes``: ``wall`` counts elapsed time, ``cpu`` the processor time of the training
+    process."""
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    """Optimiser, its learning rates, and the averaging of the weights."""
     rate: RateSettings = field(default_factory=RateSettings)
+    """Schedule of the learning rate over the stage."""
     backbone_rate: float | None = None
-    """Rate of what was pretrained, relative to that of the rest; absent: the scheme's."""
+    """Learning rate of the pretrained part of the network relative to that of the rest; if it is null, the
+    scheme decides."""
     batch_load: int = 400
-    """Pairs and atoms in a batch, over all devices."""
+    """Size of a batch over all devices, counted in atoms plus pairs of atoms, which is what time and memory
+    grow with."""
     epoch_batches: int | None = None
-    """An epoch is at most so many batches; absent: all."""
+    """Largest number of batches in an epoch; if it is null, an epoch is the whole training set."""
     validate_every: int = 1
-    """Epochs."""
+    """Number of epochs between two validations."""
     save_every: int = 1
-    """Epochs between two states from which an interrupted run goes on."""
+    """Number of epochs between two saved states from which an interrupted run continues."""
     keep: Literal["best", "last"] = "best"
-    """Weights that come out: of the lowest validation loss, or of the last validation, whatever it says."""
+    """Which weights the stage hands on: ``best`` are those of the lowest validation loss, ``last`` those of
+    the last validation."""
 
     def weights_at(self, progress: float) -> LossWeights:
         """Loss weights at a fraction of the stage: the first until ¼, the last from ¾, linear in between."""
@@ -183,20 +209,22 @@ class Compute:
     """Where to run; the names are Lightning's."""
 
     accelerator: str = "cpu"
-    """``cpu``, ``gpu``, ``auto``, …"""
+    """Kind of device as Lightning names it: ``cpu``, ``gpu``, ``auto`` and others."""
     devices: int = 1
-    """Processes on this machine; the batch is divided among them, so the result does not change."""
+    """Number of devices, with one process each, on this machine. Every batch is divided among them, so that
+    their number does not change the result."""
     nodes: int = 1
-    """Machines, under Slurm or torchrun."""
+    """Number of machines, started by Slurm or torchrun."""
     strategy: str = "auto"
-    """``auto``: data-parallel if there is more than one process."""
+    """Lightning's strategy for several processes; ``auto`` trains data-parallel if there is more than one."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
-    """Of the network; energies and functions of the Hamiltonian are always in double precision."""
+    """Floating-point precision of the network. Energies and functions of the Hamiltonian are always computed
+    in double precision."""
     products: Literal["highest", "high"] = "highest"
-    """Precision of matrix products in single precision: ``high`` lets a GPU round their factors to 11 bits
-    (TF32), which makes them several times faster."""
+    """Precision of matrix products in single precision: ``high`` lets a GPU round the factors to 11 bits
+    (TF32), which makes products several times faster."""
     progress_bar: bool = True
-    """Show one."""
+    """Whether a progress bar is shown."""
 
     def __post_init__(self) -> None:
         check_range(self, ("devices", "nodes"), 1)
@@ -207,22 +235,28 @@ class Recipe:
     """A training run."""
 
     data: DataSettings = field(default_factory=DataSettings)
+    """Labels to learn from, and the baselines that are subtracted from them."""
     stages: tuple[Stage, ...] = (Stage(),)
+    """Stages of the training, one after another; each begins with the weights that the stage before it handed
+    on."""
     folder: str = "run"
-    """Where everything is written; relative to the recipe."""
+    """Folder for everything that the run writes. A relative path counts from the folder of the recipe."""
     name: str = "model"
-    """Of the checkpoint that comes out, FOLDER/NAME.safetensors."""
+    """Name of the checkpoint that comes out, which is written to FOLDER/NAME.safetensors."""
     model: HELMSettings | None = None
-    """Network; absent: that of ``start``, or the default one."""
+    """Architecture of the network; if it is null, that of the checkpoint in ``start``, or the default one."""
     start: str | None = None
-    """Checkpoint (name, file or address) whose weights to begin with."""
+    """Checkpoint (name, path or address) whose weights training begins with; if it is null, the first weights
+    are random."""
     renew: tuple[PartName, ...] = ()
-    """Heads that do not take over the weights of ``start``."""
+    """Heads (``energy``, ``hamiltonian``) that begin with random weights although ``start`` is given."""
     elements: tuple[int, ...] = ()
-    """Atomic numbers that the network can take; empty: those of the labels, or of ``start``."""
+    """Atomic numbers that the model can be asked for; if there are none, those of the labels, or of
+    ``start``."""
     seed: int = 0
-    """Of the first weights and of the order of batches."""
+    """Seed of the first weights and of the order of batches."""
     compute: Compute = field(default_factory=Compute)
+    """Devices, processes and floating-point precision."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[^/\\\x00-\x1f]+", self.name.strip()) or self.name.startswith("."):

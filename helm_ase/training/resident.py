@@ -78,8 +78,8 @@ class ResidentSamples:
         self.filters = self._filters(samples, settings)
 
     def _filters(self, samples: Sequence[Sample], settings: HELMSettings) -> Ragged | None:
-        found = [settings.filter_of(s.overlap) for s in samples]
-        known = [x.float().flatten() for x in found if x is not None]
+        filters = [settings.filter_of(s.overlap) for s in samples]
+        known = [x.float().flatten() for x in filters if x is not None]
         return Ragged.of(known, self.device) if known else None
 
     def batch(self, chosen: Sequence[int]) -> TrainingBatch:
@@ -139,8 +139,8 @@ def padded(matrices: Ragged, chosen: Tensor, shape: tuple[Tensor, Tensor, Tensor
     spin, row, column = torch.meshgrid(*(torch.arange(k, device=device) for k in largest), indexing="ij")
     inside = (row < n) & (column < m)
     place = first + (torch.minimum(spin, s - 1) * n + row) * m + column
-    found = matrices.values[torch.where(inside, place, first)]
-    return torch.where(inside, found, torch.zeros_like(found))
+    blocks = matrices.values[torch.where(inside, place, first)]
+    return torch.where(inside, blocks, torch.zeros_like(blocks))
 
 
 class ResidentBatches:

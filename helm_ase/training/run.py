@@ -224,7 +224,7 @@ def strategy(compute: Compute) -> str | Strategy:
 
 def loggers(folder: Path) -> list[Logger]:
     """A table of each start of the stage, FOLDER/log/version_N, and TensorBoard's files if that is there."""
-    found: list[Logger] = [CSVLogger(folder, name="log")]
+    loggers: list[Logger] = [CSVLogger(folder, name="log")]
     with contextlib.suppress(ModuleNotFoundError):
-        found.append(TensorBoardLogger(folder, name="", version="tensorboard"))
-    return found
+        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
+    return loggers

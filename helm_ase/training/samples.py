@@ -134,8 +134,8 @@ def common_level(sources: Sequence[LabelSource], wanted: LevelOfTheory | None = 
         other = differences(source.level.physical, level.physical)
         if other and source.level_is_recorded:
             raise DatasetError(
-                f"{source.path} holds labels of another level ({other}): "
-                "labels of different levels cannot be learnt together"
+                f"{source.path} holds labels of another level of theory ({other}): "
+                "labels of different levels of theory cannot be learnt together"
             )
         if not source.level_is_recorded:
             source.level = level

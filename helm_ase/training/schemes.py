@@ -26,7 +26,7 @@ class Scheme:
     """What is learnt, and which parts of the network move."""
 
     weights: LossWeights
-    """Of the loss terms, unless the stage has its own."""
+    """Weights of the loss terms, unless the stage has its own."""
     moves: frozenset[Part]
     """Parts that are trained, as far as the loss reaches them."""
     backbone_rate: float = 1.0

@@ -10,10 +10,10 @@ from helm_ase.electronic.band_filling import fill
 from helm_ase.electronic.band_levels import levels, levels_at
 from helm_ase.electronic.bands import Bands, gap_of
 from helm_ase.electronic.bloch import LatticeOperator
-from helm_ase.electronic.kpoints import KMesh, band_path
 from helm_ase.errors import BasisError, ChargeError, PredictionError, SettingError
 from helm_ase.qc.molecule import ao_basis, build_mole, overlap
 from helm_ase.representation import AOMatrix
+from helm_ase.representation.kpoints import KMesh, band_path
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 from shared.crystals import SP, chain, graphene_pi, kinetic_and_overlap, random_crystal, two_band_chain

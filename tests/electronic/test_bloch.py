@@ -9,8 +9,8 @@ from scipy.linalg import eigh
 from helm_ase.electronic import bloch
 from helm_ase.electronic.band_levels import levels_at
 from helm_ase.electronic.bloch import LatticeOperator, bloch_sum, chunks, inverse_bloch_sum
-from helm_ase.electronic.kpoints import KMesh
 from helm_ase.errors import BasisError
+from helm_ase.representation.kpoints import KMesh
 from helm_ase.representation.lattice import Lattice
 from shared.crystals import SP, chain, kinetic_and_overlap, random_crystal
 

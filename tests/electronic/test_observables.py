@@ -138,7 +138,7 @@ def test_moments_turn_and_shift_as_they_must(solved):
     close(water.ours.quadrupole(), np.zeros((3, 3)), 1e-6)  # a tetrahedron has none about its centre
 
 
-def test_shares_of_atoms_sum_to_the_whole(solved):
+def test_projections_on_atoms_sum_to_the_total(solved):
     for name in ("water", "ammonium", "hydroxyl", "iodide (ECP)"):
         case = solved(name)
         for scheme in ("mulliken", "lowdin"):
@@ -346,7 +346,7 @@ def test_what_cannot_be_is_refused(solved):
         water.ours.charges("hirshfeld")
     with pytest.raises(SettingError, match="'coulson' is no bond order"):
         water.ours.bond_orders("coulson")
-    with pytest.raises(SettingError, match="'shell' is no division"):
+    with pytest.raises(SettingError, match="'shell' is no projection of the density of states"):
         water.ours.density_of_states(torch.zeros(3), 0.1, "shell")
     with pytest.raises(SettingError, match="width is 0"):
         water.ours.density_of_states(torch.zeros(3), 0)

@@ -39,11 +39,11 @@ def number_options():
 
 OPTIONS = {name: (words, action) for name, words, action in number_options()}
 NONSENSE = ("nan", "inf", "1e400", "", "one", "1,5", "0x10", "1e13", "\x1b[2J")
-SIGNED = {"--charge"}
+SIGNED = {"--charge", "--window"}
 ZERO_IS_FINE = {
     "--charge", "--seed", "--md", "--temperature", "--temperatures", "--md-steps", "--displacements",
     "--dimers", "--dimer-heavy-atoms", "--dimer-relax-steps", "--duplicate-tolerance", "--rebuild", "--val",
-    "--test", "--scf", "--grid", "--min-gap",
+    "--test", "--scf", "--smearing", "--window", "--grid", "--min-gap",
 }  # fmt: skip
 
 

@@ -10,9 +10,9 @@ from pyscf.pbc.scf.addons import smearing_
 from helm_ase.electronic.band_levels import levels_at
 from helm_ase.electronic.bands import Bands
 from helm_ase.electronic.bloch import LatticeOperator, inverse_bloch_sum
-from helm_ase.electronic.kpoints import KMesh
 from helm_ase.qc.lattice_integrals import lattice_integrals
 from helm_ase.qc.molecule import basis_of
+from helm_ase.representation.kpoints import KMesh
 from helm_ase.representation.lattice import Lattice
 from helm_ase.units import HARTREE_IN_EV
 from shared.crystals import pyscf_cell

@@ -24,8 +24,8 @@ from helm_ase.labels.source import LabelSource
 @cache
 def readers() -> dict[str, ModuleType]:
     """Name of every format → its reader module."""
-    found = {m.name: import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__)}
-    return {name: module for name, module in found.items() if hasattr(module, "PATTERNS")}
+    modules = {m.name: import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__)}
+    return {name: module for name, module in modules.items() if hasattr(module, "PATTERNS")}
 
 
 def open_labels(path: str | Path, format: str | None = None, **options: Any) -> LabelSource:

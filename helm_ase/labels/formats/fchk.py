@@ -153,10 +153,10 @@ def _orbitals(values: dict[str, Any]) -> tuple[NDArray[np.float64], ...]:
 def _properties(values: dict[str, Any], count: int) -> dict[str, Any]:
     """Energy, forces and dipole as far as they are those of the SCF."""
     scf = values.get("SCF Energy")
-    found: dict[str, Any] = {"energy": None if scf is None else scf * HARTREE_IN_EV}
+    properties: dict[str, Any] = {"energy": None if scf is None else scf * HARTREE_IN_EV}
     # after a correlated calculation gradient and dipole belong to another energy than the orbitals
     if scf is not None and abs(values.get("Total Energy", scf) - scf) < 1e-8:
         if (gradient := values.get("Cartesian Gradient")) is not None:
-            found["forces"] = -gradient.reshape(count, 3) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
-        found["dipole"] = values.get("Dipole Moment")
-    return found
+            properties["forces"] = -gradient.reshape(count, 3) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+        properties["dipole"] = values.get("Dipole Moment")
+    return properties

@@ -187,7 +187,7 @@ def _files(path: Path, fock: str | None) -> dict[str, Path]:
             f"{path} holds xyz files {[f.name for f in xyz]} and Fock files {[f.name for f in matrices]}; "
             "one of each is needed, pass fock= to choose"
         )
-    found = {"xyz": xyz[0], "fock": matrices[0]}
+    files = {"xyz": xyz[0], "fock": matrices[0]}
     ending = matrices[0].stem.removeprefix("fock")
     for name, stems in {
         "overlap": ("overlap",),
@@ -197,8 +197,8 @@ def _files(path: Path, fock: str | None) -> dict[str, Path]:
         suffixes = (".json",) if name == "orbs" else (".npy", ".npz")
         choices = [path / f"{stem}{ending}{suffix}" for stem in stems for suffix in suffixes]
         if present := [choice for choice in choices if choice.is_file()]:
-            found[name] = present[0]
-    return found
+            files[name] = present[0]
+    return files
 
 
 def _load(path: Path, rank: int) -> Arrays:
@@ -220,8 +220,8 @@ def _load(path: Path, rank: int) -> Arrays:
 
 
 def _by_number(key: str) -> tuple[int, str]:
-    found = re.search(r"(\d+)$", key)
-    return (int(found[1]) if found else -1), key
+    match = re.search(r"(\d+)$", key)
+    return (int(match[1]) if match else -1), key
 
 
 def _check_orbitals(path: Path, basis: AOBasis) -> None:

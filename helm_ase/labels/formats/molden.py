@@ -78,15 +78,15 @@ open_source = opener(PATTERNS, parse, TOLERANCE)
 
 def _sections(text: str) -> dict[str, tuple[str, list[str]]]:
     """Lower-case title → what stands behind it on its line, and the lines up to the next title."""
-    found: dict[str, tuple[str, list[str]]] = {}
+    sections: dict[str, tuple[str, list[str]]] = {}
     for line in text.splitlines():
         if title := re.match(r"\s*\[([^\]]+)\]\s*(.*)", line):
             current = title[1].strip().lower()
-            if current not in found:
-                found[current] = (title[2].strip().lower(), [])
-        elif found:
-            found[current][1].append(line)
-    return found
+            if current not in sections:
+                sections[current] = (title[2].strip().lower(), [])
+        elif sections:
+            sections[current][1].append(line)
+    return sections
 
 
 def _program(sections: dict[str, tuple[str, list[str]]]) -> str:

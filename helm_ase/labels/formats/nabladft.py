@@ -180,17 +180,17 @@ class NablaSource(LabelSource):
 
     def _dataset_id(self, index: int) -> tuple[int | None, int | None]:
         query = "SELECT MOSES_ID, CONFORMER_ID FROM dataset_ids WHERE id = ?"
-        found = self.file.execute(query, (int(self.ids[index]),)).fetchone() if self._has_names else None
-        moses, conformer = found or (None, None)
+        row = self.file.execute(query, (int(self.ids[index]),)).fetchone() if self._has_names else None
+        moses, conformer = row or (None, None)
         return moses, conformer
 
     def _nuclear_charges(self) -> NDArray[np.int64]:
         if not columns(self.file, "nuclear_charges") >= {"N", "Z"}:
             raise DatasetError(f"{self.path} has neither a column Z nor a table nuclear_charges")
-        found = self.file.execute("SELECT N, Z FROM nuclear_charges").fetchone()
-        if found is None:
+        row = self.file.execute("SELECT N, Z FROM nuclear_charges").fetchone()
+        if row is None:
             raise DatasetError(f"{self.path}: table nuclear_charges is empty, so the elements are unknown")
-        return integers(found[1], integer(found[0], "N"), f"{self.path}, table nuclear_charges: Z")
+        return integers(row[1], integer(row[0], "N"), f"{self.path}, table nuclear_charges: Z")
 
     def _check_basis(self) -> None:
         if not columns(self.file, "basisset") >= {"Z", "orbitals"}:

@@ -215,10 +215,10 @@ def _unpack(triangle: NDArray[np.float64], size: int) -> NDArray[np.float64]:
 
 def _state(name: str, group: h5py.Group) -> tuple[int, int]:
     """Charge and multiplicity from the name; attributes, where there are any, must agree."""
-    found = re.search(r"_(-?\d+)_(\d+)$", name)
-    if found is None:
+    match = re.search(r"_(-?\d+)_(\d+)$", name)
+    if match is None:
         raise DatasetError("the name does not end in _charge_multiplicity")
-    state = int(found[1]), int(found[2])
+    state = int(match[1]), int(match[2])
     for key, value in zip(("charge", "spin"), state, strict=True):
         if key in group.attrs and (stated := number_attribute(group, key)) != value:
             raise DatasetError(f"attribute {key} = {stated:g} contradicts {value} in the name")

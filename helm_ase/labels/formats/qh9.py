@@ -131,13 +131,13 @@ class QH9Source(LabelSource):
                 raise SettingError(f"{self.path} is QH9-Stable, which has no version; leave version= out")
             return "stable"
         named = [v for v in get_args(Version) if any(v in part for part in self.path.resolve().parts[-3:])]
-        found = version or VERSION_OF_COUNT.get(len(self)) or (named[0] if len(named) == 1 else None)
-        if found is None:
+        chosen = version or VERSION_OF_COUNT.get(len(self)) or (named[0] if len(named) == 1 else None)
+        if chosen is None:
             raise SettingError(
                 f"{self.path} is an excerpt of QH9-Dynamic with {len(self)} entries, and its functional "
                 f"depends on the set it comes from; pass version='100k' or version='300k'"
             )
-        return found
+        return chosen
 
     @cached_property
     def in_bohr(self) -> bool:
@@ -325,9 +325,9 @@ def _bond_ratio(numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> f
 
 
 def _details(entry: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"qm9_index": integer(entry["id"], "id")}
+    details: dict[str, Any] = {"qm9_index": integer(entry["id"], "id")}
     if entry.get("geo_id") is not None:
-        found["geo_id"] = integer(entry["geo_id"], "geo_id")
+        details["geo_id"] = integer(entry["geo_id"], "geo_id")
     if entry.get("converged") is not None:
-        found["converged"] = bool(integer(entry["converged"], "converged"))
-    return found
+        details["converged"] = bool(integer(entry["converged"], "converged"))
+    return details

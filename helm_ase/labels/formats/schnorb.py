@@ -34,7 +34,7 @@ DESCRIPTION = "MD17 Hamiltonians of SchNOrb, ASE database"
 PATTERNS = ("*.db",)
 BASIS = "def2-svp"
 TYPES = {"float32", "float64", "int32", "int64", "bool"}
-"""Of arrays in ``data``, as numpy spells them."""
+"""Types of the arrays in ``data``, as NumPy spells them."""
 COLUMNS = {"id", "numbers", "positions", "data"}
 LEVEL = LevelOfTheory(
     functional="pbe",
@@ -112,8 +112,8 @@ class SchNOrbSource(LabelSource):
         """What the file says of all its rows."""
         if not columns(self.file, "information") >= {"name", "value"}:
             return {}
-        found = self.file.execute("SELECT value FROM information WHERE name = 'metadata'").fetchone()
-        content = json.loads(found[0]) if found else {}
+        row = self.file.execute("SELECT value FROM information WHERE name = 'metadata'").fetchone()
+        content = json.loads(row[0]) if row else {}
         return content if isinstance(content, dict) else {}
 
     def read(self, index: int) -> LabelledMolecule:
@@ -183,10 +183,10 @@ class SchNOrbSource(LabelSource):
             if table.ndim != 3 or table.shape[2] < 5 or z >= len(table):
                 raise DatasetError(f"basisdef of shape {table.shape} has nothing on {chemical_symbols[z]}")
             rows = table[z]
-            found = rows[: np.flatnonzero(rows.any(axis=1)).max(initial=-1) + 1, 3].tolist()
-            if found != expected:
+            shells = rows[: np.flatnonzero(rows.any(axis=1)).max(initial=-1) + 1, 3].tolist()
+            if shells != expected:
                 raise DatasetError(
-                    f"basisdef lists degrees {found} for {chemical_symbols[z]}, {BASIS} has {expected}"
+                    f"basisdef lists degrees {shells} for {chemical_symbols[z]}, {BASIS} has {expected}"
                 )
 
 
@@ -201,12 +201,12 @@ def decode(data: str | bytes | None) -> dict[str, Any]:
     if not data:
         raise DatasetError("the row has no data")
     if isinstance(data, str):
-        found = _restored(json.loads(data), b"")
+        restored = _restored(json.loads(data), b"")
     else:
-        found = _restored(json.loads(data[int.from_bytes(data[:8], "little") :]), data)
-    if not isinstance(found, dict):
-        raise DatasetError(f"data is a {type(found).__name__}, not a dictionary")
-    return found
+        restored = _restored(json.loads(data[int.from_bytes(data[:8], "little") :]), data)
+    if not isinstance(restored, dict):
+        raise DatasetError(f"data is a {type(restored).__name__}, not a dictionary")
+    return restored
 
 
 def _restored(value: Any, data: bytes) -> Any:

@@ -6,8 +6,8 @@ import torch
 from ase.build import bulk, graphene
 from ase.dft.kpoints import monkhorst_pack
 
-from helm_ase.electronic.kpoints import KMesh, as_tensor, band_path
 from helm_ase.errors import SettingError, StructureError
+from helm_ase.representation.kpoints import KMesh, as_tensor, band_path
 from helm_ase.representation.lattice import Lattice
 from shared.crystals import pyscf_cell
 

@@ -110,7 +110,7 @@ class KMesh:
 
     @cached_property
     def weights(self) -> Tensor:
-        """Of :attr:`kpts`, (K,), summing to one."""
+        """Weights of :attr:`kpts`, (K,), summing to one."""
         counts = np.bincount(self._reduction[1])
         return torch.from_numpy(counts / counts.sum())
 
@@ -153,7 +153,7 @@ def band_path(lattice: Lattice, path: str | None = None, points: int = 100) -> A
         If the path names a corner that the lattice does not have.
     """
     if not lattice.dimensions:
-        raise StructureError("nothing is periodic here: a molecule has levels, but no bands")
+        raise StructureError("nothing is periodic here: a molecule has orbitals, but no bands")
     try:
         return Cell(np.array(lattice.cell)).bandpath(path, npoints=points, pbc=lattice.pbc)
     except (KeyError, ValueError) as error:

@@ -1,0 +1,213 @@
+"""What a calculator is asked for about periodic systems: stress, H(T), levels on meshes and paths."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from ase.dft.kpoints import BandPath
+from ase.spectrum.band_structure import BandStructure
+from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import ArrayLike, NDArray
+
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.electronic.bands import Bands
+from helm_ase.errors import SettingError, StructureError
+from helm_ase.nn import HELM
+from helm_ase.prediction import domain
+from helm_ase.prediction.crystals import CrystalPrediction, mesh_of, predict_crystal, predict_crystal_energy
+from helm_ase.representation.kpoints import KMesh, as_tensor
+from helm_ase.representation.real_space_matrix import RealSpaceMatrix
+from helm_ase.units import HARTREE_IN_EV
+
+if TYPE_CHECKING:
+    from helm_ase.prediction.electronic import ElectronicPrediction
+
+NEEDS_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
+
+
+class CrystalGetters:
+    """Methods of :class:`~helm_ase.HELMCalculator` for systems with periodic directions."""
+
+    if TYPE_CHECKING:  # of the calculator
+        parameters: Any
+        results: dict[str, Any]
+        atoms: Atoms | None
+        _crystal: CrystalPrediction | None
+        _loaded: Any
+
+        def _solve(self, atoms: Atoms | None = None) -> "ElectronicPrediction": ...
+        def _current(self, atoms: Atoms | None) -> Atoms | None: ...
+        def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+            """See the calculator."""
+
+        def reset(self) -> None:
+            """See the calculator."""
+
+        def calculate(
+            self, atoms: Atoms | None, properties: Sequence[str], system_changes: Sequence[str]
+        ) -> None:
+            """See the calculator."""
+
+    @property
+    def ignored_changes(self) -> set[str]:
+        """The cell counts where something is periodic; a molecule has none, whatever the file said."""
+        return set() if self.atoms is not None and self.atoms.pbc.any() else {"cell"}
+
+    @ignored_changes.setter
+    def ignored_changes(self, value: set[str]) -> None:
+        """ASE's base class never sets it; nothing may."""
+        raise SettingError("which changes of atoms count is not for callers to say")
+
+    def _calculate_crystal(self, properties: Sequence[str], checkpoint: Checkpoint, model: HELM) -> None:
+        """Fill the results of ``self.atoms``, which are known to be a crystal that the model takes."""
+        atoms = self.atoms
+        assert atoms is not None
+        wanted = set(properties)
+        if lacking := wanted & {"dipole", "charges"}:
+            raise StructureError(f"{', '.join(sorted(lacking))}: of molecules only, in this version")
+        if wanted & {"energy", "free_energy", "forces", "stress"}:
+            domain.check_trained(checkpoint, "energy")
+            found = predict_crystal_energy(model, atoms, "forces" in wanted, "stress" in wanted)
+            self.results |= {"energy": found.energy, "free_energy": found.energy}
+            if found.forces is not None:
+                self.results["forces"] = found.forces
+            if found.stress is not None:
+                self.results["stress"] = full_3x3_to_voigt_6_stress(found.stress)
+        if "hamiltonian" in wanted and self._crystal is None:
+            domain.check_trained(checkpoint, "hamiltonian")
+            self._crystal = predict_crystal(model, checkpoint, atoms)
+
+    def _solve_crystal(self, atoms: Atoms | None = None) -> CrystalPrediction:
+        atoms = self._current(atoms)
+        if atoms is None:
+            raise StructureError(NEEDS_ATOMS)
+        if not atoms.pbc.any():
+            raise StructureError(
+                "nothing is periodic here (atoms.pbc is False): a molecule has levels, but no bands"
+            )
+        if changes := self.check_state(atoms):
+            self.reset()
+        if self._crystal is None:
+            self.calculate(atoms, ["hamiltonian"], changes)
+        assert self._crystal is not None
+        return self._crystal
+
+    # -- matrices -------------------------------------------------------------------------------------
+
+    def get_real_space_hamiltonian(self, atoms: Atoms | None = None) -> RealSpaceMatrix:
+        """H(T) in Hartree, PySCF AO order: blocks between cell 0 and every cell within reach."""
+        return self._solve_crystal(atoms).hamiltonian
+
+    def get_real_space_overlap(self, atoms: Atoms | None = None) -> RealSpaceMatrix:
+        """S(T), PySCF AO order."""
+        return self._solve_crystal(atoms).overlap
+
+    def get_bloch_matrices(
+        self, kpts: ArrayLike, atoms: Atoms | None = None
+    ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        """H(k) in Hartree and S(k) at fractional k points (K, 3); complex, (K, A, A), PySCF AO order."""
+        h, s = self._solve_crystal(atoms).operators
+        k = as_tensor(kpts)
+        return h.at(k).numpy(), s.at(k).numpy()
+
+    # -- levels ---------------------------------------------------------------------------------------
+
+    @property
+    def _width(self) -> float:
+        """Width of the Fermi smearing, Hartree: that of the keyword (given in eV), or that of the labels."""
+        given = self.parameters.get("smearing")
+        return float(self._loaded[1].level.smearing if given is None else given / HARTREE_IN_EV)
+
+    def get_bands(self, atoms: Atoms | None = None) -> Bands:
+        """Levels, filling, Fermi level and density of states on the mesh of ``kpts`` (atomic units)."""
+        found = self._solve_crystal(atoms)
+        return found.bands(self._mesh(found), self._width)
+
+    def _mesh(self, found: CrystalPrediction) -> KMesh:
+        return mesh_of(self.parameters.get("kpts"), found.lattice)
+
+    def get_mesh_size(self, atoms: Atoms | None = None) -> tuple[int, int, int]:
+        """Points of the mesh of ``kpts`` along each reciprocal vector."""
+        return self._mesh(self._solve_crystal(atoms)).size
+
+    def band_structure(
+        self, path: str | BandPath | None = None, npoints: int = 100, atoms: Atoms | None = None
+    ) -> BandStructure:
+        """ASE's ``BandStructure`` along a path; its reference is the Fermi level of the mesh of ``kpts``.
+
+        Parameters
+        ----------
+        path
+            Names of corners as ``GMKG``, what ``atoms.cell.bandpath(…)`` gives, or None: the usual path of
+            the lattice.
+        npoints
+            Number of k points of a path that is given by name.
+        atoms
+            Crystal; absent: that of the calculator.
+
+        Raises
+        ------
+        StructureError
+            If nothing is periodic.
+        SettingError
+            If the lattice has no corners of these names.
+        """
+        found = self._solve_crystal(atoms)
+        way = found.path(path, npoints)
+        fermi_level = found.bands(self._mesh(found), self._width).fermi_level * HARTREE_IN_EV
+        return BandStructure(way, found.levels(way.kpts)[None], reference=fermi_level)
+
+    def get_bz_k_points(self) -> NDArray[np.float64]:
+        """All points of the mesh, fractional, (N, 3); a molecule has Γ alone."""
+        atoms = self._current(None)
+        if atoms is None or not atoms.pbc.any():
+            return np.zeros((1, 3))
+        return self._mesh(self._solve_crystal(atoms)).points.numpy().copy()
+
+    def _outputmixin_get_results(self) -> dict[str, Any]:
+        atoms = self._current(None)
+        if atoms is None or not atoms.pbc.any():
+            return self.results | self._of_molecule()
+        found = self._solve_crystal(atoms)
+        mesh = self._mesh(found)
+        bands = found.bands(mesh, self._width)
+        return self.results | {
+            "eigenvalues": bands.levels.numpy() * HARTREE_IN_EV,
+            "occupations": bands.occupations.numpy(),
+            "fermi_level": bands.fermi_level * HARTREE_IN_EV,
+            "nspins": 1,
+            "nkpts": len(mesh.kpts),
+            "nbands": bands.levels.shape[2],
+            "ibz_kpoints": mesh.kpts.numpy().copy(),
+            "kpoint_weights": mesh.weights.numpy().copy(),
+        }
+
+    def _of_molecule(self) -> dict[str, Any]:
+        structure = self._solve().structure
+        return {
+            "eigenvalues": structure.orbital_energies.numpy()[:, None] * HARTREE_IN_EV,
+            "occupations": structure.occupations.numpy()[:, None].copy(),
+            "fermi_level": structure.fermi_level * HARTREE_IN_EV,
+            "nspins": structure.n_spins,
+            "nkpts": 1,
+            "nbands": structure.orbital_energies.shape[1],
+            "ibz_kpoints": np.zeros((1, 3)),
+            "kpoint_weights": np.ones(1),
+        }
+
+
+def refuse_crystal(atoms: Atoms) -> None:
+    """Refuse what is for molecules only.
+
+    Raises
+    ------
+    StructureError
+        Naming what there is for crystals.
+    """
+    if atoms.pbc.any():
+        raise StructureError(
+            "this is for molecules only, in this version; for crystals there are "
+            "get_real_space_hamiltonian(), get_bloch_matrices(kpts), get_bands(), band_structure(path), and "
+            "get_eigenvalues(kpt)"
+        )

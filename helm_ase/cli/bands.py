@@ -1,0 +1,59 @@
+"""``helm-ase bands``."""
+
+import argparse
+from typing import Any
+
+from helm_ase.cli.number_types import COUNT, real, whole
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``bands``."""
+    bands = commands.add_parser("bands", help="band structure, density of states and gap of a crystal")
+    bands.add_argument("file", metavar="FILE", help="structure in any format ASE reads (last frame)")
+    bands.add_argument("--model", required=True, help="name, path or address of a checkpoint of crystals")
+    bands.add_argument(
+        "--path", metavar="GXK", help="corners of the Brillouin zone (the lattice's usual path)"
+    )
+    bands.add_argument(
+        "--points", type=whole(2, 10**6), default=100, metavar="N", help="k points of the path (100)"
+    )
+    bands.add_argument(
+        "--kpts", type=COUNT, nargs=3, metavar="N", help="mesh for Fermi level, gap and density"
+    )
+    bands.add_argument("--smearing", type=real(), metavar="EV", help="kT of the occupations (the labels')")
+    bands.add_argument(
+        "--window", type=real(-1e6, 1e6), nargs=2, metavar="EV", help="energies shown, from the Fermi level"
+    )
+    bands.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .pdf, .svg)")
+    bands.set_defaults(command=_bands)
+
+
+def _bands(options: argparse.Namespace) -> None:
+    from helm_ase.calculator.helm import HELMCalculator
+    from helm_ase.errors import StructureError
+    from helm_ase.pictures.bands import describe_gap, draw_bands
+    from helm_ase.pictures.figure import check_format
+    from helm_ase.representation.structure_files import read_frames
+    from helm_ase.system.atomic_write import check_apart
+    from helm_ase.units import HARTREE_IN_EV
+
+    check_apart([options.output], [options.file])
+    if options.output:
+        check_format(options.output)
+    frames = read_frames(options.file, "-1")
+    if not frames:
+        raise StructureError(f"{options.file} holds no structure")
+    atoms = frames[-1]
+    calc = HELMCalculator(
+        model=options.model, dtype="float64", kpts=options.kpts, smearing=options.smearing, atoms=atoms
+    )
+    mesh = calc.get_bands(atoms)
+    structure = calc.band_structure(options.path, options.points, atoms)
+    print(f"model: {calc.checkpoint.name}, k points: {'×'.join(map(str, calc.get_mesh_size(atoms)))}")
+    print(f"Fermi level: {mesh.fermi_level * HARTREE_IN_EV:.4f} eV")
+    print(f"on the mesh: {describe_gap(mesh)}")
+    print(f"path: {structure.path.path}")
+    if options.output:
+        window = None if options.window is None else (options.window[0], options.window[1])
+        draw_bands(structure, mesh, options.output, atoms.get_chemical_formula(), window)
+        print(f"picture: {options.output}")

@@ -1,0 +1,89 @@
+"""Bands along a path, with the density of states beside them, as people publish them."""
+
+from pathlib import Path
+
+import numpy as np
+from ase.spectrum.band_structure import BandStructure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helm_ase.electronic.bands import Bands
+from helm_ase.pictures.figure import check_format, save
+from helm_ase.units import HARTREE_IN_EV
+
+POINTS = 1500
+"""Energies of the density of states."""
+
+
+def draw_bands(
+    structure: BandStructure,
+    mesh: Bands,
+    path: str | Path,
+    title: str = "",
+    window: tuple[float, float] | None = None,
+    width: float = 0.15,
+) -> None:
+    """Draw bands from the Fermi level on, and the Gaussian-broadened density of states of a mesh.
+
+    Parameters
+    ----------
+    structure
+        Along a path; its reference is the Fermi level.
+    mesh
+        Of the same crystal.
+    path
+        File to write (PNG, PDF, SVG by suffix).
+    title
+        Heading; the gap of the mesh is added.
+    window
+        Lowest and highest energy shown, eV from the Fermi level; absent: all bands.
+    width
+        Standard deviation of the Gaussians, eV.
+
+    Raises
+    ------
+    SettingError
+        If matplotlib cannot write that kind of file.
+    """
+    check_format(path)
+    save(bands_figure(structure, mesh, title, window, width), path)
+
+
+def bands_figure(
+    structure: BandStructure, mesh: Bands, title: str, window: tuple[float, float] | None, width: float
+) -> Figure:
+    """Figure of :func:`draw_bands`."""
+    energies = structure.energies[0] - structure.reference
+    low, high = window or (float(energies.min()) - 1, float(energies.max()) + 1)
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
+    place, corners, names = structure.path.get_linear_kpoint_axis()
+    left.plot(place, energies, color="C0", lw=1.2)
+    left.set_xticks(corners, ["Γ" if name == "G" else name for name in names])
+    left.set(xlim=(place[0], place[-1]), ylim=(low, high), ylabel="energy − Fermi level (eV)")
+    left.set_title(", ".join(filter(None, [title, describe_gap(mesh)])))
+    for x in corners:
+        left.axvline(x, color="0.8", lw=0.8, zorder=0)
+    _density(right, mesh, (low, high), width)
+    for axes in (left, right):
+        axes.axhline(0, color="0.5", lw=0.8, ls="--", zorder=0)
+    return figure
+
+
+def _density(axes: Axes, mesh: Bands, window: tuple[float, float], width: float) -> None:
+    import torch
+
+    grid = np.linspace(*window, POINTS)
+    points = torch.from_numpy(grid) / HARTREE_IN_EV + mesh.fermi_level
+    curves = mesh.density_of_states(points, width / HARTREE_IN_EV).numpy() / HARTREE_IN_EV
+    axes.plot(curves.sum(0), grid, color="0.2", lw=1.0)
+    axes.set(xlabel="states per eV", xlim=(0, None))
+
+
+def describe_gap(mesh: Bands) -> str:
+    """Gap on the mesh in words, e.g. ``gap 5.41 eV (indirect)``; a metal's is ``no gap``."""
+    gap = mesh.gap
+    if gap.fundamental <= 0:
+        return "no gap"
+    kind = "direct" if gap.is_direct else "indirect"
+    return f"gap {gap.fundamental * HARTREE_IN_EV:.2f} eV ({kind})"

@@ -1,0 +1,177 @@
+"""From periodic ``Atoms`` to numbers: energy, forces, stress, H(T), bands."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.dft.kpoints import BandPath
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.electronic.band_levels import levels_at
+from helm_ase.electronic.bands import Bands
+from helm_ase.electronic.bloch import LatticeOperator
+from helm_ase.errors import PredictionError, SettingError, StructureError
+from helm_ase.nn import HELM
+from helm_ase.representation.graph import AtomicGraph
+from helm_ase.representation.kpoints import KMesh, band_path
+from helm_ase.representation.lattice import Lattice
+from helm_ase.representation.real_space_matrix import RealSpaceMatrix
+from helm_ase.system.torch_state import own_torch_state
+from helm_ase.units import HARTREE_IN_EV
+
+DENSITY = 3.5
+"""Points per 1/Å of a mesh that nobody has asked for, as ASE's."""
+
+
+@dataclass(frozen=True)
+class CrystalEnergy:
+    """What one pass of the network says about the energy of a crystal."""
+
+    energy: float
+    """eV per cell."""
+    forces: NDArray[np.float64] | None
+    """eV/Å, (N, 3)."""
+    stress: NDArray[np.float64] | None
+    """eV/Å³, (3, 3), positive under tension."""
+
+
+def predict_crystal_energy(
+    model: HELM, atoms: Atoms, forces: bool = False, stress: bool = False
+) -> CrystalEnergy:
+    """Energy, and forces and stress if asked for.
+
+    Raises
+    ------
+    StructureError
+        If the stress is asked for and the cell has no volume.
+    PredictionError
+        If the network returns a number that is not finite.
+    """
+    if stress and not abs(atoms.cell.volume) > 0:
+        raise StructureError(
+            "stress is energy per volume, and the cell has none: give it three lattice vectors, those of the "
+            "vacuum included"
+        )
+    with own_torch_state(model.energy_reference.device), torch.inference_mode(False):
+        out = model(graph_of(model, atoms), energy=True, forces=forces, stress=stress)
+    energy = float(out.energy.detach())
+    found = [None if x is None else x.detach().double().cpu().numpy() for x in (out.forces, out.stress)]
+    if not all(np.isfinite(x).all() for x in (energy, *found) if x is not None):
+        raise PredictionError("the network returned a number that is not finite for this crystal")
+    tension = found[1]
+    if tension is not None:  # per volume of the cell as ASE has it, vacuum included
+        tension = tension[0] * Lattice.of_atoms(atoms).volume / abs(atoms.cell.volume)
+    return CrystalEnergy(energy, found[0], tension)
+
+
+def graph_of(model: HELM, atoms: Atoms) -> AtomicGraph:
+    """Graph of a crystal on the model's device."""
+    graph = AtomicGraph.from_arrays(
+        atoms.numbers, atoms.positions, model.cutoff, lattice=Lattice.of_atoms(atoms)
+    )
+    return graph.to(model.energy_reference.device)
+
+
+@dataclass(frozen=True)
+class CrystalPrediction:
+    """H(T) and S(T) of a crystal, and what follows from them."""
+
+    atoms: Atoms
+    hamiltonian: RealSpaceMatrix
+    """Hartree, PySCF AO order."""
+    overlap: RealSpaceMatrix
+    electrons: int
+    """Number of electrons of a cell, without those of pseudopotentials."""
+
+    @cached_property
+    def lattice(self) -> Lattice:
+        """Lattice of the atoms."""
+        return Lattice.of_atoms(self.atoms)
+
+    @cached_property
+    def operators(self) -> tuple[LatticeOperator, LatticeOperator]:
+        """H and S as tensors."""
+        return LatticeOperator.of(self.hamiltonian), LatticeOperator.of(self.overlap)
+
+    def bands(self, mesh: KMesh, width: float) -> Bands:
+        """Levels and filling on a mesh; ``width`` of the Fermi smearing in Hartree."""
+        h, s = self.operators
+        return Bands.solve([h], s, mesh, self.electrons, width)
+
+    def levels(self, kpts: ArrayLike | Tensor) -> NDArray[np.float64]:
+        """Levels at fractional k points, eV, (K, A)."""
+        return levels_at(*self.operators, kpts).numpy() * HARTREE_IN_EV
+
+    def path(self, path: str | BandPath | None, points: int) -> BandPath:
+        """A path through the Brillouin zone: as given, by the names of its corners, or the usual one.
+
+        Raises
+        ------
+        SettingError
+            If the lattice has no corners of these names.
+        """
+        return path if isinstance(path, BandPath) else band_path(self.lattice, path, points)
+
+
+def predict_crystal(model: HELM, checkpoint: Checkpoint, atoms: Atoms) -> CrystalPrediction:
+    """Predict H(T) = H0(T) + ΔH(T).
+
+    Raises
+    ------
+    PredictionError
+        If a matrix element is not finite.
+    """
+    from helm_ase.qc.crystal import build_content
+    from helm_ase.qc.crystal_baseline import crystal_hamiltonian
+
+    with own_torch_state(model.energy_reference.device), torch.inference_mode(False), torch.no_grad():
+        graph = graph_of(model, atoms)
+        out = model(graph, energy=False, hamiltonian=True)
+    basis, lattice = checkpoint.basis, Lattice.of_atoms(atoms)
+    correction = out.correction[:, 0].double().cpu().numpy()
+    if not np.isfinite(correction).all():
+        raise PredictionError("the network returned a Hamiltonian that is not finite for this crystal")
+    content = build_content(atoms.numbers, atoms.positions, checkpoint.level)
+    h0, s = crystal_hamiltonian(content, lattice, basis, checkpoint.baseline.operators)
+    added = RealSpaceMatrix(graph.translation.cpu().numpy(), correction, h0.numbers, basis)
+    h = (h0 + added).reorder("pyscf")
+    return CrystalPrediction(atoms.copy(), h, s.reorder("pyscf"), basis.electrons(atoms.numbers))
+
+
+def mesh_of(kpts: Any, lattice: Lattice) -> KMesh:
+    """Mesh that a calculator's keyword ``kpts`` stands for.
+
+    Parameters
+    ----------
+    kpts
+        None, three numbers, or ``{"size": …}`` or ``{"density": …}``, with ``"gamma"`` True (as here by
+        default) or False (Monkhorst and Pack's mesh, off Γ where a number is even).
+    lattice
+        Directions without periodicity have one point.
+
+    Raises
+    ------
+    SettingError
+        If it stands for none.
+    """
+    if kpts is None:
+        return KMesh.of_density(lattice, DENSITY)
+    given = dict(kpts) if isinstance(kpts, Mapping) else {"size": tuple(kpts)}
+    gamma = given.pop("gamma", None)
+    if set(given) == {"density"}:
+        size = KMesh.of_density(lattice, float(given["density"])).size
+    elif set(given) == {"size"}:
+        size = KMesh.gamma_centred(given["size"]).size
+    else:
+        raise SettingError(
+            f"kpts is {kpts!r}; allowed are None, three numbers, and {{'size': …}} or {{'density': …}} with "
+            f"'gamma'; a path goes to band_structure(path)"
+        )
+    size = tuple(n if periodic else 1 for n, periodic in zip(size, lattice.pbc, strict=True))
+    return KMesh.monkhorst_pack(size) if gamma is False else KMesh.gamma_centred(size)

@@ -1,0 +1,193 @@
+"""One crystal → one label, with PySCF: F(k) on a mesh, energies, and a zero of energy that has a meaning."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase.geometry import minkowski_reduce
+from numpy.typing import NDArray
+
+from helm_ase.errors import SettingError
+from helm_ase.qc.crystal import build_cell, crystal_basis, crystal_level
+from helm_ase.qc.crystal_scf import CrystalSCF, forces_by_differences, kept_points, stress_by_differences
+from helm_ase.qc.lattice_integrals import lattice_integrals
+from helm_ase.representation.labelled_crystal import LabelledCrystal
+from helm_ase.representation.lattice import Lattice, nearest_images
+from helm_ase.representation.level import LevelOfTheory
+from helm_ase.representation.real_space_matrix import RealSpaceMatrix
+from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
+
+SHORTEST_OF_MESH = 14.7
+"""Å; with the functions of SZV bases no vector of the mesh's supercell should be shorter."""
+
+LARGEST_ALIAS = 5e-6
+"""Largest aliasing of S(T); orbital energies between the points of the mesh err by about 3e5 meV times it."""
+
+
+@dataclass(frozen=True)
+class CrystalLabelSettings:
+    """What the label of a crystal is made of."""
+
+    level: LevelOfTheory = field(default_factory=crystal_level)
+    mesh: tuple[int, int, int] | None = None
+    """Γ-centred; None: as coarse as ``SHORTEST_OF_MESH`` allows."""
+    forces: bool = False
+    """By central differences, 6 (N − 1) SCFs."""
+    stress: bool = False
+    """Whether the stress of bulk is computed, by central differences, which takes 12 SCFs."""
+    max_cycles: int = 60
+    largest_alias: float = LARGEST_ALIAS
+    """Coarser meshes are refused."""
+
+    def __post_init__(self) -> None:
+        if self.max_cycles < 1:
+            raise SettingError(f"max_cycles is {self.max_cycles}; it must be at least 1")
+
+
+def label_crystal(
+    name: str,
+    numbers: NDArray[np.int64],
+    positions: NDArray[np.float64],
+    lattice: Lattice,
+    settings: CrystalLabelSettings | None = None,
+    split: str = "",
+) -> LabelledCrystal:
+    """Converge KRKS with Fermi smearing and collect the answers.
+
+    Parameters
+    ----------
+    name
+        Of the entry.
+    numbers, positions, lattice
+        The crystal; positions in Å, (N, 3).
+    settings
+        Level of theory and mesh.
+    split
+        Split it is meant for.
+
+    Raises
+    ------
+    SettingError
+        If the mesh is too coarse for its k points to say what H(T) is.
+    SCFError
+        If the SCF does not converge.
+    BasisError, StructureError
+        If the crystal cannot be set up.
+    """
+    settings = settings or CrystalLabelSettings()
+    begin = time.process_time()
+    cell = build_cell(numbers, positions, lattice, settings.level)
+    basis = crystal_basis(settings.level, numbers.tolist())
+    mesh = settings.mesh or mesh_of(lattice)
+    alias = alias_of(lattice_integrals(cell, basis, lattice=lattice), lattice, positions, mesh)
+    if alias > settings.largest_alias:
+        raise SettingError(
+            f"{name}: on a mesh of {'×'.join(map(str, mesh))} k points S(T) is wrong by {alias:.1g} (limit "
+            f"{settings.largest_alias:g}), and so is H(T) between them: take a finer mesh; no vector of its "
+            f"supercell should be shorter than {SHORTEST_OF_MESH:g} Å"
+        )
+    crystal = CrystalSCF(numbers, positions, lattice, settings.level, mesh, settings.max_cycles)
+    mf = crystal.converge()
+    vacuum = 0.0 if lattice.dimensions == 3 else vacuum_potential(mf, lattice)
+    kept = kept_points(mesh)
+    fock = np.asarray(mf.get_fock())[kept] - vacuum * np.asarray(mf.get_ovlp())[kept]
+    smeared = bool(settings.level.smearing)
+    return LabelledCrystal(
+        name=name,
+        numbers=np.asarray(numbers, np.int64),
+        positions=np.asarray(positions, np.float64),
+        lattice=lattice,
+        mesh=mesh,
+        fock=fock,
+        energy=float(mf.e_zero if smeared else mf.e_tot) * HARTREE_IN_EV,
+        free_energy=crystal.free_energy(mf),
+        forces=forces_by_differences(crystal, mf) if settings.forces else None,
+        stress=stress_by_differences(crystal, mf) if settings.stress and lattice.dimensions == 3 else None,
+        split=split,
+        details={
+            "alias": alias,
+            "cycles": int(mf.cycles),
+            "cpu_s": round(time.process_time() - begin, 2),
+            "vacuum_potential_hartree": vacuum,
+        },
+    )
+
+
+def mesh_of(lattice: Lattice, shortest: float = SHORTEST_OF_MESH) -> tuple[int, int, int]:
+    """Coarse Γ-centred mesh whose supercell has no vector shorter than ``shortest`` (Å)."""
+    lengths = np.linalg.norm(lattice.complete, axis=1)
+    n = np.where(lattice.pbc, np.ceil(shortest / lengths - 1e-9), 1).astype(int)
+    while lattice.dimensions and _shortest_vector(lattice.supercell(n.tolist())) < shortest:
+        n[np.where(lattice.pbc, n * lengths, np.inf).argmin()] += 1
+    return int(n[0]), int(n[1]), int(n[2])
+
+
+def _shortest_vector(lattice: Lattice) -> float:
+    reduced = minkowski_reduce(lattice.complete, lattice.pbc)[0][lattice.pbc]
+    return float(np.linalg.norm(reduced, axis=1).min())
+
+
+def alias_of(
+    overlap: RealSpaceMatrix, lattice: Lattice, positions: NDArray[np.float64], mesh: Sequence[int]
+) -> float:
+    """Largest error of S(T) that has gone to a mesh of k points and back; it needs no SCF.
+
+    H reaches about as far as S does for functionals without exact exchange, so this error tells that of H.
+    """
+    translations, shares = nearest_images(lattice, positions, mesh)
+    atom = np.repeat(np.arange(len(overlap.numbers)), np.diff(overlap.basis.offsets(overlap.numbers)))
+    folded: dict[tuple[int, ...], NDArray[np.float64]] = {}
+    for t, block in zip(overlap.translations % np.array(mesh), overlap.values, strict=True):
+        key = tuple(t.tolist())
+        folded[key] = folded.get(key, 0.0) + block
+    zero = np.zeros_like(overlap.values[0])
+    exact = dict(zip(map(tuple, overlap.translations.tolist()), overlap.values, strict=True))
+    back = {
+        tuple(t.tolist()): share[np.ix_(atom, atom)] * folded.get(tuple((t % np.array(mesh)).tolist()), zero)
+        for t, share in zip(translations, shares, strict=True)
+    }
+    return max(
+        float(np.abs(back.get(t, zero) - exact.get(t, zero)).max()) for t in back.keys() | exact.keys()
+    )
+
+
+def vacuum_potential(mf: Any, lattice: Lattice) -> float:
+    """Electrostatic potential energy of an electron where the atoms are farthest, Hartree.
+
+    PySCF sets the mean over the cell to zero, so that levels depend on how much vacuum there is.
+
+    Parameters
+    ----------
+    mf
+        Converged KRKS of a cell with vacuum, in a box that repeats in all directions.
+    lattice
+        The directions that are really periodic.
+    """
+    from pyscf.pbc import tools
+    from pyscf.pbc.gto.pseudo import pp
+
+    cell = mf.cell
+    mesh = mf._numint.mesh
+    density = np.asarray(mf.get_rho()).real.ravel()
+    waves = cell.get_Gv(mesh)
+    potential = tools.fft(density, mesh) * tools.get_coulG(cell, mesh=mesh)
+    weight = cell.vol / len(density)
+    ions = -np.einsum("ag,ag->g", cell.get_SI(waves), pp.get_vlocG(cell, waves))
+    total = tools.ifft(potential + ions / weight, mesh).real
+    far = _farthest(cell, mesh, lattice)
+    return float(total[far].mean())
+
+
+def _farthest(cell: Any, mesh: Sequence[int], lattice: Lattice) -> NDArray[np.int64]:
+    """Grid points (of the FFT's mesh) in the middle of the vacuum."""
+    box = np.asarray(cell.lattice_vectors()) * BOHR_IN_ANGSTROM
+    fractions = np.stack(np.meshgrid(*[np.arange(n) / n for n in mesh], indexing="ij"), -1).reshape(-1, 3)
+    atoms = np.asarray(cell.atom_coords()) * BOHR_IN_ANGSTROM @ np.linalg.inv(box)
+    free = ~lattice.pbc
+    middle = atoms.mean(0) + 0.5
+    away = fractions - middle
+    away -= np.round(away)
+    distance = np.linalg.norm((away * free) @ box, axis=1)
+    return np.flatnonzero(distance <= distance.min() + 1e-6)

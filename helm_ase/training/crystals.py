@@ -1,0 +1,231 @@
+"""Training on crystals: their operators of H0, their scales, and steps of an optimiser.
+
+One process, all samples in memory: sets of crystals are small so far.  The network, its heads, the optimisers
+and the checkpoints are those of molecules.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.checkpoint.format import save_checkpoint
+from helm_ase.dataset.batch import balanced_batches
+from helm_ase.dataset.crystals import CrystalSample, fit_crystal_operators, make_crystal_sample
+from helm_ase.errors import DatasetError, SettingError
+from helm_ase.evaluation.crystals import crystal_errors, mean_errors
+from helm_ase.labels.crystals import CrystalSource
+from helm_ase.nn import HELM, BackboneSettings, HELMSettings
+from helm_ase.qc.crystal import crystal_basis
+from helm_ase.qc.level import Baseline
+from helm_ase.representation.coverage import DistanceCoverage
+from helm_ase.representation.graph import batch_graphs
+from helm_ase.representation.labelled_crystal import LabelledCrystal
+from helm_ase.representation.level import LevelOfTheory
+from helm_ase.training.crystal_losses import CrystalLossWeights, crystal_loss_terms, weighted_sum
+from helm_ase.training.optimisers import make_optimiser
+from helm_ase.training.output_scales import scale_blocks
+from helm_ase.training.rates import RateSchedule
+from helm_ase.training.recipe import OptimiserSettings, RateSettings, check_range
+
+SMALL = BackboneSettings(
+    natural_channels=32, unnatural_channels=8, lmax=2, mmax_nodes=2, node_layers=2, edge_layers=2,
+    cutoff=4.5, pair_cutoff=9.0, gaussians=32, radial_hidden=32, average_neighbours=20.0,
+)  # fmt: skip
+"""A network for minimal bases of s and p functions, which one core trains in minutes."""
+
+
+@dataclass(frozen=True)
+class CrystalTraining:
+    """What defines a run, besides its labels."""
+
+    name: str = "crystals"
+    """Name of the checkpoint."""
+    model: HELMSettings = field(default_factory=lambda: HELMSettings(SMALL, trust_delta=0.0))
+    """Network; without trust filter, for valence bases are far from linear dependence."""
+    weights: CrystalLossWeights = field(default_factory=CrystalLossWeights)
+    """Weights of the terms of the loss."""
+    epochs: int = 200
+    """Limit; the learning rate reaches its end at whichever limit comes first."""
+    minutes: float | None = None
+    """Limit of the processor time of training.  Without it a run repeats to the last digit."""
+    batch_load: int = 2000
+    """Pairs and atoms in a batch."""
+    k_points: int = 4
+    """Random ones for each crystal and step."""
+    virtuals: int = 4
+    """Unoccupied bands that losses and errors count."""
+    optimiser: OptimiserSettings = field(default_factory=lambda: OptimiserSettings(averaging=0.99))
+    rate: RateSettings = field(default_factory=lambda: RateSettings(warmup_steps=20))
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(self, ("epochs", "batch_load", "k_points"), 1)
+        check_range(self, ("virtuals",), 0)
+        if self.model.trust_delta or self.model.orthogonal:
+            raise SettingError(
+                "crystals have no trust filter yet: set trust_delta to 0 and orthogonal to False, and take a "
+                "basis that is far from linear dependence, as gth-szv-molopt-sr"
+            )
+        if self.model.charges != (0,) or self.model.multiplicities != (1,):
+            raise SettingError("crystals are neutral closed shells: charges (0,) and multiplicities (1,)")
+
+
+@dataclass(frozen=True)
+class CrystalRun:
+    """What comes out of a training."""
+
+    checkpoint: Checkpoint
+    history: list[dict[str, float]]
+    """Mean terms of the loss in every epoch."""
+    train: list[CrystalSample]
+    validation: list[CrystalSample]
+
+
+def train_on_crystals(
+    path: str | Path, output: str | Path, settings: CrystalTraining | None = None, progress: bool = False
+) -> CrystalRun:
+    """Train on the entries of the split ``train`` of a file; those of ``val`` measure the result.
+
+    Parameters
+    ----------
+    path
+        Labelled crystals.
+    output
+        Checkpoint to write.
+    settings
+        Network, loss and optimiser.
+    progress
+        Print the loss now and then.
+
+    Raises
+    ------
+    DatasetError
+        If the file has no entries to train on.
+    """
+    settings = settings or CrystalTraining()
+    source = CrystalSource(path)
+    labels: list[LabelledCrystal] = [source[k] for k in range(len(source))]
+    parts = {name: [x for x in labels if x.split == name] for name in ("train", "val")}
+    if not parts["train"]:
+        raise DatasetError(f"{path} has no entries of the split 'train'")
+    operators = fit_crystal_operators(parts["train"], source.level)
+    elements = sorted({z for x in labels for z in x.numbers.tolist()})
+    basis = crystal_basis(source.level, elements)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = HELM(basis, settings.model)
+    train, validation = (
+        [make_crystal_sample(x, source.level, basis, operators, model.cutoff) for x in parts[name]]
+        for name in ("train", "val")
+    )
+    _set_references(model, train)
+    scale_blocks(model, [(s.graph, s.correction) for s in train])
+    model, history = _fit(model, train, settings, progress)
+    baseline = Baseline("fitted", operators=operators)
+    checkpoint = _checkpoint(model, source.level, baseline, settings, parts["train"], (train, validation))
+    save_checkpoint(checkpoint, output)
+    return CrystalRun(checkpoint, history, train, validation)
+
+
+def _fit(
+    model: HELM, samples: Sequence[CrystalSample], settings: CrystalTraining, progress: bool
+) -> tuple[HELM, list[dict[str, float]]]:
+    """Steps of the optimiser; the averaged weights come out."""
+    optimiser = make_optimiser([(list(model.parameters()), 1.0)], settings.optimiser)
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.optimiser.averaging)
+    )
+    schedule, random = RateSchedule(settings.rate), np.random.default_rng(settings.seed)
+    loads = np.array([s.load for s in samples])
+    history, begin, step, epoch = [], time.process_time(), 0, 0
+    while (over := _progress(epoch, begin, settings)) < 1:
+        model.train()
+        sums: dict[str, list[float]] = {}
+        for batch in balanced_batches(loads, settings.batch_load, random):
+            for group in optimiser.param_groups:
+                group["lr"] = group["initial_lr"] * schedule.fraction(step, over)
+            terms = _step(model, [samples[k] for k in batch], optimiser, settings, random)
+            average.update_parameters(model)
+            step += 1
+            for name, value in terms.items():
+                sums.setdefault(name, []).append(value)
+        history.append({name: float(np.mean(values)) for name, values in sums.items()})
+        if progress and epoch % 20 == 0:
+            print(epoch, {k: round(v, 3) for k, v in history[-1].items()}, flush=True)
+        epoch += 1
+    found = average.module
+    assert isinstance(found, HELM)
+    return found.eval(), history
+
+
+def _progress(epoch: int, begin: float, settings: CrystalTraining) -> float:
+    """Fraction of the run that is over, by whichever limit is nearer."""
+    spent = 0.0 if settings.minutes is None else (time.process_time() - begin) / (60 * settings.minutes)
+    return max(epoch / settings.epochs, spent)
+
+
+def _step(
+    model: HELM, samples: Sequence[CrystalSample], optimiser: torch.optim.Optimizer,
+    settings: CrystalTraining, random: np.random.Generator,
+) -> dict[str, float]:  # fmt: skip
+    graph = batch_graphs([s.graph for s in samples])
+    weights = settings.weights
+    out = model(graph, energy=weights.energy > 0, hamiltonian=weights.needs_hamiltonian)
+    kpts = [_random_points(s, settings.k_points, random) for s in samples]
+    terms = crystal_loss_terms(out, samples, weights, kpts, settings.virtuals)
+    optimiser.zero_grad()
+    weighted_sum(terms, weights).backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.optimiser.clip)
+    if torch.isfinite(norm):
+        optimiser.step()
+    return {name: float(value.detach()) for name, value in terms.items()}
+
+
+def _random_points(sample: CrystalSample, count: int, random: np.random.Generator) -> Tensor:
+    """Fractional k points, zero along directions without periodicity, (count, 3)."""
+    periodic = sample.overlap.translations.any(0).numpy()
+    return torch.from_numpy(random.uniform(-0.5, 0.5, (count, 3)) * periodic)
+
+
+def _set_references(model: HELM, samples: Sequence[CrystalSample]) -> None:
+    """Energy references of the elements, and the scale of what remains, from labels with energies."""
+    known = [s for s in samples if np.isfinite(s.energy)]
+    if not known:
+        return
+    counts = np.array([[(s.graph.z == z).sum() for z in model.basis.elements] for s in known], dtype=float)
+    energies = np.array([s.energy for s in known])
+    found = np.linalg.lstsq(counts, energies, rcond=None)[0]
+    rest = (energies - counts @ found) / counts.sum(1)
+    model.energy_reference.copy_(torch.from_numpy(found))
+    model.energy_scale.fill_(max(float(np.sqrt((rest**2).mean())), 1e-3))
+
+
+def _checkpoint(
+    model: HELM, level: LevelOfTheory, baseline: Baseline, settings: CrystalTraining,
+    labels: Sequence[LabelledCrystal], samples: tuple[Sequence[CrystalSample], Sequence[CrystalSample]],
+) -> Checkpoint:  # fmt: skip
+    predicts = ["hamiltonian"] * settings.weights.needs_hamiltonian + ["energy"] * (
+        settings.weights.energy > 0
+    )
+    geometries = [(x.numbers, x.positions, x.lattice) for x in labels]
+    training: dict[str, Any] = {
+        "predicts": predicts,
+        "dimensions": sorted({x.lattice.dimensions for x in labels}),
+        "train_structures": len(samples[0]),
+        "validation_structures": len(samples[1]),
+    }
+    metrics = {}
+    for name, part in zip(("train", "val"), samples, strict=True):
+        if part:
+            errors = crystal_errors(model, part, level.smearing, settings.virtuals, "energy" in predicts)
+            metrics |= {f"{name}_{k}": v for k, v in mean_errors(errors).items() if np.isfinite(v)}
+    coverage = DistanceCoverage.collect(geometries, model.cutoff)
+    found = Checkpoint(settings.name, model, level, baseline, coverage, training, metrics)
+    return replace(found, model=model.requires_grad_(False))

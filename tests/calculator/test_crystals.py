@@ -1,0 +1,229 @@
+"""Crystals behind ASE: bands, Fermi level, stress, what counts as a change, and what is refused."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import scipy.linalg
+from ase import Atoms
+from ase.build import graphene, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.dft.bandgap import bandgap
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
+from ase.spectrum.band_structure import BandStructure
+
+from helm_ase import HELMCalculator, predict_many
+from helm_ase.checkpoint.format import save_checkpoint
+from helm_ase.errors import ChargeError, SettingError, StructureError, UntrainedError
+from shared.crystal_labels import chain, checkpoint
+from shared.deviations import largest
+
+pytestmark = pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    target = tmp_path_factory.mktemp("model") / "crystals.safetensors"
+    save_checkpoint(checkpoint(), target)
+    return str(target)
+
+
+def bulk(seed=0):
+    atoms = Atoms(
+        "C2", [[0, 0, 0], [0.9, 0.9, 0.9]], cell=[[0, 1.8, 1.8], [1.8, 0, 1.8], [1.8, 1.8, 0]], pbc=True
+    )
+    atoms.rattle(0.05, seed=seed)
+    return atoms
+
+
+def with_calculator(atoms, path, **keywords):
+    atoms.calc = HELMCalculator(model=path, dtype="float64", **({"kpts": (4, 1, 1)} | keywords))
+    return atoms
+
+
+# --- levels -------------------------------------------------------------------------------------------
+
+
+def test_getters_of_ase_see_the_mesh(path):
+    atoms = with_calculator(chain(), path)
+    calc = atoms.calc
+    assert calc.get_ibz_k_points().tolist() == [[0, 0, 0], [0.25, 0, 0], [-0.5, 0, 0]]
+    assert calc.get_k_point_weights().tolist() == [0.25, 0.5, 0.25]
+    assert calc.get_bz_k_points().shape == (4, 3)
+    assert calc.get_number_of_spins() == 1
+    levels = calc.get_eigenvalues(kpt=1, spin=0)
+    assert levels.shape == (8,)
+    assert (np.diff(levels) >= 0).all()
+    electrons = sum(w * calc.get_occupation_numbers(k).sum() for k, w in enumerate((0.25, 0.5, 0.25)))
+    assert electrons == pytest.approx(8)
+    gap, *_ = bandgap(calc, output=None)
+    assert gap >= 0
+
+
+def test_levels_of_a_path_are_those_of_its_matrices_and_count_from_the_fermi_level(path):
+    atoms = with_calculator(chain(), path)
+    way = atoms.cell.bandpath(npoints=7, pbc=atoms.pbc)
+    found = atoms.calc.band_structure(way)
+    assert isinstance(found, BandStructure)
+    assert found.energies.shape == (1, 7, 8)
+    assert found.reference == pytest.approx(atoms.calc.get_fermi_level())
+    h, s = atoms.calc.get_bloch_matrices(way.kpts)
+    for k in range(7):
+        levels = scipy.linalg.eigh(h[k], s[k], eigvals_only=True) * 27.211386024367243
+        np.testing.assert_allclose(found.energies[0, k], levels, atol=1e-6)
+    assert largest(found.energies - atoms.calc.band_structure("GX", npoints=7).energies) < 1e-9
+    assert len(atoms.calc.band_structure().path.kpts) == 100
+
+
+def test_a_supercell_has_the_folded_bands_and_twice_the_energy(path):
+    atoms = with_calculator(chain(), path, kpts=(8, 1, 1))
+    large = with_calculator(chain().repeat((2, 1, 1)), path, kpts=(4, 1, 1))
+    assert large.get_potential_energy() == pytest.approx(2 * atoms.get_potential_energy(), abs=1e-9)
+    assert large.calc.get_fermi_level() == pytest.approx(atoms.calc.get_fermi_level(), abs=1e-5)
+    k = np.array([[0.11, 0, 0]])
+    _, levels = k, atoms.calc._solve_crystal().levels(np.concatenate([k / 2, k / 2 + [[0.5, 0, 0]]]))
+    assert largest(large.calc._solve_crystal().levels(k)[0] - np.sort(levels.ravel())) < 1e-5
+
+
+@pytest.mark.parametrize(("kpts", "points"), [
+    (None, 9), ((3, 1, 1), 3), ((3, 3, 3), 3), ({"size": (4, 1, 1), "gamma": False}, 4), ({"density": 2}, 5),
+])  # fmt: skip
+def test_meshes_may_be_given_as_elsewhere_in_ase(path, kpts, points):
+    atoms = with_calculator(chain(), path, kpts=kpts)
+    found = atoms.calc.get_bz_k_points()
+    assert len(found) == points
+    assert not found[:, 1:].any()
+    assert bool((np.abs(found[:, 0]) < 1e-12).any()) == (kpts != {"size": (4, 1, 1), "gamma": False})
+
+
+def test_smearing_moves_the_occupations(path):
+    sharp, soft = (with_calculator(chain(), path, smearing=w) for w in (0.0, 2.0))
+    assert set(np.round(sharp.calc.get_occupation_numbers(1), 9)) <= {0.0, 2.0}
+    assert 1e-3 < soft.calc.get_occupation_numbers(1)[4] < 1.99
+
+
+# --- energies -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [bulk, lambda: graphene(vacuum=4.0)])
+def test_forces_and_stress_are_derivatives(path, make):
+    atoms = with_calculator(make(), path)
+    stress, forces = atoms.get_stress(voigt=False), atoms.get_forces()
+    assert set(atoms.calc.results) >= {"energy", "free_energy", "forces", "stress"}
+    cell, step = atoms.cell.array.copy(), 1e-4
+    for a, b in ((0, 0), (0, 1), (2, 2)):
+        energies = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[a, b] += 0.5 * sign * step
+            strain[b, a] += 0.5 * sign * step
+            atoms.set_cell(cell @ strain, scale_atoms=True)
+            energies.append(atoms.get_potential_energy())
+        atoms.set_cell(cell, scale_atoms=True)
+        derivative = (energies[0] - energies[1]) / (2 * step) / atoms.get_volume()
+        assert stress[a, b] == pytest.approx(derivative, abs=1e-6)
+    energies = []
+    for sign in (1, -1):
+        atoms.positions[1, 0] += sign * step
+        energies.append(atoms.get_potential_energy())
+        atoms.positions[1, 0] -= sign * step
+    assert forces[1, 0] == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=1e-5)
+
+
+def test_cells_relax(path):
+    atoms = with_calculator(bulk(), path)
+    before = atoms.get_potential_energy()
+    with BFGS(FrechetCellFilter(atoms), logfile=None) as relaxation:
+        relaxation.run(fmax=0.01, steps=5)
+    assert atoms.get_potential_energy() < before
+
+
+def test_the_cell_counts_where_something_is_periodic(path):
+    atoms = with_calculator(bulk(), path)
+    energy, level = atoms.get_potential_energy(), atoms.calc.get_fermi_level()
+    atoms.set_cell(atoms.cell.array * 1.05)  # the atoms stay where they are
+    assert atoms.calc.check_state(atoms) == ["cell"]
+    assert atoms.get_potential_energy() != energy
+    assert atoms.calc.get_fermi_level() != level
+
+
+def test_copies_and_pickles_give_the_same(path):
+    atoms = with_calculator(chain(), path)
+    expected = atoms.calc.get_fermi_level(), atoms.get_potential_energy()
+    for twin in (copy.deepcopy(atoms), pickle.loads(pickle.dumps(atoms))):
+        assert (twin.calc.get_fermi_level(), twin.get_potential_energy()) == expected
+
+
+# --- refusals -----------------------------------------------------------------------------------------
+
+
+def test_models_of_molecules_refuse_crystals_and_name_both_ways_out():
+    atoms = molecule("H2O", vacuum=4.0)
+    atoms.pbc = True
+    with pytest.raises(StructureError, match=r"molecule in a box.*pbc = False; for a crystal"):
+        atoms.calc = HELMCalculator(model="helm-hcnof-1")
+
+
+def test_models_of_crystals_refuse_what_they_have_not_learnt(path, tmp_path):
+    with pytest.raises(StructureError, match="has learnt chains, slabs, bulk, not molecules"):
+        with_calculator(Atoms("C2", [[0, 0, 0], [1.3, 0, 0]]), path)
+    save_checkpoint(checkpoint(dimensions=(2,), predicts=("hamiltonian",)), tmp_path / "slabs.safetensors")
+    with pytest.raises(StructureError, match="has learnt slabs, not bulk"):
+        with_calculator(bulk(), str(tmp_path / "slabs.safetensors"))
+    sheet = with_calculator(graphene(vacuum=4.0), str(tmp_path / "slabs.safetensors"))
+    with pytest.raises(UntrainedError, match="energy"):
+        sheet.get_potential_energy()
+
+
+def test_what_is_for_molecules_says_so(path):
+    atoms = with_calculator(chain(), path)
+    for ask in (
+        atoms.calc.get_hamiltonian, atoms.calc.get_homo_lumo, atoms.calc.refine, atoms.calc.initial_guess,
+        lambda: atoms.calc.write("x.cube"), atoms.get_dipole_moment, atoms.get_charges,
+    ):  # fmt: skip
+        with pytest.raises(StructureError, match="molecules only"):
+            ask()
+    with pytest.raises(StructureError, match="HELMCalculator only"):
+        atoms.calc.get_hessian()
+    (found,) = predict_many([chain()], model=path)
+    assert "HELMCalculator only" in str(found.error)
+
+
+def test_what_is_for_crystals_says_so():
+    atoms = molecule("H2O")
+    atoms.calc = HELMCalculator(model="helm-hcnof-1")
+    for ask in (atoms.calc.band_structure, atoms.calc.get_real_space_hamiltonian, atoms.calc.get_bands):
+        with pytest.raises(StructureError, match="nothing is periodic"):
+            ask()
+    with pytest.raises(PropertyNotImplementedError, match="no stress"):
+        atoms.get_stress()
+
+
+def test_charged_and_open_cells_are_refused(path):
+    with pytest.raises(ChargeError, match="neutral closed shells"):
+        with_calculator(chain(), path, charge=1).get_potential_energy()
+
+
+def test_a_cell_without_volume_has_no_stress(path):
+    with pytest.raises(StructureError, match="three lattice vectors"):
+        with_calculator(chain(), path).get_stress()
+
+
+@pytest.mark.parametrize("wrong", [
+    {"kpts": "GXM"}, {"kpts": (1, 2)}, {"kpts": {"path": "GX"}}, {"kpts": (1.5, 1, 1)}, {"smearing": -1},
+    {"smearing": "x"},
+])  # fmt: skip
+def test_keywords_that_make_no_sense_are_refused(path, wrong):
+    with pytest.raises(SettingError, match=next(iter(wrong))):
+        with_calculator(chain(), path, **wrong)
+
+
+def test_distances_of_images_count_as_seen_or_unseen(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with_calculator(chain(1), path).get_potential_energy()
+    with pytest.warns(match="never saw C–C"):
+        with_calculator(chain(1, length=2.1), path).get_potential_energy()

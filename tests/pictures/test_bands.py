@@ -1,0 +1,70 @@
+"""Pictures of bands: what is drawn is what was computed, from the Fermi level on."""
+
+import numpy as np
+import pytest
+
+from helm_ase import HELMCalculator
+from helm_ase.checkpoint.format import save_checkpoint
+from helm_ase.cli import main
+from helm_ase.errors import SettingError
+from helm_ase.pictures.bands import bands_figure, describe_gap, draw_bands
+from helm_ase.units import HARTREE_IN_EV
+from shared.crystal_labels import chain, checkpoint
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    target = tmp_path_factory.mktemp("model") / "crystals.safetensors"
+    save_checkpoint(checkpoint(), target)
+    return str(target)
+
+
+@pytest.fixture(scope="module")
+def solved(model):
+    atoms = chain()
+    calc = HELMCalculator(model=model, kpts=(6, 1, 1), atoms=atoms)
+    return calc.band_structure("GX", npoints=11), calc.get_bands()
+
+
+def test_every_band_is_a_line_and_corners_have_their_names(solved):
+    structure, mesh = solved
+    figure = bands_figure(structure, mesh, "C2", (-20.0, 15.0), 0.2)
+    left, right = figure.axes
+    lines = [line.get_ydata() for line in left.lines if len(line.get_ydata()) == 11]
+    np.testing.assert_allclose(np.array(lines).T, structure.energies[0] - structure.reference)
+    assert [t.get_text() for t in left.get_xticklabels()] == ["Γ", "X"]
+    assert left.get_title() == f"C2, {describe_gap(mesh)}"
+    curve, energies = right.lines[0].get_data()
+    levels = mesh.levels * HARTREE_IN_EV - structure.reference
+    inside = ((levels > -20) & (levels < 15)).double() * mesh.weights[:, None]
+    assert np.trapezoid(curve, energies) == pytest.approx(2 * float(inside.sum()), rel=0.05)
+
+
+def test_pictures_are_written_whole_or_refused(solved, tmp_path):
+    draw_bands(*solved, tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 10_000
+    with pytest.raises(SettingError, match="picture format"):
+        draw_bands(*solved, tmp_path / "x.dat")
+
+
+def test_the_command_prints_level_and_gap_and_draws(model, tmp_path, capsys):
+    chain().write(tmp_path / "chain.extxyz")
+    arguments = [
+        "bands",
+        str(tmp_path / "chain.extxyz"),
+        "--model",
+        model,
+        "--points",
+        "9",
+        "--kpts",
+        "6",
+        "1",
+        "1",
+    ]
+    assert main([*arguments, "-o", str(tmp_path / "x.png")]) == 0
+    out = capsys.readouterr().out
+    assert "Fermi level:" in out
+    assert "6×1×1" in out
+    assert (tmp_path / "x.png").exists()
+    assert main(["bands", str(tmp_path / "chain.extxyz"), "--model", "helm-hcnof-1"]) == 1
+    assert "molecule in a box" in capsys.readouterr().err

@@ -1,0 +1,136 @@
+"""Training on crystals: losses are zero at the truth, gradients are derivatives, and a run learns."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from helm_ase.checkpoint import load_model
+from helm_ase.dataset.crystals import make_crystal_sample
+from helm_ase.errors import DatasetError, SettingError
+from helm_ase.evaluation.crystals import crystal_errors, mean_errors
+from helm_ase.labels.crystals import write_crystals
+from helm_ase.nn import HELMSettings
+from helm_ase.nn.model import Prediction
+from helm_ase.qc.crystal import crystal_basis
+from helm_ase.training.crystal_losses import CrystalLossWeights, crystal_loss_terms, weighted_sum
+from helm_ase.training.crystals import CrystalTraining, train_on_crystals
+from shared.crystal_labels import CARBON, LEVEL, OTHER, label
+from shared.small_models import TINY
+
+BASIS = crystal_basis(LEVEL, [6])
+EVERYTHING = CrystalLossWeights(1.0, 1.0, 1.0, 0.0)
+KPTS = torch.tensor([[0.13, 0.0, 0.0], [0.41, 0.0, 0.0]]).double()
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return [make_crystal_sample(label(k, OTHER), LEVEL, BASIS, [CARBON], 14.0) for k in range(2)]
+
+
+def terms_of(correction, samples, weights=EVERYTHING):
+    prediction = Prediction(None, None, correction[:, None])
+    return crystal_loss_terms(prediction, samples, weights, [KPTS] * len(samples), 2)
+
+
+def test_at_the_truth_every_term_vanishes(samples):
+    truth = torch.cat([s.correction for s in samples])
+    assert all(float(x) < 2e-2 for x in terms_of(truth, samples).values())  # what is beyond the cutoff
+    wrong = terms_of(torch.zeros_like(truth), samples)
+    assert all(float(x) > 1 for x in wrong.values())
+
+
+def test_a_shift_of_all_levels_is_seen_by_the_bands_as_what_it_is(samples):
+    one = samples[:1]
+    s = {
+        tuple(t): v for t, v in zip(one[0].overlap.translations.tolist(), one[0].overlap.values, strict=True)
+    }
+    moved = one[0].correction + 1e-3 * torch.stack(
+        [s.get(tuple(t), torch.zeros(8, 8)) for t in one[0].graph.translation.tolist()]
+    )
+    found = terms_of(moved, one)
+    assert float(found["bands"]) == pytest.approx(1e-3 / 2e-3, rel=1e-2)
+    assert float(found["spectrum"]) == pytest.approx((1 / 6 + 1) * 1e-3 / 2e-3, rel=2e-2)
+
+
+def test_gradients_of_all_terms_are_derivatives(samples):
+    torch.manual_seed(0)
+    one = samples[:1]
+    base = one[0].correction + 0.01 * torch.randn_like(one[0].correction)
+    base = 0.5 * (base + base[one[0].graph.partner].mT)
+    direction = torch.randn_like(base)
+    direction = 0.5 * (direction + direction[one[0].graph.partner].mT)
+    base.requires_grad_(True)
+    loss = weighted_sum(terms_of(base, one), EVERYTHING)
+    (gradient,) = torch.autograd.grad(loss, base)
+    step = 1e-6
+    high, low = (
+        float(weighted_sum(terms_of(base.detach() + x * direction, one), EVERYTHING)) for x in (step, -step)
+    )
+    assert float((gradient * direction).sum()) == pytest.approx((high - low) / (2 * step), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    labels = [label(k, OTHER, energy=-300 + 0.3 * k) for k in range(3)] + [label(3, OTHER, "val")]
+    write_crystals(folder / "chains.h5", labels, LEVEL)
+    model = HELMSettings(replace(TINY, lmax=2), trust_delta=0.0, energy_hidden=16)
+    settings = CrystalTraining(
+        "chains", model, CrystalLossWeights(1.0, 0.2, 0.0, 0.1), epochs=25, k_points=2
+    )  # fmt: skip
+    return train_on_crystals(folder / "chains.h5", folder / "chains.safetensors", settings), folder
+
+
+def test_a_run_writes_a_checkpoint_that_says_what_it_learnt(run):
+    found, folder = run
+    read = load_model(folder / "chains.safetensors")
+    assert read.dimensions == (1,)
+    assert read.predicts == {"hamiltonian", "energy"}
+    assert read.level == LEVEL
+    assert read.baseline.operators == found.checkpoint.baseline.operators
+    assert read.baseline.operators[0].is_of_crystals
+    assert {"train_hamiltonian", "val_occupied", "val_energy"} <= set(read.metrics)
+
+
+def test_the_loss_falls(run):
+    history = run[0].history
+    assert len(history) == 25
+    assert np.mean([h["energy"] for h in history[-3:]]) < np.mean([h["energy"] for h in history[:3]])
+    assert all(np.isfinite(list(h.values())).all() for h in history)
+
+
+def test_errors_of_h0_alone_are_those_of_no_correction(run):
+    found, _ = run
+    alone = mean_errors(crystal_errors(None, found.validation, 0.005))
+    expected = [1e6 * float(s.correction[s.within].abs().mean()) for s in found.validation]
+    assert alone["hamiltonian"] == pytest.approx(np.mean(expected))
+    assert np.isnan(alone["energy"])
+
+
+def test_a_run_repeats_to_the_last_digit(run, tmp_path):
+    found, folder = run
+    settings = CrystalTraining(
+        "chains",
+        found.checkpoint.model.settings,
+        CrystalLossWeights(1.0, 0.2, 0.0, 0.1),
+        epochs=2,
+        k_points=2,
+    )
+    again = [
+        train_on_crystals(folder / "chains.h5", tmp_path / f"{k}.safetensors", settings) for k in range(2)
+    ]
+    assert again[0].history == again[1].history
+
+
+def test_what_crystals_cannot_have_is_refused(tmp_path):
+    with pytest.raises(SettingError, match="no trust filter"):
+        CrystalTraining(model=HELMSettings())
+    with pytest.raises(SettingError, match="neutral closed shells"):
+        CrystalTraining(model=HELMSettings(trust_delta=0.0, charges=(0, 1)))
+    with pytest.raises(SettingError, match="every weight"):
+        CrystalLossWeights(0.0, 0.0)
+    write_crystals(tmp_path / "x.h5", [label(0, split="test")], LEVEL)
+    with pytest.raises(DatasetError, match="split 'train'"):
+        train_on_crystals(tmp_path / "x.h5", tmp_path / "x.safetensors")
