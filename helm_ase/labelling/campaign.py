@@ -16,7 +16,7 @@ from helm_ase.labelling.failures import Failure, FailureList
 from helm_ase.labelling.journal import Journal
 from helm_ase.labelling.sandbox import Limits
 from helm_ase.labels.formats.helm_h5 import HelmH5Source
-from helm_ase.labels.writer import LabelWriter, check_label_path
+from helm_ase.labels.writer import IN_FILE, LabelWriter, check_label_path
 from helm_ase.qc.labelling import LabelSettings
 from helm_ase.qc.level import check_functional
 from helm_ase.qc.molecule import ao_basis, check_basis_name
@@ -170,7 +170,7 @@ def _present_keys(output: Path, settings: CampaignSettings) -> set[str]:
         return set()
     with HelmH5Source(output) as file:
         if file.level != settings.label.level:
-            unlike = differences(file.level, settings.label.level)
+            unlike = differences(file.level, settings.label.level, IN_FILE)
             raise DatasetError(f"{output} holds labels of another level ({unlike}): use another output")
         return set(file.keys.tolist())
 

@@ -22,7 +22,7 @@ class ForgivingFile(io.RawIOBase):
 
     def __init__(self, path: Path, mode: str) -> None:
         super().__init__()
-        self._file: io.FileIO = open(path, mode, buffering=0)  # noqa: SIM115
+        self._file = io.FileIO(path, mode.replace("b", ""))
         self._failure: OSError | None = None
         self._kept: list[tuple[int, bytes]] = []
         self._place = 0

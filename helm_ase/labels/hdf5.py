@@ -84,7 +84,7 @@ def dataset(group: h5py.Group, name: str, units: Collection[str] = ()) -> h5py.D
     found = item(group, name)
     if not isinstance(found, h5py.Dataset):
         raise DatasetError(f"{name} is a group, not a data set")
-    if found.dtype.kind not in "iufS" or found.dtype.hasobject:
+    if found.dtype.kind not in "biufcS" or found.dtype.hasobject:
         raise DatasetError(f"{name} holds {found.dtype}, not numbers")
     check_size(found.size or 0, found)
     if units:

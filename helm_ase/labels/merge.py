@@ -157,7 +157,7 @@ def require_same_level(first: LabelSource, other: LabelSource) -> None:
     DatasetError
         If they differ; the message names the fields.
     """
-    if differing := differences(first.level, other.level):
+    if differing := differences(first.level, other.level, (f"in {first.path.name}", f"in {other.path.name}")):
         raise DatasetError(
             f"{first.path} and {other.path} have different levels of theory ({differing}); "
             f"labels of different levels cannot be in one file"

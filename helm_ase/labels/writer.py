@@ -22,6 +22,7 @@ from helm_ase.representation.level import LevelOfTheory, differences
 
 CHUNK_BYTES = 1 << 15
 """One molecule of ten atoms; reading one decompresses little more than itself."""
+IN_FILE = ("in the file", "asked for")
 BUFFER_BYTES = 1 << 25
 
 
@@ -98,7 +99,7 @@ class LabelWriter:
             if existing.level != self.level:
                 raise DatasetError(
                     f"{self.path} holds labels of another level of theory "
-                    f"({differences(existing.level, self.level)}); use another file"
+                    f"({differences(existing.level, self.level, IN_FILE)}); use another file"
                 )
             self.keys = set(existing.keys.tolist())
             self._names = set(existing.column("name").tolist())

@@ -55,7 +55,18 @@ def plain(name: str) -> str:
     return re.sub(r"[-_ ]", "", name.lower())
 
 
-def differences(first: LevelOfTheory, second: LevelOfTheory) -> str:
-    """Fields in which two levels of theory differ, and how; empty if they are the same."""
+def differences(first: LevelOfTheory, second: LevelOfTheory, whose: tuple[str, str] | None = None) -> str:
+    """Fields in which two levels of theory differ, and how; empty if they are the same.
+
+    Parameters
+    ----------
+    first, second
+        The levels.
+    whose
+        What to say of the value of each, as ``("in the file", "asked for")``.
+    """
     one, other = asdict(first), asdict(second)
-    return ", ".join(f"{k}: {one[k]!r} and {other[k]!r}" for k in one if one[k] != other[k])
+    words = ("", "") if whose is None else (f" {whose[0]}", f" {whose[1]}")
+    return ", ".join(
+        f"{k}: {one[k]!r}{words[0]} and {other[k]!r}{words[1]}" for k in one if one[k] != other[k]
+    )

@@ -21,6 +21,7 @@ from helm_ase.representation.charge_state import CHARGE_KEYS, MULTIPLICITY_KEYS
 from helm_ase.representation.mol_files import read_records
 from helm_ase.representation.pdb_files import read_models
 from helm_ase.representation.stated_state import Stated
+from helm_ase.system.plain_database import connect
 
 LAST_ELEMENT = 118
 
@@ -134,6 +135,8 @@ def _frames(path: str, form: str) -> Iterator[Atoms]:
     else:
         if form in XYZ:
             _check_counts(path)
+        if form == "db":
+            connect(Path(path)).close()  # views would be programs, and ASE would run them
         yield from ase.io.iread(path, index=":")
 
 

@@ -41,7 +41,8 @@ def plain_streams(progress_on_output: bool = False) -> Iterator[None]:
         Whether bars are also drawn on standard output.
     """
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (PlainStream(sys.stdout, progress_on_output), PlainStream(sys.stderr, True))  # type: ignore[assignment]
+    streams: tuple[Any, Any] = PlainStream(sys.stdout, progress_on_output), PlainStream(sys.stderr, True)
+    sys.stdout, sys.stderr = streams
     try:
         yield
     finally:

@@ -1,5 +1,7 @@
 """Structures that are none, or that a reader would take for others: refused in words, or read right."""
 
+import sqlite3
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -97,6 +99,19 @@ def test_what_is_no_molecule_is_refused(name, tmp_path, bounded):
     (tmp_path / file).write_text(text)
     text = refused_in_words(bounded.ask("read_frames", tmp_path / file))
     assert any(word in text for word in words.split("|")), text
+
+
+def test_a_data_base_of_structures_is_a_table(tmp_path, bounded):
+    """ASE would follow an endless view without end."""
+    endless = (
+        "WITH RECURSIVE c(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM c) SELECT id, 'x' AS numbers FROM c"
+    )
+    with sqlite3.connect(tmp_path / "m.db") as file:
+        file.execute(f"CREATE VIEW systems AS {endless}")
+    file.close()
+    assert "only plain tables" in refused_in_words(bounded.ask("read_frames", tmp_path / "m.db"))
+    write(tmp_path / "good.db", molecule("H2O"))
+    assert len(read_frames(tmp_path / "good.db")) == 1
 
 
 ELEMENTS = {

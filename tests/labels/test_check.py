@@ -201,7 +201,7 @@ def test_another_basis_is_found(tmp_path, good):
 
 
 def test_duplicates_and_copies_are_told_apart(tmp_path, good):
-    from sample_labels import write_entry
+    from shared.sample_labels import write_entry
 
     from helm_ase.units import HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 

@@ -138,6 +138,7 @@ class HelmH5Source(LabelSource):
             raise DatasetError(f"{self.path}: {', '.join(sorted(missing))} missing")
         for name, data in found.items():
             quantity, _, part = name.partition("/")
+            shape: tuple[int, ...]
             if part == "offsets":
                 kind, shape = "i", (count + 1,)
             elif quantity == "key":
