@@ -201,9 +201,8 @@ def test_another_basis_is_found(tmp_path, good):
 
 
 def test_duplicates_and_copies_are_told_apart(tmp_path, good):
-    from shared.sample_labels import write_entry
-
     from helm_ase.units import HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+    from shared.sample_labels import write_entry
 
     turned = replace(good[0], positions=good[0].positions[:, [1, 2, 0]] + 1.0)
     path = tmp_path / "groups.h5"
