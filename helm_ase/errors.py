@@ -81,5 +81,9 @@ class PredictionError(HelmError, CalculationFailed):
     """The network or the eigenvalue solver returned something that is not a finite number."""
 
 
+class ExtrapolationError(HelmError, CalculationFailed):
+    """A molecule that has left what the model knows: a bond is broken, or the error bar out of bounds."""
+
+
 class SCFError(HelmError, CalculationFailed):
     """A PySCF calculation that did not converge."""

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "prediction": BASE | COLUMNS | {"checkpoint"},
     "sampling": BASE | {"representation"},
     "calculator": BASE | COLUMNS | {"checkpoint", "prediction"},
-    "pictures": BASE | {"electronic", "calculator"},
+    "pictures": BASE | {"electronic", "calculator", "prediction"},
     "labelling": BASE | {"representation", "qc", "labels", "checkpoint", "prediction"},
     "evaluation": BASE | COLUMNS | {"labels", "dataset", "checkpoint"},
     "training": BASE | COLUMNS | {"labels", "dataset", "checkpoint", "evaluation"},
@@ -54,18 +54,27 @@ SINGLE = {
     | COLUMNS
     | {"checkpoint", "prediction.domain", "prediction.electronic", "prediction.energy_baseline"},
     "prediction.refinement": BASE | COLUMNS | {"prediction.electronic"},
+    "prediction.verdict": {"representation", "checkpoint", "prediction.domain"},
     "calculator": {"calculator.helm"},
+    "calculator.computation": BASE | COLUMNS | {"checkpoint", "prediction"},
+    "calculator.copies": {"errors", "checkpoint"},
+    "calculator.trust_getters": BASE
+    | {"representation", "prediction.domain", "prediction.verdict", "prediction.electronic"}
+    | {"calculator.copies"},
     "calculator.keywords": BASE | {"representation.charge_state"},
     "calculator.crystal_getters": BASE
     | COLUMNS
-    | {"checkpoint", "prediction.crystals", "prediction.domain", "prediction.electronic"},
+    | {"checkpoint", "prediction.crystals", "prediction.domain", "prediction.electronic"}
+    | {"calculator.copies"},
     "calculator.electronic_getters": BASE | COLUMNS | {"prediction.electronic", "prediction.refinement"},
     "calculator.vibration_getters": BASE
     | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
     "cli.bands": BASE | {"representation", "calculator", "pictures", "cli.number_types"},
     "cli.frame_commands": BASE | {"representation", "prediction.many"},
-    "cli.structure_commands": BASE | {"representation", "calculator", "pictures", "cli.dynamics"},
+    "cli.structure_commands": BASE
+    | {"representation", "calculator", "pictures", "cli.dynamics", "cli.watch", "prediction.verdict"},
+    "cli.watch": BASE | {"prediction.verdict"},
 }
 """Module → what it may import, its own package included, where that is not what its package may."""
 

@@ -9,7 +9,6 @@ import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms
 from ase.data import covalent_radii
-from helm_ase.sampling.drawing import Fault
 from rdkit import Chem
 from rdkit.Chem.AllChem import EmbedMolecule
 from scipy.spatial.transform import Rotation
@@ -21,6 +20,7 @@ from helm_ase.sampling.filters import find_fault
 from helm_ase.sampling.placement import place
 from helm_ase.sampling.relaxation import relax, xtb_calculator
 from helm_ase.sampling.seeds import derive_seed
+from helm_ase.sampling.task import Fault
 
 
 def mapped(smiles: str) -> tuple[Chem.Mol, Molecule, dict[int, int]]:

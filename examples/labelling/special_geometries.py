@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from helm_ase.data.connectivity import fragments
-from helm_ase.sampling.drawing import FAILURES, Fault, relaxed_geometry
 from rdkit import Chem
 
+from helm_ase.representation.connectivity import fragments
 from helm_ase.sampling import Molecule, SamplingResult, SamplingSettings, from_smiles, write
 from helm_ase.sampling.dimers import join
 from helm_ase.sampling.filters import find_fault
 from helm_ase.sampling.placement import place
 from helm_ase.sampling.relaxation import relax, xtb_calculator
 from helm_ase.sampling.seeds import derive_seed, generator
+from helm_ase.sampling.task import FAILURES, Fault, relaxed_geometry
 
 SETTINGS = SamplingSettings(fmax=0.02, relax_steps=500)
 DISTANCES = (0.9, 1.0, 1.12, 1.3, 1.6, 4.5, 6.0, 8.0)

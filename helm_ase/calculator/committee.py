@@ -19,16 +19,16 @@ class Spread:
     """Standard deviation over the members of a committee."""
 
     energy: float
-    """eV."""
+    """Standard deviation of the energy, eV."""
     forces: NDArray[np.float64]
-    """Length of the vector of deviations of each atom, eV/Å, (N,)."""
+    """Length of the vector of standard deviations of each atom's force, eV/Å, (N,)."""
 
 
 class HELMCommittee(AverageCalculator):
     """Mean energy and forces of several models; :meth:`get_spread` tells how far they disagree.
 
     Models that learnt the same labels agree too well: the spread ranks geometries by how uncertain they are
-    and is no confidence interval.
+    and is not a confidence interval.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class HELMCommittee(AverageCalculator):
 
     def __init__(self, models: Sequence[str], **keywords: Any) -> None:
         if "atoms" in keywords:
-            raise SettingError("atoms= is no keyword of a committee: write atoms.calc = committee")
+            raise SettingError("atoms= is not a keyword of a committee: write atoms.calc = committee")
         if isinstance(models, str) or len(models) < 2:
             raise SettingError(f"a committee needs a list of two models or more, not {models!r}")
         self.members = [HELMCalculator(model=model, **keywords) for model in models]

@@ -10,6 +10,7 @@ from ase.spectrum.band_structure import BandStructure
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import ArrayLike, NDArray
 
+from helm_ase.calculator.copies import Copies, locked
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.electronic.bands import Bands
 from helm_ase.errors import SettingError, StructureError
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
 NEEDS_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
 
-class CrystalGetters:
+class CrystalGetters(Copies):
     """Methods of :class:`~helm_ase.HELMCalculator` for systems with periodic directions."""
 
     if TYPE_CHECKING:  # of the calculator
         parameters: Any
         results: dict[str, Any]
-        atoms: Atoms | None
+        atoms: Atoms
         _crystal: CrystalPrediction | None
         _loaded: Any
 
@@ -64,27 +65,30 @@ class CrystalGetters:
         atoms = self.atoms
         assert atoms is not None
         wanted = set(properties)
+        if self.parameters["refine"]:
+            raise SettingError("refine= is for molecules only, in this version: leave it out for crystals")
         if lacking := wanted & {"dipole", "charges"}:
             raise StructureError(f"{', '.join(sorted(lacking))}: of molecules only, in this version")
         if wanted & {"energy", "free_energy", "forces", "stress"}:
             domain.check_trained(checkpoint, "energy")
-            found = predict_crystal_energy(model, atoms, "forces" in wanted, "stress" in wanted)
-            self.results |= {"energy": found.energy, "free_energy": found.energy}
-            if found.forces is not None:
-                self.results["forces"] = found.forces
-            if found.stress is not None:
-                self.results["stress"] = full_3x3_to_voigt_6_stress(found.stress)
+            prediction = predict_crystal_energy(model, atoms, "forces" in wanted, "stress" in wanted)
+            self.results |= {"energy": prediction.energy, "free_energy": prediction.energy}
+            if prediction.forces is not None:
+                self.results["forces"] = prediction.forces
+            if prediction.stress is not None:
+                self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress)
         if "hamiltonian" in wanted and self._crystal is None:
             domain.check_trained(checkpoint, "hamiltonian")
             self._crystal = predict_crystal(model, checkpoint, atoms)
 
+    @locked
     def _solve_crystal(self, atoms: Atoms | None = None) -> CrystalPrediction:
         atoms = self._current(atoms)
         if atoms is None:
             raise StructureError(NEEDS_ATOMS)
         if not atoms.pbc.any():
             raise StructureError(
-                "nothing is periodic here (atoms.pbc is False): a molecule has levels, but no bands"
+                "nothing is periodic here (atoms.pbc is False): a molecule has levels, but no band structure"
             )
         if changes := self.check_state(atoms):
             self.reset()
@@ -121,11 +125,11 @@ class CrystalGetters:
 
     def get_bands(self, atoms: Atoms | None = None) -> Bands:
         """Levels, filling, Fermi level and density of states on the mesh of ``kpts`` (atomic units)."""
-        found = self._solve_crystal(atoms)
-        return found.bands(self._mesh(found), self._width)
+        prediction = self._solve_crystal(atoms)
+        return prediction.bands(self._mesh(prediction), self._width)
 
-    def _mesh(self, found: CrystalPrediction) -> KMesh:
-        return mesh_of(self.parameters.get("kpts"), found.lattice)
+    def _mesh(self, prediction: CrystalPrediction) -> KMesh:
+        return mesh_of(self.parameters.get("kpts"), prediction.lattice)
 
     def get_mesh_size(self, atoms: Atoms | None = None) -> tuple[int, int, int]:
         """Points of the mesh of ``kpts`` along each reciprocal vector."""
@@ -153,10 +157,10 @@ class CrystalGetters:
         SettingError
             If the lattice has no corners of these names.
         """
-        found = self._solve_crystal(atoms)
-        way = found.path(path, npoints)
-        fermi_level = found.bands(self._mesh(found), self._width).fermi_level * HARTREE_IN_EV
-        return BandStructure(way, found.levels(way.kpts)[None], reference=fermi_level)
+        prediction = self._solve_crystal(atoms)
+        way = prediction.path(path, npoints)
+        fermi_level = prediction.bands(self._mesh(prediction), self._width).fermi_level * HARTREE_IN_EV
+        return BandStructure(way, prediction.levels(way.kpts)[None], reference=fermi_level)
 
     def get_bz_k_points(self) -> NDArray[np.float64]:
         """All points of the mesh, fractional, (N, 3); a molecule has Γ alone."""
@@ -165,13 +169,14 @@ class CrystalGetters:
             return np.zeros((1, 3))
         return self._mesh(self._solve_crystal(atoms)).points.numpy().copy()
 
+    @locked
     def _outputmixin_get_results(self) -> dict[str, Any]:
         atoms = self._current(None)
         if atoms is None or not atoms.pbc.any():
             return self.results | self._of_molecule()
-        found = self._solve_crystal(atoms)
-        mesh = self._mesh(found)
-        bands = found.bands(mesh, self._width)
+        prediction = self._solve_crystal(atoms)
+        mesh = self._mesh(prediction)
+        bands = prediction.bands(mesh, self._width)
         return self.results | {
             "eigenvalues": bands.levels.numpy() * HARTREE_IN_EV,
             "occupations": bands.occupations.numpy(),

@@ -1,4 +1,4 @@
-"""What a calculator with a Hamiltonian is asked for beyond ASE's own properties."""
+"""Methods of the calculator that need a Hamiltonian, beyond ASE's own properties."""
 
 import copy
 from pathlib import Path
@@ -83,7 +83,7 @@ class ElectronicGetters:
     def get_coupled_polarizability(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
         """Physical static polarizability: PySCF's coupled-perturbed equations on the predicted orbitals.
 
-        About as dear as an SCF.  e²·Å²/eV, (3, 3), the unit of ASE's Raman module.
+        It costs about as much as an SCF.  e²·Å²/eV, (3, 3), the unit of ASE's Raman module.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class ElectronicGetters:
         Parameters
         ----------
         n_iterations
-            Fock matrices to build, each as dear as an SCF cycle; the first one is shared with
+            Fock matrices to build, each as expensive as an SCF cycle; the first one is shared with
             :meth:`get_reliability` and :meth:`get_functional_energy`.
         forces
             Also analytic forces.
@@ -155,7 +155,7 @@ class ElectronicGetters:
         return self._solve(atoms).first_step.energy * HARTREE_IN_EV
 
     def get_reliability(self, atoms: Atoms | None = None) -> "Reliability":
-        """Label-free error bar: how far the predicted Hamiltonian is from reproducing itself."""
+        """Error bar that needs no labels: how far the predicted Hamiltonian is from reproducing itself."""
         from helm_ase.prediction.refinement import assess
 
         return assess(self._solve(atoms))
@@ -173,17 +173,17 @@ class ElectronicGetters:
         path
             File; its suffix says which kind.
         field, spin
-            Of a cube: ``density``, ``spin density``, ``potential``, ``homo``, ``lumo+1``, … or the number of
-            an orbital from 0, and its spin.
+            Content of a cube: ``density``, ``spin density``, ``potential``, ``homo``, ``lumo+1``, … or the
+            number of an orbital from 0, and its spin.
         spacing, margin
-            Of a cube's grid, Å.
+            Spacing and margin of a cube's grid, Å.
         atoms
             Geometry.
 
         Raises
         ------
         SettingError
-            If the suffix, the field or the grid is none.
+            If the suffix, the field or the grid is not valid.
         """
         from helm_ase.electronic.fields import write_cube
         from helm_ase.qc.orbital_output import OrbitalTable, write_chkfile, write_molden

@@ -10,12 +10,16 @@ charge         0             total charge, unless ``atoms.info['charge']`` says 
 multiplicity   1             2S + 1, unless ``atoms.info['multiplicity']`` (or ``spin``) says otherwise
 kpts           dense         crystals: mesh of k points: three numbers, ``{"size": …}``, ``{"density": …}``
 smearing       the labels'   crystals: width kT of Fermi–Dirac occupations in eV
+refine         0             molecules: SCF steps from the predicted density before all results
 =============  ============  ======================================================================
 
 A charge or multiplicity that is given, the default's value too, wins over initial charges and moments.
+
+Threads may share a calculator: a lock gives each the answer for its own atoms.  What is read from the
+attribute ``results`` afterwards belongs to whoever asked last.
 """
 
-import copy
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,21 +30,19 @@ from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from numpy.typing import NDArray
 
+from helm_ase.calculator.computation import Computation
+from helm_ase.calculator.copies import Copies, locked
 from helm_ase.calculator.crystal_getters import CrystalGetters, refuse_crystal
 from helm_ase.calculator.electronic_getters import ElectronicGetters
 from helm_ase.calculator.keywords import DEFAULTS, NOT_GIVEN, checked, model_keywords
+from helm_ase.calculator.trust_getters import TrustGetters
 from helm_ase.calculator.vibration_getters import VibrationGetters
 from helm_ase.checkpoint import Checkpoint, load_shared
-from helm_ase.errors import CheckpointError, SettingError, StructureError
+from helm_ase.errors import StructureError
 from helm_ase.nn import HELM
 from helm_ase.prediction import domain
 from helm_ase.prediction.crystals import CrystalPrediction
-from helm_ase.prediction.electronic import (
-    ElectronicPrediction,
-    place_model,
-    predict_electronic_structure,
-    predict_energy,
-)
+from helm_ase.prediction.electronic import ElectronicPrediction, place_model
 from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.units import HARTREE_IN_EV
@@ -52,7 +54,16 @@ if TYPE_CHECKING:
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
 
-class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOutputsMixin, Calculator):
+class HELMCalculator(
+    CrystalGetters,
+    ElectronicGetters,
+    VibrationGetters,
+    TrustGetters,
+    Computation,
+    Copies,
+    GetOutputsMixin,
+    Calculator,
+):
     """Energy, forces and the Kohn–Sham Hamiltonian of a molecule or crystal.
 
     ``results`` holds ASE's own names only: ``energy`` and ``free_energy`` (eV), ``forces`` (eV/Å), and on
@@ -62,7 +73,7 @@ class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOut
 
     Parameters
     ----------
-    model, device, dtype, charge, multiplicity, kpts, smearing
+    model, device, dtype, charge, multiplicity, kpts, smearing, refine
         See the table at the top of this module.
     atoms
         Attach the calculator to these atoms.
@@ -104,11 +115,15 @@ class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOut
         atoms: Atoms | None = None,
         kpts: Any = None,
         smearing: float | None = None,
+        refine: int = 0,
         **unknown: Any,
     ) -> None:
         checked(unknown)  # ASE would accept some of them in silence
+        self._lock = threading.RLock()
         self.extra_results: dict[str, NDArray[np.float64]] = {}
-        self._electronic: ElectronicPrediction | None = None
+        self._network: ElectronicPrediction | None = None  # what the network says
+        self._electronic: ElectronicPrediction | None = None  # the same after SCF steps, if asked for
+        self._last_change: float | None = None
         self._crystal: CrystalPrediction | None = None
         self._uncertainty: domain.Uncertainty | None = None
         self._computed_state: ChargeState | None = None
@@ -120,12 +135,13 @@ class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOut
         state = {"charge": charge, "multiplicity": multiplicity}
         given = {key: value for key, value in state.items() if value is not NOT_GIVEN}
         of_crystals = {k: v for k, v in (("kpts", kpts), ("smearing", smearing)) if v is not None}
-        super().__init__(model=model, device=device, dtype=dtype, **given, **of_crystals)
+        super().__init__(model=model, device=device, dtype=dtype, refine=refine, **given, **of_crystals)
         if atoms is not None:
             atoms.calc = self
 
     # -- settings ------------------------------------------------------------------------------------
 
+    @locked
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Change keywords; any change discards the results.
 
@@ -180,8 +196,8 @@ class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOut
 
     def _forget(self) -> None:
         self.extra_results = {}
-        self._electronic = self._crystal = None
-        self._uncertainty = None
+        self._network = self._electronic = self._crystal = None
+        self._uncertainty = self._last_change = None
         self._computed_state = None
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -193,6 +209,7 @@ class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOut
             changes = [*changes, "initial_charges"] if "initial_charges" not in changes else changes
         return changes
 
+    @locked
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """ASE's ``get_property``, which also serves the names in :attr:`extra_properties`."""
         atoms = self._current(atoms)
@@ -206,6 +223,7 @@ class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOut
         self._solve(atoms)
         return self.extra_results[name].copy()
 
+    @locked
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -235,48 +253,25 @@ class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOut
         _, checkpoint, model = self._loaded
         crystal = bool(self.atoms.pbc.any())
         (domain.check_crystal if crystal else domain.check_molecule)(self.atoms, checkpoint, state)
-        self._warned.warn(atoms, checkpoint)
+        self._warned.warn(atoms, checkpoint, state)
         if crystal:
             return self._calculate_crystal(properties, checkpoint, model)
         if "stress" in properties:
             raise PropertyNotImplementedError("a molecule has no stress: nothing is periodic (atoms.pbc)")
         if {"energy", "free_energy", "forces"} & set(properties):
-            domain.check_trained(checkpoint, "energy")
-            energy, forces, features = predict_energy(
-                model, self.atoms, state, "forces" in properties, self._tight_binding
-            )
-            self._uncertainty = domain.uncertainty_of(checkpoint, features, len(self.atoms), self._warned)
+            find = self._refined_energy if self.parameters["refine"] else self._predicted_energy
+            energy, forces = find("forces" in properties)
             self.results |= {"energy": energy, "free_energy": energy}
             if forces is not None:
                 self.results["forces"] = forces
         if {"dipole", "charges", *self.extra_properties} & set(properties):
-            domain.check_trained(checkpoint, "hamiltonian")
-            if self._electronic is None:
-                self._electronic = predict_electronic_structure(
-                    model, checkpoint, self.atoms, state, self._tight_binding
-                )
+            found = self._electrons()
             if "dipole" in properties:
-                self.results["dipole"] = self._electronic.dipole
+                self.results["dipole"] = found.dipole
             if "charges" in properties:
-                self.results["charges"] = self._electronic.charges
+                self.results["charges"] = found.charges
 
-    def get_uncertainty(self, atoms: Atoms | None = None) -> domain.Uncertainty:
-        """Error bar of the energy, from the last layer of the network; it costs nothing.
-
-        Raises
-        ------
-        SettingError
-            If the model has no error bar: ``helm-ase calibrate`` makes one.
-        """
-        if self.checkpoint.uncertainty is None:
-            raise SettingError(
-                f"model {self.checkpoint.name!r} has no error bar: make one with 'helm-ase calibrate MODEL "
-                "LABELS', or compare several models with HELMCommittee"
-            )
-        self.get_property("energy", self._current(atoms))
-        assert self._uncertainty is not None
-        return self._uncertainty
-
+    @locked
     def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction:
         atoms = self._current(atoms)
         if atoms is None:
@@ -312,35 +307,3 @@ class HELMCalculator(CrystalGetters, ElectronicGetters, VibrationGetters, GetOut
             for key in ("charge", "multiplicity")
         ]
         return charge_state(atoms, *said)
-
-    # -- copies --------------------------------------------------------------------------------------
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "HELMCalculator":
-        """Copy settings and results; the weights, which nothing changes, are shared."""
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        attached = None if self._attached is None else memo.get(id(self._attached()))
-        follows = None if attached is None else weakref.ref(attached)
-        shared = {"_loaded": self._loaded, "_attached": follows, "_electronic": None, "_crystal": None}
-        for key, value in self.__dict__.items():
-            twin.__dict__[key] = shared[key] if key in shared else copy.deepcopy(value, memo)
-        return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but the weights and caches; unpickling loads the model again by name."""
-        attached = None if self._attached is None else self._attached()
-        dropped = dict.fromkeys(("_loaded", "_electronic", "_crystal"))
-        state = self.__dict__ | dropped | {"_attached": attached}
-        mutable = {key: copy.deepcopy(state[key]) for key in ("parameters", "results", "extra_results")}
-        state |= mutable  # copy.copy comes here, too: twins must not share what either may change
-        return state | {"model_sha256": self.checkpoint.sha256}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        attached, sha256 = state["_attached"], state.pop("model_sha256")
-        self.__dict__.update(state | {"_attached": None if attached is None else weakref.ref(attached)})
-        self._load(self.parameters)
-        if self.checkpoint.sha256 != sha256:
-            raise CheckpointError(
-                f"this calculator was pickled with model {sha256[:12]}…, but its keywords now lead to "
-                f"{self.checkpoint.name!r} ({self.checkpoint.sha256[:12]}…)"
-            )

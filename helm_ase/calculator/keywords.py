@@ -1,7 +1,7 @@
 """Keywords of the calculator: names, defaults, and what their values may be."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from helm_ase.errors import SettingError
@@ -13,6 +13,7 @@ DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
     "charge": 0,
     "multiplicity": 1,
+    "refine": 0,
     "kpts": None,
     "smearing": None,
 }
@@ -50,6 +51,12 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
         if not is_whole(values[key]):
             raise SettingError(f"{key} must be an integer, not {values[key]!r}")
         values[key] = int(values[key])
+    if "refine" in values:
+        if not is_whole(values["refine"]) or values["refine"] < 0:
+            raise SettingError(
+                f"refine is {values['refine']!r}; it is a number of SCF steps: 0 (none), 1, 2, …"
+            )
+        values["refine"] = int(values["refine"])
     return values
 
 
@@ -57,17 +64,23 @@ def _plain_kpts(kpts: Any) -> Any:
     """Three numbers or a dictionary of plain numbers; what the numbers may be, the lattice says."""
     try:
         if isinstance(kpts, Mapping):
-            allowed = {"size": lambda x: [int(n) for n in x], "density": float, "gamma": bool}
+            allowed: dict[str, Callable[[Any], Any]] = {"size": _whole, "density": float, "gamma": bool}
             return {str(k): allowed[str(k)](v) for k, v in kpts.items()}
-        values = [int(n) for n in kpts]
-        if len(values) == 3 and all(n == m for n, m in zip(values, kpts, strict=True)):
-            return values
+        return _whole(kpts)
     except (KeyError, TypeError, ValueError):
         pass
     raise SettingError(
         f"kpts is {kpts!r}; allowed are three whole numbers, {{'size': …}} or {{'density': …}} with 'gamma'; "
         f"a path goes to band_structure(path)"
     )
+
+
+def _whole(numbers: Any) -> list[int]:
+    """Three whole numbers; raises ValueError."""
+    values = [int(n) for n in numbers]
+    if len(values) != 3 or any(n != m for n, m in zip(values, numbers, strict=True)):
+        raise ValueError
+    return values
 
 
 def _plain_width(smearing: Any) -> float:

@@ -1,12 +1,13 @@
 """Second derivatives of the energy and what follows from them, as methods of the calculator."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from helm_ase.errors import StructureError
+from helm_ase.errors import SettingError, StructureError
 from helm_ase.prediction.domain import check_molecule, check_trained
 from helm_ase.prediction.hessian import predict_hessian
 from helm_ase.representation.charge_state import ChargeState
@@ -23,6 +24,7 @@ class VibrationGetters:
     """Methods of :class:`~helm_ase.HELMCalculator` that differentiate forces."""
 
     if TYPE_CHECKING:  # of the calculator
+        parameters: Mapping[str, Any]
         _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
         _tight_binding: TightBinding | None
 
@@ -77,6 +79,11 @@ class VibrationGetters:
         place = self._current(atoms)
         if place is None:
             raise StructureError("no atoms yet: write atoms.calc = calc, or pass atoms=")
+        if self.parameters["refine"]:
+            raise SettingError(
+                "second derivatives are those of the network; of refined energies take ase.vibrations, which "
+                "differentiates their forces, or a calculator without refine="
+            )
         state = self._state(place)
         check_molecule(place, self.checkpoint, state)
         check_trained(self.checkpoint, "energy")

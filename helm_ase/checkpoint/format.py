@@ -22,6 +22,7 @@ from helm_ase.errors import CheckpointError
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
 from helm_ase.qc.level import Baseline, LevelOfTheory
 from helm_ase.representation.basis import AOBasis
+from helm_ase.representation.bonding import BondCoverage
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.ordering import CANONICAL
@@ -32,7 +33,7 @@ FORMAT_VERSION = 2
 HEADER_KEY = "helm_ase"
 UNITS = {"length": "angstrom", "energy": "eV", "forces": "eV/angstrom", "hamiltonian": "hartree"}
 EVERYTHING = ("energy", "forces", "hamiltonian")
-"""What a checkpoint predicts if its header does not say."""
+"""Quantities that a checkpoint predicts if its header does not name any."""
 
 _NOT_A_MODEL = (
     ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError,
@@ -58,17 +59,17 @@ class Checkpoint:
     """A model and everything needed to use it correctly."""
 
     name: str
-    """Immutable name."""
+    """Immutable name of the model."""
     model: HELM
     """The network with its weights."""
     level: LevelOfTheory
-    """What the labels were."""
+    """Level of theory of the labels that the model learnt."""
     baseline: Baseline
     """H0 to which the model's correction must be added."""
     coverage: DistanceCoverage
-    """Distances seen in training."""
+    """Distances of pairs of elements that occurred in training."""
     training: Mapping[str, Any] = field(default_factory=dict)
-    """Data hash, number of molecules, recipe."""
+    """Record of the training: checksums of the data, number of molecules, recipe."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Validation errors when the file was written."""
     sha256: str = ""
@@ -84,8 +85,14 @@ class Checkpoint:
         return self.model.basis
 
     @property
+    def bonding(self) -> BondCoverage | None:
+        """Bonds seen in training, from the header or the file beside it; None if nobody recorded them."""
+        beside = None if self.uncertainty is None else self.uncertainty.bonding
+        return self.coverage.bonding or beside
+
+    @property
     def predicts(self) -> frozenset[str]:
-        """What was trained: any of ``energy``, ``forces``, ``hamiltonian``; the rest is noise."""
+        """Quantities that were trained, of ``energy``, ``forces`` and ``hamiltonian``; the rest is noise."""
         return frozenset(self.training.get("predicts", EVERYTHING))
 
     @property

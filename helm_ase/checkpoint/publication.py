@@ -1,4 +1,4 @@
-"""A trained checkpoint becomes a model that others load by name."""
+"""Publication of a trained checkpoint as a model that others load by name."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,7 @@ def publish(
     folder
         Place of the checkpoints; the manifest is made if there is none.
     name
-        Under which the model is found.  A name always means the same weights.
+        Name under which the model can be loaded.  A name always means the same weights.
     description
         One line for ``helm-ase models``.
     embedded
@@ -32,11 +32,11 @@ def publish(
     Raises
     ------
     CheckpointError
-        If the file is no checkpoint, or the name is taken or none.
+        If the file is not a checkpoint, or the name is already in use or not a valid name.
     """
     if not NAME.fullmatch(name):
         raise CheckpointError(
-            f"{name!r} is no name for a model: letters, digits, '.', '_' and '-' are allowed"
+            f"{name!r} is not a name for a model: letters, digits, '.', '_' and '-' are allowed"
         )
     checkpoint = replace(read_checkpoint(source), name=name)
     Path(folder).mkdir(parents=True, exist_ok=True)

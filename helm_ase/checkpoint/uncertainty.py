@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from helm_ase.errors import CheckpointError
+from helm_ase.representation.bonding import BondCoverage
 from helm_ase.system.atomic_write import whole_file
 
 SUFFIX = ".uncertainty.safetensors"
@@ -41,13 +42,15 @@ class EnergyUncertainty:
     whitening: Tensor
     """W with WᵀW = (C + s)⁻¹, (F, F), float64."""
     scale: float
-    """a, eV/atom."""
+    """Scale a of the error bar, eV/atom."""
     floor: float
-    """b, eV/atom: what remains where the training set is dense."""
+    """Floor b of the error bar, eV/atom: what remains where the training set is dense."""
     threshold: float
     """eV/atom; where u is larger, the model's answer is extrapolation."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """How it was made: molecules, correlations, shares that are flagged; JSON."""
+    bonding: BondCoverage | None = None
+    """Bonds that the training set has shown, for models whose header does not say."""
 
     def per_atom(self, features: Tensor, atoms: Tensor) -> Tensor:
         """u for features averaged over the atoms of molecules, (B, F), and their sizes; eV/atom, (B,)."""
@@ -62,12 +65,14 @@ def uncertainty_path(checkpoint: str | Path) -> Path:
 
 
 def save_uncertainty(uncertainty: EnergyUncertainty, path: str | Path) -> None:
-    """Write it; the file appears complete or not at all."""
+    """Write an error bar to a file, which appears complete or not at all."""
     header = {
         "format_version": FORMAT_VERSION, "model_sha256": uncertainty.model_sha256,
         "scale": uncertainty.scale, "floor": uncertainty.floor, "threshold": uncertainty.threshold,
         "facts": dict(uncertainty.facts),
     }  # fmt: skip
+    if uncertainty.bonding is not None:
+        header["bonding"] = uncertainty.bonding.to_json()
     with whole_file(Path(path)) as partial:
         tensors = {"whitening": uncertainty.whitening.contiguous()}
         try:
@@ -90,12 +95,14 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
             whitening = file.get_tensor("whitening").double()
         if header["format_version"] > FORMAT_VERSION:
             raise CheckpointError(f"{path} has format {header['format_version']}: upgrade helm-ase")
+        bonds = header.get("bonding")
         uncertainty = EnergyUncertainty(
             str(header["model_sha256"]), whitening, float(header["scale"]), float(header["floor"]),
             float(header["threshold"]), dict(header["facts"]),
+            None if bonds is None else BondCoverage.from_json(bonds),
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no error bar of a model: {error!r}") from error
+        raise CheckpointError(f"{path} is not an error bar of a model: {error!r}") from error
     if uncertainty.model_sha256 != model_sha256:
         raise CheckpointError(
             f"{path} belongs to other weights ({uncertainty.model_sha256[:12]}…, not {model_sha256[:12]}…): "

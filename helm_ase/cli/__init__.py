@@ -65,7 +65,9 @@ def _texts(options: argparse.Namespace) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="helm-ase", description="Energy, forces and the Kohn-Sham Hamiltonian of molecules with HELM."
+        prog="helm-ase",
+        description="Energy, forces and the Kohn-Sham Hamiltonian of molecules with HELM.",
+        epilog="'helm-ase COMMAND --help' explains the options of a command.",
     )
     parser.add_argument("--version", action="version", version=f"helm-ase {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

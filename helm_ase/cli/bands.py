@@ -8,23 +8,46 @@ from helm_ase.cli.number_types import COUNT, real, whole
 
 def add_commands(commands: Any) -> None:
     """Add ``bands``."""
-    bands = commands.add_parser("bands", help="band structure, density of states and gap of a crystal")
-    bands.add_argument("file", metavar="FILE", help="structure in any format ASE reads (last frame)")
+    bands = commands.add_parser(
+        "bands", help="compute band structure, density of states and gap of a crystal"
+    )
+    bands.add_argument(
+        "file", metavar="FILE", help="structure in any format that ASE reads; of several frames the last one"
+    )
     bands.add_argument("--model", required=True, help="name, path or address of a checkpoint of crystals")
     bands.add_argument(
-        "--path", metavar="GXK", help="corners of the Brillouin zone (the lattice's usual path)"
+        "--path",
+        metavar="GXK",
+        help="path between corners of the Brillouin zone (default: the usual one of the lattice)",
     )
     bands.add_argument(
-        "--points", type=whole(2, 10**6), default=100, metavar="N", help="k points of the path (100)"
+        "--points",
+        type=whole(2, 10**6),
+        default=100,
+        metavar="N",
+        help="number of k points of the path (100)",
     )
     bands.add_argument(
-        "--kpts", type=COUNT, nargs=3, metavar="N", help="mesh for Fermi level, gap and density"
+        "--kpts",
+        type=COUNT,
+        nargs=3,
+        metavar="N",
+        help="mesh of k points for Fermi level, gap and density of states",
     )
-    bands.add_argument("--smearing", type=real(), metavar="EV", help="kT of the occupations (the labels')")
     bands.add_argument(
-        "--window", type=real(-1e6, 1e6), nargs=2, metavar="EV", help="energies shown, from the Fermi level"
+        "--smearing",
+        type=real(),
+        metavar="EV",
+        help="width kT of the Fermi-Dirac occupations, eV (default: that of the labels)",
     )
-    bands.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .pdf, .svg)")
+    bands.add_argument(
+        "--window",
+        type=real(-1e6, 1e6),
+        nargs=2,
+        metavar="EV",
+        help="lowest and highest energy shown, eV from the Fermi level",
+    )
+    bands.add_argument("-o", "--output", metavar="FILE", help="picture to write (.png, .pdf, .svg)")
     bands.set_defaults(command=_bands)
 
 

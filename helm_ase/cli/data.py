@@ -38,7 +38,7 @@ def _add(actions: Any, name: str, command: Callable[[argparse.Namespace], None],
     parser = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
     parser.set_defaults(command=command)
     reading = parser.add_argument_group("reading")
-    reading.add_argument("--format", help="format of the input (default: found by name and content)")
+    reading.add_argument("--format", help="format of the input (default: recognised by name and content)")
     reading.add_argument("--option", action="append", default=[], metavar="KEY=VALUE",
                          help="option of the format's reader; repeat for more")  # fmt: skip
     reading.add_argument("--level", action="append", default=[], metavar="KEY=VALUE",
@@ -49,20 +49,20 @@ def _add(actions: Any, name: str, command: Callable[[argparse.Namespace], None],
 
 def _add_info(actions: Any) -> None:
     info = _add(actions, "info", _info, "what files hold: level of theory, elements, sizes, answers, splits")
-    info.add_argument("files", nargs="*", metavar="FILE")
+    info.add_argument("files", nargs="*", metavar="FILE", help="label files in any known format")
     info.add_argument("--formats", action="store_true", help="list the formats that can be read")
     info.add_argument("--all", action="store_true", help="read every entry, also of large files")
-    info.add_argument("--json", action="store_true", help="print JSON")
+    info.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def _add_check(actions: Any) -> None:
     check = _add(actions, "check", _check, "check labels against themselves and against PySCF")
-    check.add_argument("file", metavar="FILE")
+    check.add_argument("file", metavar="FILE", help="label file in any known format")
     check.add_argument("--sample", type=COUNT, metavar="N", help="check N random molecules (default: all)")
     check.add_argument("--rebuild", type=NUMBER, default=0, metavar="N",
                        help="rebuild the Fock matrix of N of them: proves order and functional")  # fmt: skip
-    check.add_argument("--seed", type=SEED, default=0, help="of the choice (0)")
-    check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument("--seed", type=SEED, default=0, help="seed of the random choice (0)")
+    check.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def _add_writing(parser: Any) -> None:
@@ -76,33 +76,41 @@ def _add_writing(parser: Any) -> None:
 
 def _add_convert(actions: Any) -> None:
     convert = _add(actions, "convert", _convert, "write the labels of any known format into one HDF5 file")
-    convert.add_argument("input", metavar="IN", help="file or folder")
-    convert.add_argument("output", metavar="OUT")
+    convert.add_argument("input", metavar="IN", help="label file or folder in any known format")
+    convert.add_argument("output", metavar="OUT", help="label file to write (.h5)")
     convert.add_argument("--limit", type=COUNT, metavar="N", help="stop after N molecules")
     _add_writing(convert)
 
 
 def _add_merge(actions: Any) -> None:
     merge = _add(actions, "merge", _merge, "put the labels of several files of one level of theory into one")
-    merge.add_argument("files", nargs="+", metavar="FILE")
-    merge.add_argument("-o", "--output", required=True, metavar="OUT")
+    merge.add_argument("files", nargs="+", metavar="FILE", help="label files of one level of theory")
+    merge.add_argument("-o", "--output", required=True, metavar="OUT", help="label file to write (.h5)")
     _add_writing(merge)
 
 
 def _add_split(actions: Any) -> None:
     split = _add(actions, "split", _split, "divide a file for training, validation and test")
-    split.add_argument("file", metavar="FILE")
+    split.add_argument("file", metavar="FILE", help="label file in any known format")
     split.add_argument(
-        "-o", "--output", required=True, metavar="PREFIX", help="for PREFIX.train.h5 and so on"
+        "-o",
+        "--output",
+        required=True,
+        metavar="PREFIX",
+        help="prefix of the files to write: PREFIX.train.h5 and so on",
     )
-    split.add_argument("--val", type=real(0, 1), metavar="SHARE", help="0.05 (by hash: 0.04)")
-    split.add_argument("--test", type=real(0, 1), metavar="SHARE", help="0.05 (by hash: 0.06)")
+    split.add_argument(
+        "--val", type=real(0, 1), metavar="SHARE", help="share of the validation set (0.05; by hash: 0.04)"
+    )
+    split.add_argument(
+        "--test", type=real(0, 1), metavar="SHARE", help="share of the test set (0.05; by hash: 0.06)"
+    )
     split.add_argument(
         "--by", default="molecule", metavar="RULE",
-        help="molecule (default), hash (of what is bonded), smiles (hash of the spelling), frame, recorded "
-        "(as the file says), or official:NAME",
+        help="what stays together: molecule (default), hash (of what is bonded), smiles (hash of the "
+        "spelling), frame; recorded, as the file says; or official:NAME",
     )  # fmt: skip
-    split.add_argument("--seed", type=SEED, default=0, help="of the choice (0)")
+    split.add_argument("--seed", type=SEED, default=0, help="seed of the random choice (0)")
     _add_writing(split)
 
 

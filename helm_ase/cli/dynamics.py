@@ -1,6 +1,7 @@
 """Molecular dynamics of ``helm-ase run --md``."""
 
 import argparse
+from collections.abc import Callable
 
 import numpy as np
 from ase import Atoms
@@ -16,8 +17,25 @@ AT_REST = 0.3
 """Largest force, eV/Å, up to which a molecule stores next to no potential energy."""
 
 
-def dynamics(atoms: Atoms, options: argparse.Namespace, frames: TrajectoryWriter | None) -> None:
-    """Run Langevin or constant-energy dynamics, showing temperature and total energy."""
+def dynamics(
+    atoms: Atoms,
+    options: argparse.Namespace,
+    frames: TrajectoryWriter | None,
+    watch: Callable[[], None] | None = None,
+) -> None:
+    """Run Langevin or constant-energy dynamics, showing temperature and total energy.
+
+    Parameters
+    ----------
+    atoms
+        With their calculator.
+    options
+        Options of the command line.
+    frames
+        Where every tenth geometry is written; None: nowhere.
+    watch
+        Called at every step; what it raises ends the dynamics.
+    """
     rng = np.random.default_rng(options.seed)
     step = options.timestep * ase_units.fs
     if options.nve:
@@ -29,6 +47,8 @@ def dynamics(atoms: Atoms, options: argparse.Namespace, frames: TrajectoryWriter
         md = Langevin(atoms, step, temperature_K=options.temperature, friction=friction, fixcm=False, rng=rng)
     if frames is not None:
         md.attach(frames.write, interval=10)
+    if watch is not None:
+        md.attach(watch, interval=1)
     start, seen = atoms.get_total_energy(), []
     with tqdm(total=options.md, desc="dynamics", unit="step") as bar:
         for _ in md.irun(options.md):

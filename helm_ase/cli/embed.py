@@ -15,14 +15,17 @@ itself.  Scores compare with the same network with random weights.  UMAP needs h
 def add_commands(commands: Any) -> None:
     """Add ``embed``."""
     embed = commands.add_parser(
-        "embed", help="what the network makes of atoms: embeddings, their UMAP, how far they tell apart",
+        "embed", help="save the embeddings of atoms, their UMAP, and how well they separate elements",
         epilog=EPILOG,
     )  # fmt: skip
     add_subject(embed, limit=250)
-    embed.add_argument("-o", "--output", required=True, metavar="FOLDER")
-    embed.add_argument("--no-umap", action="store_true", help="no picture")
+    embed.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder to write to")
+    embed.add_argument("--no-umap", action="store_true", help="draw no picture")
     embed.add_argument(
-        "--seed", type=SEED, default=42, help="of UMAP, of the random weights, of samples (42)"
+        "--seed",
+        type=SEED,
+        default=42,
+        help="seed of UMAP, of the random weights and of the choice of atoms (42)",
     )
     embed.set_defaults(command=_embed)
 

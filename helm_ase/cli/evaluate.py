@@ -21,25 +21,33 @@ written.  Labels whose reader needs options are converted first: helm-ase data c
 def add_commands(commands: Any) -> None:
     """Add ``evaluate``."""
     evaluate = commands.add_parser(
-        "evaluate", help="errors of a checkpoint on labelled molecules, beside those of H0", epilog=EPILOG
+        "evaluate",
+        help="measure the errors of a checkpoint on labelled molecules, beside those of H0",
+        epilog=EPILOG,
     )
     add_subject(evaluate, limit=None)
-    evaluate.add_argument("-o", "--output", metavar="FOLDER", help="for JSON, CSV and pictures")
-    evaluate.add_argument("--no-plots", action="store_true", help="no pictures")
+    evaluate.add_argument("-o", "--output", metavar="FOLDER", help="folder for JSON, CSV and pictures")
+    evaluate.add_argument("--no-plots", action="store_true", help="write no pictures")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
     costly = evaluate.add_argument_group("what takes long")
     costly.add_argument(
-        "--no-energy-from-h", action="store_true", help="no E[D(H)] by PySCF, an SCF cycle for each matrix"
+        "--no-energy-from-h",
+        action="store_true",
+        help="leave out the energy E[D(H)], which takes PySCF an SCF cycle for each matrix",
     )
     costly.add_argument(
         "--scf",
         type=NUMBER,
         default=0,
         metavar="N",
-        help="count SCF cycles from the prediction on N molecules",
+        help="count the SCF cycles from the prediction on N molecules (0)",
     )
-    costly.add_argument("--cache", metavar="FOLDER", help="for H0 (default: beside the labels, or in -o)")
-    costly.add_argument("--processes", type=COUNT, default=1, metavar="N", help="for H0 (1)")
+    costly.add_argument(
+        "--cache", metavar="FOLDER", help="folder in which H0 is kept (default: beside the labels, or in -o)"
+    )
+    costly.add_argument(
+        "--processes", type=COUNT, default=1, metavar="N", help="number of processes that compute H0 (1)"
+    )
     evaluate.add_argument(
         "--other-level", action="store_true", help="accept labels of another functional in the same basis"
     )
@@ -48,9 +56,14 @@ def add_commands(commands: Any) -> None:
 
 def add_subject(parser: Any, limit: int | None) -> None:
     """Add what ``evaluate`` and ``embed`` share: the model, the molecules, and where to compute."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="name, path or address of a model")
-    parser.add_argument("data", metavar="DATA", help="labels in any known format")
-    parser.add_argument("--split", default="val", metavar="NAME", help="all: every molecule (val)")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="name, path or address of a checkpoint")
+    parser.add_argument("data", metavar="DATA", help="label file in any known format")
+    parser.add_argument(
+        "--split",
+        default="val",
+        metavar="NAME",
+        help="split of the file to evaluate; all for every molecule (val)",
+    )
     parser.add_argument(
         "--limit", type=COUNT, default=limit, metavar="N",
         help=f"at most N molecules, evenly spaced ({limit or 'all'})",
@@ -60,10 +73,17 @@ def add_subject(parser: Any, limit: int | None) -> None:
         action="store_true",
         help="leave out molecules whose elements the model does not know",
     )
-    parser.add_argument("--format", help="format of the labels (default: found by name and content)")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: automatic)")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--format", help="format of the labels (default: recognised by name and content)")
+    parser.add_argument(
+        "--device", help="device of the network: cpu, cuda, ... (default: a GPU if there is one)"
+    )
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=["float32", "float64"],
+        help="precision of the network (float32)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
 def load_subject(options: argparse.Namespace) -> "tuple[Checkpoint, LabelSource]":

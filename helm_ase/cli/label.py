@@ -20,11 +20,13 @@ AFTER_INTERRUPT = "- all finished labels are kept: the same command goes on"
 def add_commands(commands: Any) -> None:
     """Add ``label``."""
     label = commands.add_parser(
-        "label", help="label structures with PySCF: energy, forces, Hamiltonian", epilog=EPILOG
+        "label", help="compute labels with PySCF: energy, forces, Hamiltonian", epilog=EPILOG
     )
-    label.add_argument("structures", nargs="+", metavar="FILE", help="structures in any format ASE reads")
+    label.add_argument(
+        "structures", nargs="+", metavar="FILE", help="structures in any format that ASE reads"
+    )
     label.add_argument("--no-pbc", action="store_true", help="take molecules out of their periodic boxes")
-    label.add_argument("-o", "--output", required=True, metavar="FILE", help="label file (.h5)")
+    label.add_argument("-o", "--output", required=True, metavar="FILE", help="label file to write (.h5)")
     _add_level(label.add_argument_group("level of theory (recorded in the file)"))
     _add_answers(label.add_argument_group("answers"))
     _add_resources(label.add_argument_group("resources"))
@@ -33,46 +35,96 @@ def add_commands(commands: Any) -> None:
 
 def _add_level(group: Any) -> None:
     group.add_argument("--xc", default="b3lyp", metavar="NAME", help="functional as PySCF spells it (b3lyp)")
-    group.add_argument("--basis", default="def2-svp", metavar="NAME", help="as PySCF spells it (def2-svp)")
     group.add_argument(
-        "--density-fitting", action=argparse.BooleanOptionalAction, default=True, help="(default: on)"
+        "--basis", default="def2-svp", metavar="NAME", help="basis set as PySCF spells it (def2-svp)"
     )
-    group.add_argument("--auxiliary-basis", default="", metavar="NAME", help="default: PySCF's for the basis")
     group.add_argument(
-        "--grid", type=whole(0, 9), default=3, metavar="LEVEL", help="PySCF grid level 0-9 (3)"
+        "--density-fitting",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="compute Coulomb and exchange matrices by density fitting (default)",
     )
-    group.add_argument("--conv-tol", type=POSITIVE, default=1e-9, metavar="EH", help="SCF energy (1e-9)")
+    group.add_argument(
+        "--auxiliary-basis",
+        default="",
+        metavar="NAME",
+        help="auxiliary basis of the density fitting (default: PySCF's for the basis)",
+    )
+    group.add_argument(
+        "--grid",
+        type=whole(0, 9),
+        default=3,
+        metavar="LEVEL",
+        help="integration grid, 0-9 as PySCF numbers them (3)",
+    )
+    group.add_argument(
+        "--conv-tol",
+        type=POSITIVE,
+        default=1e-9,
+        metavar="EH",
+        help="convergence threshold of the SCF energy, Hartree (1e-9)",
+    )
 
 
 def _add_answers(group: Any) -> None:
-    group.add_argument("--no-forces", action="store_true", help="leave the forces out")
-    group.add_argument("--density", action="store_true", help="keep density matrices")
-    group.add_argument("--polarizability", action="store_true", help="coupled-perturbed Kohn-Sham")
+    group.add_argument("--no-forces", action="store_true", help="do not compute forces")
+    group.add_argument("--density", action="store_true", help="also store density matrices")
+    group.add_argument(
+        "--polarizability",
+        action="store_true",
+        help="also compute polarizabilities (coupled-perturbed Kohn-Sham)",
+    )
     group.add_argument("--float32", action="store_true", help=FLOAT32)
-    group.add_argument("--max-cycles", type=COUNT, default=60, metavar="N", help="of each SCF attempt (60)")
     group.add_argument(
-        "--min-gap", type=real(), default=0.0, metavar="EH", help="smaller HOMO-LUMO gaps are failures (0)"
+        "--max-cycles",
+        type=COUNT,
+        default=60,
+        metavar="N",
+        help="largest number of cycles of each SCF attempt (60)",
     )
     group.add_argument(
-        "--tight", action="store_true", help="every SCF cycle on the full grid: as good, four times slower"
+        "--min-gap",
+        type=real(),
+        default=0.0,
+        metavar="EH",
+        help="reject molecules with a smaller HOMO-LUMO gap, Hartree (0)",
     )
-    group.add_argument("--model", metavar="NAME", help="checkpoint whose density is the second guess")
+    group.add_argument(
+        "--tight",
+        action="store_true",
+        help="do every SCF cycle on the full grid: as accurate, four times slower",
+    )
+    group.add_argument(
+        "--model", metavar="NAME", help="checkpoint whose density is the initial guess of the second attempt"
+    )
 
 
 def _add_resources(group: Any) -> None:
-    group.add_argument("--workers", type=COUNT, metavar="N", help="local processes (default: one per core)")
-    group.add_argument("--threads", type=COUNT, default=1, metavar="N", help="threads of each worker (1)")
+    group.add_argument(
+        "--workers", type=COUNT, metavar="N", help="number of local worker processes (default: one per core)"
+    )
+    group.add_argument(
+        "--threads", type=COUNT, default=1, metavar="N", help="number of threads of each worker (1)"
+    )
     group.add_argument(
         "--time-limit",
         type=POSITIVE,
         default=3600.0,
         metavar="S",
-        help="processor time of each thread per molecule (3600)",
+        help="processor time per molecule and thread, s (3600)",
     )
-    group.add_argument("--memory-limit", type=POSITIVE, default=8.0, metavar="GB", help="per molecule (8)")
-    group.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster, or its .json file")
-    group.add_argument("--batch-system", metavar="NAME", help="submit workers: slurm, pbs, lsf, ...")
-    group.add_argument("--jobs", type=COUNT, default=1, metavar="N", help="for --batch-system (1)")
+    group.add_argument(
+        "--memory-limit", type=POSITIVE, default=8.0, metavar="GB", help="memory limit per molecule, GB (8)"
+    )
+    group.add_argument(
+        "--scheduler", metavar="ADDRESS", help="address of a running Dask scheduler, or its .json file"
+    )
+    group.add_argument(
+        "--batch-system", metavar="NAME", help="submit workers to a batch system: slurm, pbs, lsf, ..."
+    )
+    group.add_argument(
+        "--jobs", type=COUNT, default=1, metavar="N", help="number of jobs that --batch-system submits (1)"
+    )
     group.add_argument(
         "--order", choices=("largest", "smallest", "file", "random"), default="largest",
         help="which structures come first (largest: no worker is idle at the end)",
@@ -81,8 +133,8 @@ def _add_resources(group: Any) -> None:
         "--finish", action="store_true",
         help="label nothing; move what an interrupted campaign has finished into the label file",
     )  # fmt: skip
-    group.add_argument("--retry-failed", action="store_true", help="try listed failures again")
-    group.add_argument("--quiet", action="store_true", help="no progress bar")
+    group.add_argument("--retry-failed", action="store_true", help="try the listed failures again")
+    group.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
 def _label(options: argparse.Namespace) -> None:

@@ -9,21 +9,29 @@ def add_commands(commands: Any) -> None:
     """Add ``models``, ``download``, ``info`` and ``publish``."""
     models = commands.add_parser("models", help="list the models that can be loaded by name")
     models.set_defaults(command=_models)
-    download = commands.add_parser("download", help="fetch models into the cache, for use without a network")
-    download.add_argument("names", nargs="*", metavar="NAME")
-    download.add_argument("--all", action="store_true", help="every model of the list")
+    download = commands.add_parser(
+        "download", help="download models into the cache, for use without a network"
+    )
+    download.add_argument("names", nargs="*", metavar="NAME", help="models (default: the default model)")
+    download.add_argument("--all", action="store_true", help="download every model of the list")
     download.set_defaults(command=_download)
-    info = commands.add_parser("info", help="what a checkpoint is: level of theory, basis, elements, errors")
-    info.add_argument("model", nargs="?", help="name, path or address (default: the default model)")
-    info.add_argument("--json", action="store_true", help="the whole header as JSON")
+    info = commands.add_parser(
+        "info", help="show what a checkpoint is: level of theory, basis, elements, errors"
+    )
+    info.add_argument(
+        "model", nargs="?", help="name, path or address of a checkpoint (default: the default model)"
+    )
+    info.add_argument("--json", action="store_true", help="print the whole header as JSON")
     info.set_defaults(command=_info)
-    publish = commands.add_parser("publish", help="give a trained checkpoint a name in a folder of models")
-    publish.add_argument("checkpoint", help="file that training wrote")
-    publish.add_argument("folder", help="folder with a manifest.json, which is made if it is not there")
-    publish.add_argument("name", help="immutable name")
-    publish.add_argument("--description", default="", help="one line for 'helm-ase models'")
+    publish = commands.add_parser("publish", help="enter a trained checkpoint by name in a folder of models")
+    publish.add_argument("checkpoint", help="checkpoint file that training wrote")
+    publish.add_argument("folder", help="folder with a manifest.json, which is created if there is none")
+    publish.add_argument("name", help="name of the model; it can never be given to other weights")
+    publish.add_argument("--description", default="", help="one line that 'helm-ase models' shows")
     publish.add_argument(
-        "--not-embedded", action="store_true", help="the file does not come with the package"
+        "--not-embedded",
+        action="store_true",
+        help="the file is downloaded and does not come with the package",
     )
     publish.set_defaults(command=_publish)
 

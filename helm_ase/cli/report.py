@@ -3,23 +3,45 @@
 import argparse
 from typing import Any
 
-from helm_ase.cli.number_types import CHARGE, MULTIPLICITY
+from helm_ase.cli.number_types import CHARGE, MULTIPLICITY, NUMBER
 
 
 def add_commands(commands: Any) -> None:
     """Add ``report``."""
-    report = commands.add_parser("report", help="one molecule on one HTML page, orbitals to turn included")
-    report.add_argument("file", metavar="FILE", help="structure in any format ASE reads (last frame)")
-    report.add_argument("-o", "--output", default="report.html", metavar="HTML", help="page (report.html)")
-    report.add_argument("--no-pbc", action="store_true", help="take the molecule out of its periodic box")
-    report.add_argument("--model", help="name, path or address of a checkpoint")
-    report.add_argument("--charge", type=CHARGE, help="total charge (that of the file, or 0)")
-    report.add_argument("--multiplicity", type=MULTIPLICITY, metavar="2S+1", help="(that of the file, or 1)")
+    report = commands.add_parser("report", help="write one HTML page about a molecule, with orbitals to turn")
     report.add_argument(
-        "--orbitals", nargs="+", default=["homo", "lumo"], metavar="NAME", help="homo, homo-1, lumo+2, ..."
+        "file", metavar="FILE", help="structure in any format that ASE reads; of several frames the last one"
     )
     report.add_argument(
-        "--no-check", action="store_true", help="leave out the error bar, which costs an SCF cycle"
+        "-o", "--output", default="report.html", metavar="HTML", help="page to write (report.html)"
+    )
+    report.add_argument("--no-pbc", action="store_true", help="take the molecule out of its periodic box")
+    report.add_argument("--model", help="name, path or address of a checkpoint (default: the default model)")
+    report.add_argument("--charge", type=CHARGE, help="total charge (default: that of the file, or 0)")
+    report.add_argument(
+        "--multiplicity",
+        type=MULTIPLICITY,
+        metavar="2S+1",
+        help="spin multiplicity (default: that of the file, or 1)",
+    )
+    report.add_argument(
+        "--orbitals",
+        nargs="+",
+        default=["homo", "lumo"],
+        metavar="NAME",
+        help="orbitals to show: homo, homo-1, lumo+2, ... (homo lumo)",
+    )
+    report.add_argument(
+        "--refine",
+        type=NUMBER,
+        default=0,
+        metavar="N",
+        help="show what N real SCF steps make of the prediction",
+    )
+    report.add_argument(
+        "--no-check",
+        action="store_true",
+        help="leave out the error bar of the Hamiltonian, which costs an SCF cycle",
     )
     report.set_defaults(command=_report)
 

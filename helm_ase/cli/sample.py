@@ -18,20 +18,34 @@ Needs pip install 'helm-ase[label]'."""
 def add_commands(commands: Any) -> None:
     """Add ``sample``."""
     sample = commands.add_parser(
-        "sample", help="geometries to label: conformers, xTB dynamics, normal modes, dimers", epilog=EPILOG
+        "sample",
+        help="make geometries to label: conformers, xTB dynamics, normal modes, dimers",
+        epilog=EPILOG,
     )
     sample.add_argument(
         "inputs",
         nargs="*",
         metavar="FILE",
-        help="SMILES, one per line (.smi, .smiles, .txt), or structures in any format ASE reads (all frames)",
+        help="SMILES, one per line (.smi, .smiles, .txt), or structures in any format that ASE reads",
     )
-    sample.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="may be repeated")
-    sample.add_argument("-o", "--output", required=True, metavar="FILE", help="structures (extended XYZ)")
-    sample.add_argument("--seed", type=SEED, default=0, help="gives every structure its own (0)")
-    sample.add_argument("--limit", type=COUNT, metavar="N", help="stop at N structures: a fair sample of all")
-    sample.add_argument("--processes", type=COUNT, metavar="N", help="default: one for each core")
-    sample.add_argument("--quiet", action="store_true", help="no progress bar")
+    sample.add_argument(
+        "--smiles",
+        action="append",
+        default=[],
+        metavar="SMILES",
+        help="a molecule as SMILES (may be repeated)",
+    )
+    sample.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="file of structures to write (extended XYZ)"
+    )
+    sample.add_argument(
+        "--seed", type=SEED, default=0, help="seed from which that of every structure is derived (0)"
+    )
+    sample.add_argument("--limit", type=COUNT, metavar="N", help="keep N structures, a fair sample of all")
+    sample.add_argument(
+        "--processes", type=COUNT, metavar="N", help="number of processes (default: one for each core)"
+    )
+    sample.add_argument("--quiet", action="store_true", help="show no progress bar")
     sample.add_argument("--force", action="store_true", help="replace an output that exists")
     sample.add_argument("--strict", action="store_true", help="fail at the end if an entry was skipped")
     _add_states(sample.add_argument_group("states"))
@@ -62,41 +76,71 @@ def _add_geometries(group: Any) -> None:
         nargs="+",
         default=[0, 300, 500, 800],
         metavar="K",
-        help="0 is the relaxed geometry (0 300 500 800)",
-    )
-    group.add_argument("--draws", type=COUNT, metavar="N", help="temperatures drawn for each conformer (all)")
-    group.add_argument("--conformers", type=COUNT, default=1, metavar="N", help="of each SMILES (1)")
-    group.add_argument(
-        "--fmax", type=POSITIVE, default=0.05, metavar="EV_PER_A", help="of a relaxed conformer (0.05)"
+        help="temperatures, K; 0 is the relaxed geometry (0 300 500 800)",
     )
     group.add_argument(
-        "--relax-steps", type=COUNT, default=300, metavar="N", help="drop what takes more to relax (300)"
+        "--draws", type=COUNT, metavar="N", help="number of temperatures drawn for each conformer (all)"
+    )
+    group.add_argument(
+        "--conformers", type=COUNT, default=1, metavar="N", help="number of conformers of each SMILES (1)"
+    )
+    group.add_argument(
+        "--fmax",
+        type=POSITIVE,
+        default=0.05,
+        metavar="EV_PER_A",
+        help="largest force of a relaxed conformer, eV/A (0.05)",
+    )
+    group.add_argument(
+        "--relax-steps",
+        type=COUNT,
+        default=300,
+        metavar="N",
+        help="drop conformers that take more steps to relax (300)",
     )
     group.add_argument(
         "--duplicate-tolerance",
         type=real(),
         default=0.02,
         metavar="A",
-        help="drop geometries whose sorted distances differ by less (0.02)",
+        help="drop geometries whose sorted distances differ by less, A (0.02)",
     )
 
 
 def _add_dynamics(group: Any) -> None:
-    group.add_argument("--md-steps", type=NUMBER, default=100, metavar="N", help="0: no dynamics (100)")
-    group.add_argument("--frames", type=COUNT, default=1, metavar="N", help="kept, --md-steps apart (1)")
-    group.add_argument("--timestep", type=POSITIVE, default=0.7, metavar="FS", help="(0.7)")
-    group.add_argument("--friction", type=POSITIVE, default=0.02, metavar="PER_FS", help="Langevin (0.02)")
+    group.add_argument(
+        "--md-steps",
+        type=NUMBER,
+        default=100,
+        metavar="N",
+        help="steps of molecular dynamics between two frames; 0 for no dynamics (100)",
+    )
+    group.add_argument(
+        "--frames", type=COUNT, default=1, metavar="N", help="number of frames kept of each trajectory (1)"
+    )
+    group.add_argument("--timestep", type=POSITIVE, default=0.7, metavar="FS", help="time step, fs (0.7)")
+    group.add_argument(
+        "--friction",
+        type=POSITIVE,
+        default=0.02,
+        metavar="PER_FS",
+        help="friction of the Langevin thermostat, 1/fs (0.02)",
+    )
 
 
 def _add_modes(group: Any) -> None:
     group.add_argument(
-        "--displacements", type=NUMBER, default=0, metavar="N", help="per conformer and temperature (0)"
+        "--displacements",
+        type=NUMBER,
+        default=0,
+        metavar="N",
+        help="normal-mode displacements per conformer and temperature (0)",
     )
     group.add_argument(
         "--statistics",
         default="classical",
         choices=["classical", "wigner"],
-        help="kT in each mode, or the quantum oscillator with zero-point motion (classical)",
+        help="kT in each mode (classical, default), or the quantum oscillator with zero-point motion",
     )
 
 
@@ -107,18 +151,26 @@ def _add_dimers(group: Any) -> None:
     group.add_argument(
         "--partner-geometries", type=COUNT, default=1, metavar="N", help="dimers of each such pair (1)"
     )
-    group.add_argument("--dimers", type=NUMBER, default=0, metavar="N", help="random pairs to try (0)")
     group.add_argument(
-        "--dimer-heavy-atoms", type=NUMBER, default=6, metavar="N", help="at most, both together (6)"
+        "--dimers", type=NUMBER, default=0, metavar="N", help="number of random pairs of molecules to try (0)"
     )
-    group.add_argument("--dimer-relax-steps", type=NUMBER, default=15, metavar="N", help="(15)")
+    group.add_argument(
+        "--dimer-heavy-atoms",
+        type=NUMBER,
+        default=6,
+        metavar="N",
+        help="largest number of heavy atoms of both molecules together (6)",
+    )
+    group.add_argument(
+        "--dimer-relax-steps", type=NUMBER, default=15, metavar="N", help="relaxation steps of a dimer (15)"
+    )
     group.add_argument(
         "--contact",
         type=POSITIVE,
         nargs=2,
         default=[1.9, 3.6],
         metavar=("MIN_A", "MAX_A"),
-        help="closest distance before relaxation (1.9 3.6)",
+        help="range of the closest distance before relaxation, A (1.9 3.6)",
     )
 
 

@@ -13,9 +13,11 @@ from tqdm import tqdm
 
 from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.cli.dynamics import dynamics
+from helm_ase.cli.watch import Watch, check_trust
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.pictures.figure import check_format
 from helm_ase.pictures.levels import draw_levels, level_table
+from helm_ase.prediction.verdict import SMALLEST_GAP
 from helm_ase.representation.charge_state import charge_state, give_state
 from helm_ase.representation.structure_files import read_frames
 from helm_ase.system.atomic_write import check_apart, whole_file
@@ -37,12 +39,15 @@ def run_file(options: argparse.Namespace) -> None:
     """
     check_outputs(options)
     atoms = _read(options)
-    atoms.calc = HELMCalculator(model=options.model, device=options.device, dtype=options.dtype)
+    atoms.calc = HELMCalculator(
+        model=options.model, device=options.device, dtype=options.dtype, refine=options.refine
+    )
     print_header(atoms)
     predicts = atoms.calc.checkpoint.predicts
     if options.opt or options.md:
         move(atoms, options)
-    if "energy" in predicts:
+    check_trust(atoms.calc.get_verdict(atoms), options.allow_extrapolation)
+    if "energy" in predicts or options.refine:
         print_energies(atoms)
     if options.output:  # before anything that may fail
         form = filetype(options.output, read=False)
@@ -93,11 +98,13 @@ def check_outputs(options: argparse.Namespace) -> None:
 def move(atoms: Atoms, options: argparse.Namespace) -> None:
     """Optimise, run dynamics, or both."""
     atoms.get_forces()  # if these cannot be had, an older trajectory stays as it is
+    check_trust(atoms.calc.get_verdict(atoms), options.allow_extrapolation)
     frames = TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else None
+    watch = Watch(atoms, frames, options.allow_extrapolation)
     if options.opt:
-        optimise(atoms, options.fmax, frames)
+        optimise(atoms, options.fmax, frames, watch)
     if options.md:
-        dynamics(atoms, options, frames)
+        dynamics(atoms, options, frames, watch)
 
 
 def report_file(options: argparse.Namespace) -> None:
@@ -116,9 +123,10 @@ def report_file(options: argparse.Namespace) -> None:
     if not Path(options.output).resolve().parent.is_dir():
         raise SettingError(f"there is no folder {Path(options.output).parent} for {options.output}")
     atoms = _read(options)
-    atoms.calc = HELMCalculator(model=options.model)
-    write_page(options.output, atoms.calc, options.orbitals, not options.no_check)
-    print(f"report: {options.output}")
+    atoms.calc = HELMCalculator(model=options.model, refine=options.refine)
+    source = Path(parse_filename(str(options.file))[0]).name
+    write_page(options.output, atoms.calc, options.orbitals, not options.no_check, source=source)
+    print(f"verdict  {atoms.calc.get_verdict(atoms)}\nreport: {options.output}")
 
 
 def _inputs(options: argparse.Namespace) -> list[str]:
@@ -137,20 +145,16 @@ def _read(options: argparse.Namespace) -> Atoms:
             f"{options.file} holds {len(frames)} structures; this is the last, number {len(frames) - 1} "
             "(others: FILE@0; all: --all-frames)"
         )
-    if atoms.pbc.any():
-        raise StructureError(
-            f"{options.file} is periodic, and the models are for molecules: --no-pbc takes a molecule out of "
-            "its box"
-        )
     give_state(atoms, options.charge, options.multiplicity)
     return atoms
 
 
-def optimise(atoms: Atoms, fmax: float, frames: TrajectoryWriter | None) -> None:
+def optimise(atoms: Atoms, fmax: float, frames: TrajectoryWriter | None, watch: Watch) -> None:
     """Relax with BFGS, showing the largest force."""
     optimizer = BFGS(atoms, logfile=None)
     if frames is not None:
         optimizer.attach(frames.write, interval=1)
+    optimizer.attach(watch, interval=1)
     with tqdm(desc="optimising", unit="step") as bar:
         for _ in optimizer.irun(fmax=fmax, steps=500):
             bar.set_postfix(fmax=f"{np.linalg.norm(atoms.get_forces(), axis=1).max():.4f} eV/Å")
@@ -163,7 +167,8 @@ def print_header(atoms: Atoms) -> None:
     """Print formula, model, level of theory, and charge and multiplicity where they are not 0 and 1."""
     level, state = atoms.calc.checkpoint.level, charge_state(atoms)
     shown = f"  charge {state.charge:+d}, multiplicity {state.multiplicity}" if state != (0, 1) else ""
-    name = atoms.calc.checkpoint.name
+    name, steps = atoms.calc.checkpoint.name, atoms.calc.parameters["refine"]
+    name += f" + {steps} SCF step{'s' if steps > 1 else ''}" if steps else ""
     print(f"{atoms.get_chemical_formula()}  {name}  ({level.functional.upper()}/{level.basis}){shown}")
 
 
@@ -180,7 +185,9 @@ def print_vibrations(atoms: Atoms) -> None:
     slope = np.linalg.norm(atoms.get_forces(), axis=1).max()
     print(f"\nharmonic vibrations\n{atoms.calc.get_vibrations().tabulate()}", end="")
     if slope > STATIONARY:
-        print(f"the largest force is {slope:.3f} eV/Å: this is no minimum, and they mean little; try --opt")
+        print(
+            f"the largest force is {slope:.3f} eV/Å: this is not a minimum, and they mean little; try --opt"
+        )
 
 
 def print_orbitals(atoms: Atoms) -> None:
@@ -191,3 +198,5 @@ def print_orbitals(atoms: Atoms) -> None:
     dipole = float(structure.dipole().norm()) * ATOMIC_DIPOLE_IN_E_ANGSTROM / DEBYE_IN_E_ANGSTROM
     origin = " about the centre of nuclear charge" if atoms.calc.todict().get("charge") else ""
     print(f"dipole  {dipole:.3f} D{origin}")
+    if lumo - homo < SMALLEST_GAP:
+        print(f"a gap below {SMALLEST_GAP:g} eV: the ground state may be more than one determinant")

@@ -10,18 +10,20 @@ def add_commands(commands: Any) -> None:
     """Add ``train``."""
     train = commands.add_parser(
         "train",
-        help="train a model by a recipe (YAML)",
+        help="train a model as a recipe (YAML) describes it",
         description="Train a model by a recipe.  An interrupted run goes on where it stopped: run the same "
         "command again.",
     )
-    train.add_argument("recipe", nargs="?", help="YAML file; its relative paths count from where it lies")
+    train.add_argument("recipe", nargs="?", help="YAML file; relative paths in it count from its folder")
     train.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
         help="change a value of the recipe, as in --set stages.0.epochs=5 (may be repeated)",
     )  # fmt: skip
-    train.add_argument("--print-defaults", action="store_true", help="every key, its default and meaning")
     train.add_argument(
-        "--print-recipe", action="store_true", help="the whole recipe as it will run, and stop"
+        "--print-defaults", action="store_true", help="print every key with its default and meaning, and stop"
+    )
+    train.add_argument(
+        "--print-recipe", action="store_true", help="print the whole recipe as it will run, and stop"
     )
     train.set_defaults(command=_train, after_interrupt="(the same command goes on from the last epoch)")
 

@@ -1,1 +1,1 @@
-"""Training samples: what training makes of labelled molecules."""
+"""Training samples made of labelled molecules and crystals."""

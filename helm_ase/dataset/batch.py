@@ -70,7 +70,7 @@ def collate(
     Parameters
     ----------
     samples
-        Of the batch.
+        Samples of the batch.
     trust
         The filter of each sample.
     share

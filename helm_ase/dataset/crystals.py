@@ -1,4 +1,4 @@
-"""One crystal, ready for the network: its graph, what it adds to, and what it is to add.
+"""Training sample of one crystal: graph, baseline and targets.
 
 ΔH(T) = H(T) − H0(T) comes from ΔF(k) on the label's mesh.  H0(T) is known exactly, at any k, so only the
 small rest passes through the mesh and its images.
@@ -76,8 +76,8 @@ def fit_crystal_operators(
     basis = crystal_basis(level, sorted({z for x in labels for z in x.numbers.tolist()}))
     for label in labels[:limit]:
         matrices = _canonical(label, basis)
-        found = _to_images(label, basis, matrices)
-        h = RealSpaceMatrix(found.translations.numpy(), found.values.numpy(), label.numbers, basis)
+        images = _to_images(label, basis, matrices)
+        h = RealSpaceMatrix(images.translations.numpy(), images.values.numpy(), label.numbers, basis)
         content = build_content(label.numbers, label.positions, level)
         fit.add(content, label.lattice, basis, h)
     return fit.solve()
@@ -97,11 +97,11 @@ def make_crystal_sample(
     label
         F(k) in PySCF's AO order.
     level
-        Of the label.
+        Level of theory of the label.
     basis
-        Of the level, for all elements of the model.
+        Basis of the level, for all elements of the model.
     operators
-        Of H0.
+        Operators of H0.
     cutoff
         Largest distance of a pair, Å.
 

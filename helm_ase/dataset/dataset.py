@@ -178,7 +178,7 @@ def open_dataset(
     limit
         Only the first so many.
     options
-        Of :class:`MoleculeDataset`.
+        Options of :class:`MoleculeDataset`.
 
     Raises
     ------

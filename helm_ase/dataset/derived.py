@@ -1,4 +1,4 @@
-"""What follows from a label at some cost: H0, S and reference orbitals.
+"""Quantities that are derived from a label at some cost: H0, S and reference orbitals.
 
 The matrices may be those of a smaller basis than the label's: that of a model whose observables, but not
 whose matrices, are to be those of the label.
@@ -26,7 +26,7 @@ from helm_ase.representation.labelled import LabelledMolecule, pack_triangle, un
 from helm_ase.representation.level import LevelOfTheory
 
 VIRTUALS = 6
-"""Reference virtual orbitals kept for losses that see the spectrum."""
+"""Number of virtual orbitals of the reference that are kept for losses on the spectrum."""
 SHAPE = struct.Struct("<iiii")
 
 
@@ -69,7 +69,7 @@ class Derived:
 
 @dataclass(frozen=True)
 class DerivationSettings:
-    """On what the derived quantities depend, besides the label."""
+    """Settings, besides the label, on which derived quantities depend."""
 
     level: LevelOfTheory
     baseline: Baseline

@@ -1,4 +1,4 @@
-"""What was derived from the labels of a file, computed once and kept on disk."""
+"""Cache on disk of quantities that were derived from the labels of a file."""
 
 import hashlib
 import os

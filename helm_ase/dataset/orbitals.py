@@ -23,7 +23,7 @@ class Orbitals:
     coefficients: tuple[NDArray[np.float64], ...]
     """With Cᵀ S C = 1, (A, M) each."""
     occupied: tuple[int, ...]
-    """How many of them are."""
+    """Number of occupied orbitals of each spin."""
 
     @classmethod
     def solve(
@@ -68,7 +68,7 @@ class Orbitals:
         return np.asarray(np.bincount(atom, each), dtype=np.float64)
 
     def bond_orders(self, overlap: NDArray[np.float64], atom: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Mayer bond orders, (N, N); the diagonal is no bond order.
+        """Mayer bond orders, (N, N); the diagonal is not a bond order.
 
         B_AB = 2 Σ_σ Σ_{μ∈A, ν∈B} (P_σ S)_μν (P_σ S)_νμ over both spins, P of one electron in each orbital.
         """

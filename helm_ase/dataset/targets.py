@@ -45,7 +45,7 @@ class Targets:
     populations: Tensor
     """Mulliken population of each atom, e, (N,)."""
     bond_orders: Tensor
-    """Mayer bond orders, (N, N); the diagonal is none."""
+    """Mayer bond orders, (N, N); the diagonal has no meaning."""
     coupled: bool
     """Whether ``polarizability`` is the coupled one of the label or the uncoupled one of its H."""
     larger: bool

@@ -1,4 +1,4 @@
-"""What follows from H and S: orbitals, densities, observables.  No network and no PySCF here."""
+"""Electronic structure from H and S: orbitals, densities, observables. No network and no PySCF here."""
 
 from helm_ase.electronic.integrals import Integrals
 from helm_ase.electronic.orbitals import OVERLAP_THRESHOLD

@@ -22,7 +22,8 @@ WHOLE = 1e-9
 """Electrons; a remainder below this is rounding, and the bands are whole."""
 
 DEGENERATE = 1e-7
-"""Hartree; without smearing, levels as near as this share the electrons that do not fill them all."""
+"""Energy difference in Hartree below which, without smearing, levels share the electrons that do not fill
+them all."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def fill(
     Parameters
     ----------
     levels
-        Hartree, any shape; +inf for what is no level.
+        Hartree, any shape; +inf for what is not a level.
     weights
-        Of each level, same shape.
+        Weights of each level, same shape.
     filled
         Bands' worth of electrons.
     width
@@ -68,7 +69,7 @@ def fill(
         If the width is negative, or there is no such smearing.
     """
     if smearing not in get_args(Smearing):
-        raise SettingError(f"{smearing!r} is no smearing; there are {', '.join(get_args(Smearing))}")
+        raise SettingError(f"{smearing!r} is not a smearing; there are {', '.join(get_args(Smearing))}")
     if not 0 <= width < float("inf"):
         raise SettingError(f"smearing is {width}; a width in Hartree, 0 or more, is needed")
     order = np.argsort(levels, axis=None, kind="stable")

@@ -27,7 +27,7 @@ def levels_at(
     hamiltonian
         Hartree; gradients of the levels go to its blocks.
     overlap
-        Of the same functions; None: they are orthonormal.  No gradient is taken.
+        Overlap of the same functions; None: they are orthonormal.  No gradient is taken.
     kpts
         Fractional, (K, 3): of a mesh, or the ``kpts`` of a band path.
     threshold
@@ -69,7 +69,7 @@ def levels(
     hamiltonian, overlap
         Complex, (K, A, A); no gradient is taken with respect to the overlap.
     threshold
-        Of the eigenvalues of the overlap.
+        Threshold of the eigenvalues of the overlap.
 
     Returns
     -------

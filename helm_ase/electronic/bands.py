@@ -1,4 +1,4 @@
-"""What follows from H(T) and S(T) of a crystal: bands, Fermi level, band energy, gaps, density of states.
+"""Bands of a crystal from H(T) and S(T): Fermi level, band energy, gaps, density of states.
 
 torch, double precision, no PySCF.  Energies have exact gradients with respect to H(T), also where bands
 cross.
@@ -26,7 +26,8 @@ class Gap:
     """Band gaps of the points at hand, Hartree; a mesh may miss the true extrema."""
 
     fundamental: float
-    """Lowest empty level less highest occupied one, wherever they are; zero in a metal."""
+    """Energy of the lowest empty orbital less that of the highest occupied one, at any k points, Hartree;
+    zero in a metal."""
     direct: float
     """The smallest difference between the two at one k point; a semimetal may have one."""
     highest_occupied: int
@@ -52,11 +53,11 @@ class Bands:
     weights: Tensor
     """Weights of the k points, (K,), summing to one."""
     electrons: float
-    """In a cell."""
+    """Number of electrons in a cell."""
     width: float = 0.0
     """Width of the smearing, Hartree; 0: the lowest levels are full."""
     smearing: Smearing = "fermi-dirac"
-    """Distribution."""
+    """Distribution of the smearing: Fermi–Dirac or Gaussian."""
 
     def __post_init__(self) -> None:
         if self.levels.ndim != 3 or len(self.levels) not in (1, 2):
@@ -84,7 +85,7 @@ class Bands:
         hamiltonians
             One, or those of α and β electrons; Hartree.
         overlap
-            Of the same functions; None: they are orthonormal.
+            Overlap of the same functions; None: they are orthonormal.
         mesh
             Points and their weights.
         electrons
@@ -97,7 +98,7 @@ class Bands:
         Raises
         ------
         BasisError
-            If H and S do not fit each other, or S(k) is no overlap.
+            If H and S do not fit each other, or S(k) is not an overlap.
         ChargeError
             If the electrons do not fit into the bands.
         PredictionError

@@ -109,7 +109,8 @@ def inverse_bloch_sum(
     mesh
         The points.
     lattice, positions
-        Of the crystal, positions in Å, (N, 3), in the cell in which the matrices were made.
+        Lattice and positions of the crystal, positions in Å, (N, 3), in the cell in which the matrices were
+        made.
     atom
         Atom that each function sits on, (A,).
 

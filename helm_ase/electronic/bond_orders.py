@@ -1,4 +1,4 @@
-"""Electrons shared by pairs of atoms."""
+"""Bond orders of Mayer and Wiberg."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,5 @@
-"""What follows from a Hamiltonian, with gradients that are exact where orbital energies coincide.
+"""Orbital energies, density and response of a Hamiltonian, with gradients that are exact where orbitals are
+degenerate.
 
 Eigenvectors have no derivative inside a degenerate set, and automatic differentiation through them divides by
 the differences of its orbital energies: wrong for methane, not a number at exact degeneracy.  Everything
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 DEGENERATE = 1e-7
-"""Hartree; orbital energies closer than this share their gradient."""
+"""Energy difference in Hartree below which orbitals count as degenerate and share their gradient."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from helm_ase.system.atomic_write import whole_file
 from helm_ase.units import BOHR_IN_ANGSTROM
 
 CHUNK = 50_000
-"""Points at a time."""
+"""Number of points that are evaluated together."""
 MOST_POINTS = 50_000_000
 """Largest number of points of a grid: 400 MB in memory, and more in a file."""
 FIELDS = "density, spin density, potential, homo, homo-1, …, lumo, lumo+1, …, or the number of an orbital"
@@ -29,9 +29,9 @@ class Grid:
     """Points on a regular lattice parallel to the axes."""
 
     origin: NDArray[np.float64]
-    """Å, (3,)."""
+    """Corner of the grid, Å, (3,)."""
     spacing: float
-    """Å."""
+    """Distance between neighbouring points, Å."""
     counts: tuple[int, int, int]
     """Points along x, y, z."""
 
@@ -84,7 +84,7 @@ def sample_field(
     grid
         Where.
     spin
-        Of the orbital: 0 (α), in which ``homo`` and ``lumo`` are then counted, or 1 (β).
+        Spin of the orbital: 0 (α), in which ``homo`` and ``lumo`` are then counted, or 1 (β).
 
     Raises
     ------
@@ -133,7 +133,7 @@ def spins_with(structure: ElectronicStructure, name: str | int) -> list[int]:
     Raises
     ------
     SettingError
-        If it is no name of an orbital, or no spin has it.
+        If it is not the name of an orbital, or no spin has it.
     """
     spins, reasons = [], []
     for spin in range(structure.n_spins):

@@ -1,4 +1,4 @@
-"""What a geometry and a basis say without any density: the integrals that observables need."""
+"""Integrals that observables need, which depend on geometry and basis but on no density."""
 
 from typing import Protocol
 

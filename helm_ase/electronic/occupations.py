@@ -54,7 +54,7 @@ def entropy(occupations: Tensor, weight: float) -> Tensor:
     Parameters
     ----------
     occupations
-        Of one spin, (M,).
+        Occupations of one spin, (M,).
     weight
         Electrons that a full orbital holds: 2 in a closed shell, 1 for each spin of an open one.
     """

@@ -77,7 +77,7 @@ class Orbitals:
         smearing
             kT in Hartree of fractional occupations, each spin with its own number of electrons.
         integrals
-            Of the geometry, in the same AO order.
+            Integrals of the geometry, in the same AO order.
 
         Raises
         ------
@@ -231,7 +231,7 @@ def canonical_orthogonaliser(overlap: Tensor, threshold: float = OVERLAP_THRESHO
     Raises
     ------
     BasisError
-        If S has a clearly negative eigenvalue, i.e. is no overlap matrix.
+        If S has a clearly negative eigenvalue, i.e. is not an overlap matrix.
     """
     eigenvalues, vectors = torch.linalg.eigh(overlap)
     if float(eigenvalues[0]) < -1e-8:

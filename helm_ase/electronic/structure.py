@@ -228,5 +228,5 @@ class ElectronicStructure(Orbitals):
 
 def _chosen(name: str, allowed: Any, what: str) -> str:
     if name not in get_args(allowed):
-        raise SettingError(f"{name!r} is no {what}; there are {', '.join(get_args(allowed))}")
+        raise SettingError(f"{name!r} is not a {what}; there are {', '.join(get_args(allowed))}")
     return name

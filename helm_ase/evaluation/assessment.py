@@ -1,4 +1,4 @@
-"""A checkpoint on labelled molecules, one after the other, beside its own H0."""
+"""Errors of a checkpoint on labelled molecules, beside those of its own H0."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -28,9 +28,9 @@ class HamiltonianErrors:
 
     errors: MatrixErrors
     homo: float
-    """eV; NaN where there is none."""
+    """Predicted HOMO, eV; NaN if there is none."""
     lumo: float
-    """eV; NaN where there is none."""
+    """Predicted LUMO, eV; NaN if there is none."""
     energy_from_h: float
     """E[D(H)] − reference, signed, eV; NaN if it was not asked for."""
 
@@ -43,7 +43,7 @@ NOT_PREDICTED = HamiltonianErrors(
 
 @dataclass(frozen=True)
 class MoleculeReport:
-    """Everything about one molecule."""
+    """Errors of a model on one molecule, and what identifies the molecule."""
 
     name: str
     formula: str
@@ -54,12 +54,12 @@ class MoleculeReport:
     charge: int
     multiplicity: int
     homo: float
-    """Reference, eV; NaN where there is none."""
+    """HOMO of the reference, eV; NaN if there is none."""
     lumo: float
-    """Reference, eV; NaN where there is none."""
+    """LUMO of the reference, eV; NaN if there is none."""
     model: HamiltonianErrors
     baseline: HamiltonianErrors
-    """H0 alone."""
+    """Errors of H0 alone."""
     energy: float
     """Energy of the energy head − label, signed, eV; NaN if the label has none."""
     forces: float
@@ -73,14 +73,14 @@ class MoleculeReport:
 
 @dataclass(frozen=True)
 class AssessmentSettings:
-    """What is computed besides what costs next to nothing."""
+    """Quantities that are computed in addition to those that cost next to nothing."""
 
     energy_from_h: bool = True
     """E[D(H)] by PySCF; costs about an SCF cycle for each of H and H0."""
     scf: int = 0
-    """Molecules, evenly spaced, on which SCF cycles from the predicted density are counted."""
+    """Number of molecules, evenly spaced, on which SCF cycles from the predicted density are counted."""
     progress: bool = False
-    """Show a bar."""
+    """Whether a progress bar is shown."""
 
     def __post_init__(self) -> None:
         if self.scf < 0:
@@ -89,12 +89,12 @@ class AssessmentSettings:
 
 @dataclass(frozen=True)
 class Assessment:
-    """A checkpoint judged on a selection."""
+    """Errors of a checkpoint on a selection of molecules."""
 
     molecules: tuple[MoleculeReport, ...]
     model: Breakdown
     baseline: Breakdown
-    """H0 alone."""
+    """Errors of H0 alone by class of matrix elements."""
     scf_failures: int = 0
     """Molecules on which one of the two SCF calculations did not converge."""
 
@@ -102,7 +102,7 @@ class Assessment:
 def assess(
     checkpoint: Checkpoint, selection: Selection, settings: AssessmentSettings | None = None
 ) -> Assessment:
-    """Judge a checkpoint; molecules are read in batches and forgotten.
+    """Evaluate a checkpoint; molecules are read in batches and not kept.
 
     Parameters
     ----------

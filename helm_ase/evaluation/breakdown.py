@@ -1,4 +1,4 @@
-"""Where the error of a Hamiltonian sits: by pair of elements, and by distance."""
+"""Contributions to the error of a Hamiltonian by pair of elements and by distance."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from helm_ase.representation import AOBasis
 
 BIN_WIDTH = 0.5
-"""Å."""
+"""Width of a bin of distances, Å."""
 ON_SITE = -1
 """Index of the distance class of an atom with itself."""
 
@@ -95,7 +95,7 @@ def break_down(
 
 
 def combine(parts: Iterable[Breakdown]) -> Breakdown:
-    """Join what was found for several molecules."""
+    """Add up the breakdowns of several molecules."""
     pairs: dict[ElementPair, Tally] = {}
     distances: dict[int, Tally] = {}
     molecules = 0

@@ -20,13 +20,13 @@ from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.units import HARTREE_IN_EV
 
 RIDGES = (1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-"""Tried for s, relative to the mean of the diagonal of C."""
+"""Values of the ridge parameter s that are tried, relative to the mean of the diagonal of C."""
 LARGE, SMALL = 10e-3, 3e-3
 """eV/atom: errors of which an error bar should warn, and errors of which it should not."""
 KNOWN = 0.9
-"""Part of the training molecules whose error bars are below the threshold."""
+"""Fraction of the training molecules whose error bars are below the threshold."""
 FEWEST = 20
-"""Validation molecules without which nothing can be calibrated."""
+"""Smallest number of validation molecules from which an error bar can be calibrated."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErr
     checkpoint
         The model.
     train
-        Of its training set; only the features count.
+        Molecules of its training set; only the features count.
     validation
-        Of molecules that it has not learnt from.
+        Molecules that it has not learnt from.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def bars(uncertainty: EnergyUncertainty, molecules: EnergyErrors) -> NDArray[np.
 
 
 def judge(bar: NDArray[np.float64], errors: NDArray[np.float64], threshold: float) -> dict[str, Any]:
-    """How an error bar does on molecules: rank correlation, and what is flagged; JSON."""
+    """Quality of an error bar on some molecules: rank correlation, and how many are flagged; JSON."""
     size, flagged = np.abs(errors), bar > threshold
     large, small = size > LARGE, size < SMALL
     rho = spearmanr(bar, size).statistic if len(size) > 2 else float("nan")

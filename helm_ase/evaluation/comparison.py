@@ -1,5 +1,4 @@
-"""One Hamiltonian against the reference of the same molecule: elements, orbital energies, orbitals,
-observables."""
+"""Comparison of a Hamiltonian with the reference of the same molecule: elements, orbitals, observables."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, HARTREE_IN_EV
 
 @dataclass(frozen=True)
 class MatrixErrors:
-    """How far a Hamiltonian and what follows from it are from the reference; signed: it − reference."""
+    """Errors of a Hamiltonian and of what follows from it; signed ones are predicted − reference."""
 
     hamiltonian: float
     """Mean absolute element, µEh."""
@@ -29,11 +28,11 @@ class MatrixErrors:
     occupied: float
     """Mean absolute error of the occupied orbital energies, eV; NaN without electrons."""
     homo: float
-    """Signed, eV; NaN where there is none."""
+    """Error of the HOMO with its sign, eV; NaN if there is none."""
     lumo: float
-    """Signed, eV; NaN where there is none."""
+    """Error of the LUMO with its sign, eV; NaN if there is none."""
     gap: float
-    """Signed, eV."""
+    """Error of the HOMO–LUMO gap with its sign, eV."""
     wavefunction: float
     """Mean |⟨C_ref| S |C⟩| over occupied orbitals by ascending energy, 1 if they are the same."""
     cosine: float
@@ -43,7 +42,7 @@ class MatrixErrors:
     density: float
     """Mean absolute element of the density matrix."""
     misplaced: float
-    """Electrons outside the reference's occupied space, f Σ (1 − σ²)."""
+    """Number of electrons outside the occupied space of the reference, f Σ (1 − σ²)."""
     dipole: float
     """|μ − μ_ref|, e·Å."""
     charges: float
@@ -51,16 +50,16 @@ class MatrixErrors:
 
     @property
     def ghost(self) -> bool:
-        """Whether the LUMO is a state that should not be there."""
+        """Whether the LUMO is a ghost state, far below that of the reference."""
         return self.lumo < GHOST * HARTREE_IN_EV
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What follows from one Hamiltonian."""
+    """Orbitals and observables of one Hamiltonian."""
 
     structure: ElectronicStructure
-    """Canonical AO order."""
+    """Electronic structure in canonical AO order."""
     dipole: NDArray[np.float64]
     """e·Å, (3,)."""
     charges: NDArray[np.float64]
@@ -112,7 +111,7 @@ class Molecule:
         return Solution(structure, dipole.numpy() * ATOMIC_DIPOLE_IN_E_ANGSTROM, charges.numpy())
 
     def reference(self) -> Solution:
-        """What follows from the label's own Hamiltonian."""
+        """Orbitals and observables of the label's own Hamiltonian."""
         return self.solve(canonical(self.label, self.basis))
 
     @property

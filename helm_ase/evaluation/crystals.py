@@ -57,7 +57,7 @@ def crystal_errors(
     samples
         Labelled crystals.
     width
-        Of the Fermi smearing, Hartree.
+        Width of the Fermi smearing, Hartree.
     virtuals
         Unoccupied levels that count.
     energies
@@ -79,12 +79,12 @@ def _errors_of(
     mesh = KMesh.of_density(_lattice(sample), DENSITY)
     ours = LatticeOperator(sample.graph.translation.cpu(), predicted)
     reference, overlap, rest = sample.reference(mesh.kpts)
-    found = [levels(h, overlap) for h in (reference - rest + ours.at(mesh.kpts), reference)]
-    bands = [Bands(e[None], mesh.weights, sample.electrons, width) for e in found]
+    both = [levels(h, overlap) for h in (reference - rest + ours.at(mesh.kpts), reference)]
+    bands = [Bands(e[None], mesh.weights, sample.electrons, width) for e in both]
     occupied = sample.electrons // 2
     gaps = [gap_of(b.levels, occupied).fundamental for b in bands]
     shift = bands[0].fermi_level - bands[1].fermi_level
-    difference = found[0] - found[1]
+    difference = both[0] - both[1]
     atoms = len(sample.graph.z)
     return CrystalErrors(
         hamiltonian=1e6 * float((predicted - sample.correction)[sample.within].abs().mean()),
@@ -105,9 +105,9 @@ def _lattice(sample: CrystalSample) -> Lattice:
 
 def mean_errors(errors: Sequence[CrystalErrors]) -> dict[str, Any]:
     """Means of absolute values over crystals, by the names of the fields; NaN where nothing is known."""
-    found = {}
+    means = {}
     for f in fields(CrystalErrors):
         values = np.abs([getattr(e, f.name) for e in errors])
         known = values[np.isfinite(values)]
-        found[f.name] = float(known.mean()) if len(known) else float("nan")
-    return found
+        means[f.name] = float(known.mean()) if len(known) else float("nan")
+    return means

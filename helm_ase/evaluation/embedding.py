@@ -1,4 +1,4 @@
-"""What the backbone's last layer holds of every atom, freed from orientation."""
+"""Embeddings of atoms in the last layer of the backbone, as numbers that do not depend on orientation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def embed_both(
     source, indices
         Label file, and which of its molecules; only geometry and state are looked at.
     seed
-        Of the random weights.
+        Seed of the random weights.
     progress
         Show a bar.
     """

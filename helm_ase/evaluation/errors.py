@@ -1,4 +1,4 @@
-"""Errors of a model on labelled molecules, per molecule: the few that training watches."""
+"""Errors of a model on each labelled molecule: the few that training reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from helm_ase.nn import HELM
 from helm_ase.units import HARTREE_IN_EV
 
 GHOST = -0.05
-"""Hartree; a LUMO predicted further than this below the reference is a ghost."""
+"""Distance in Hartree below the reference from which on a LUMO counts as a ghost state."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class MoleculeErrors:
     occupied: float
     """Mean over occupied orbital energies, eV."""
     homo: float
-    """eV."""
+    """Error of the HOMO, eV."""
     lumo: float
-    """eV."""
+    """Error of the LUMO, eV."""
     gap: float
-    """eV."""
+    """Error of the HOMO–LUMO gap, eV."""
     lumo_shift: float
     """Predicted − reference LUMO, Eh; a ghost state is far below zero."""
     energy: float
@@ -58,7 +58,7 @@ def evaluate(
 
 
 def error_of(predicted: NDArray[np.float64] | float, label: NDArray[np.floating] | float) -> float:
-    """Mean absolute error; NaN without label, infinite if the prediction is no number."""
+    """Mean absolute error; NaN without label, infinite if the prediction is not a number."""
     if not np.isfinite(label).all():
         return float("nan")
     error = float(np.abs(np.asarray(predicted) - label).mean())
@@ -70,7 +70,7 @@ def matrix_errors(
 ) -> MoleculeErrors:
     """Errors of H0 + correction, (s, A, A); zeros give those of the baseline.
 
-    All are infinite if an element of the correction is no number.  Where the label's matrix is in a larger
+    All are infinite if an element of the correction is not a number.  Where the label's matrix is in a larger
     basis, its orbital energies are compared, but there is no error of H: NaN.
     """
     atoms = len(sample.graph.z)
@@ -101,7 +101,7 @@ def matrix_errors(
 
 
 def mean_absolute(values: NDArray[np.float64]) -> float:
-    """Mean of |x|; NaN of nothing, as of the occupied orbital energies of a bare proton."""
+    """Mean of |x|; NaN if there is nothing to average, as for the occupied orbitals of a bare proton."""
     return float(np.abs(values).mean()) if values.size else float("nan")
 
 

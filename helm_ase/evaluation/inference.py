@@ -1,4 +1,4 @@
-"""What a network answers for samples, in batches of bounded size."""
+"""Predictions of a network for samples, in batches of bounded size."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from helm_ase.errors import SettingError
 from helm_ase.nn import HELM, trust_correction
 
 MAX_LOAD = 1500
-"""Pairs and atoms of one batch; what the network keeps for a pair is some kilobytes."""
+"""Largest number of pairs and atoms in one batch; the network needs some kilobytes for a pair."""
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network says about one sample."""
+    """Prediction of the network for one sample."""
 
     sample: Sample
     correction: NDArray[np.float64] | None

@@ -28,7 +28,7 @@ def draw_all(assessment: Assessment, folder: Path, name: str) -> list[Path]:
     folder
         Where to; it must exist.
     name
-        Of the model.
+        Name of the model.
 
     Returns
     -------

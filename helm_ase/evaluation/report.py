@@ -36,7 +36,7 @@ PACKAGES = ("helm-ase", "torch", "numpy", "scipy", "pyscf")
 
 @dataclass(frozen=True)
 class Facts:
-    """What was judged on what; file names without folders."""
+    """Identity of an assessment: model, data, versions; file names without folders."""
 
     checkpoint: str
     checkpoint_sha256: str
@@ -49,7 +49,7 @@ class Facts:
     """``all`` for the whole file."""
     molecules: int
     skipped: int
-    """Left out because the model does not know their elements or state."""
+    """Number of molecules left out because the model does not know their elements or state."""
     remarks: Sequence[str]
     versions: Mapping[str, str]
 

@@ -1,4 +1,4 @@
-"""What PySCF makes of a predicted Hamiltonian: its energy, and an SCF that starts from its density."""
+"""PySCF on a predicted Hamiltonian: its energy, and an SCF that starts from its density."""
 
 from dataclasses import dataclass
 from typing import Any

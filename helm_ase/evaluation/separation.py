@@ -44,7 +44,7 @@ def compare(
     trained, random
         Embeddings of the same atoms by the model and by random weights.
     seed
-        Of the choice of atoms, where there are very many.
+        Seed of the choice of atoms, where there are very many.
 
     Returns
     -------

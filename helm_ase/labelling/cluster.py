@@ -1,4 +1,4 @@
-"""Where the Dask workers come from: this machine, a running scheduler, or a batch system."""
+"""Dask workers: local processes, those of a running scheduler, or jobs of a batch system."""
 
 import os
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ QUIET = {
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """Which workers to use."""
+    """Choice of the workers."""
 
     workers: int | None = None
     """Local workers, each one thread; default: one per core this process may use."""
@@ -36,7 +36,7 @@ class ClusterSettings:
     batch_system: str | None = None
     """dask-jobqueue class to use; queue, wall time and so on come from dask-jobqueue's own configuration."""
     jobs: int = 1
-    """Batch jobs to submit."""
+    """Number of batch jobs to submit."""
 
     def __post_init__(self) -> None:
         if self.scheduler and self.batch_system:

@@ -1,4 +1,4 @@
-"""Tasks out to Dask workers, outcomes back as they come."""
+"""Distribution of tasks to Dask workers, and collection of their results."""
 
 import sys
 import time
@@ -92,7 +92,7 @@ class _Hand:
             self.queue.add(future)
 
     def take(self, future: Any, result: Any) -> Outcome:
-        """Outcome of a finished task; a worker that was lost is no fault of the molecule."""
+        """Outcome of a finished task; a worker that was lost is not a fault of the molecule."""
         structure = self.running.pop(future.key)
         if future.cancelled() or future.status == "lost":
             raise HelmError(

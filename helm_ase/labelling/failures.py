@@ -45,7 +45,7 @@ class FailureList:
             try:
                 entry = Failure(**json.loads(line))
             except (ValueError, TypeError) as error:
-                raise DatasetError(f"{self.path}, line {number} is no failure entry: {error}") from error
+                raise DatasetError(f"{self.path}, line {number} is not a failure entry: {error}") from error
             self.entries[entry.key] = entry
         if torn:
             self.rewrite()

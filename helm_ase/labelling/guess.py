@@ -1,4 +1,4 @@
-"""HELM's own prediction as the density to start an SCF from."""
+"""Predicted density as the initial guess of an SCF."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a campaign has finished, safe from the moment it is finished."""
+"""Journal of a campaign: finished labels, safe on disk from the moment they are finished."""
 
 import io
 import json

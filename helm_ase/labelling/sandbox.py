@@ -32,7 +32,7 @@ POLL = 0.2
 
 @dataclass(frozen=True)
 class Limits:
-    """What one molecule may cost."""
+    """Limits of time and memory for one molecule."""
 
     seconds: float = 3600.0
     """Of processor time on each thread: a node that is shared makes no molecule fail."""

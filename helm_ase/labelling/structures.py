@@ -26,7 +26,7 @@ def read_structures(paths: Sequence[str | Path], no_pbc: bool = False) -> list[S
     Raises
     ------
     StructureError
-        If a file cannot be read, a frame is no molecule, or two frames have the same name.
+        If a file cannot be read, a frame is not a molecule, or two frames have the same name.
     ChargeError
         If charge and multiplicity of a frame are no possible state.
     """

@@ -1,4 +1,4 @@
-"""Which AO order a file uses, read off its overlap matrices."""
+"""Recognition of the AO order of a file from its overlap matrices."""
 
 from collections.abc import Iterable
 from functools import lru_cache

@@ -23,7 +23,7 @@ def row_ids(connection: BoundedConnection, table: str, path: Path) -> NDArray[np
     Raises
     ------
     DatasetError
-        If one is no whole number, or stands twice.
+        If one is not a whole number, or stands twice.
     """
     query = f"SELECT id FROM {table} ORDER BY id"
     ids = np.array([integer(row[0], "id") for row in connection.execute(query)], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Checking a file of labels against itself and against PySCF.
+"""Checks of a label file against itself and against PySCF.
 
 Every law is one :class:`~helm_ase.labels.entry_checks.Check` with the largest value it may take.  The limits
 are some five to ten times what correct labels show (1494 molecules, B3LYP/def2-SVP, float32) and far below
@@ -28,7 +28,7 @@ from helm_ase.representation import LabelledMolecule
 from helm_ase.units import HARTREE_IN_EV
 
 NAMED_FAILURES = 10
-"""So many entries are named for each check; all are counted."""
+"""Number of failed entries that are named for each check; all are counted."""
 COMPOSITION_LIMIT = 1.0
 """Hartree; bonds make 0.3, a charge 0.5, an energy of another molecule tens."""
 COPY_PRECISION = 1e-3
@@ -58,7 +58,7 @@ class Finding:
         return self.failures == 0 or self.advisory
 
     def record(self, name: str, value: float) -> None:
-        """Take in the value of one entry; what is no number fails."""
+        """Take in the value of one entry; what is not a number fails."""
         self.checked += 1
         if value > self.worst or not self.worst_entry or value != value:
             self.worst, self.worst_entry = value, name
@@ -114,7 +114,7 @@ def check_labels(
     rebuild
         For so many of them also rebuild the Fock matrix with PySCF (seconds each).
     seed
-        Of the choice.
+        Seed of the choice.
     progress
         Show a bar.
 

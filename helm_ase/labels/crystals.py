@@ -172,7 +172,7 @@ class CrystalSource(Sequence[LabelledCrystal]):
                     check_unit(item(file, name), quantity.unit)
                 self._offsets = {k: whole_numbers(dataset(file, f"{k}/offsets")[...], k) for k in QUANTITIES}
         except (OSError, KeyError, ValueError, TypeError) as error:
-            raise DatasetError(f"{path} is no file of labelled crystals: {error}") from error
+            raise DatasetError(f"{path} is not a file of labelled crystals: {error}") from error
 
     def __len__(self) -> int:
         return len(self._offsets["name"]) - 1
@@ -195,23 +195,30 @@ class CrystalSource(Sequence[LabelledCrystal]):
             raise DatasetError(f"{self.path}, entry {index}: {type(error).__name__}: {error}") from error
 
     def _read(self, index: int) -> LabelledCrystal:
-        found: dict[str, Any] = {}
+        values_by_name: dict[str, Any] = {}
         with open_hdf5(self.path) as file:
             for name, quantity in QUANTITIES.items():
                 begin, end = self._offsets[name][index : index + 2]
                 values = dataset(file, f"{name}/values")[begin:end]
                 if name in TEXTS:
-                    found[name] = values.tobytes().decode()
+                    values_by_name[name] = values.tobytes().decode()
                 elif begin < end:
-                    found[name] = values * quantity.factor if quantity.factor != 1.0 else values
-        mesh = tuple(map(int, found.pop("mesh")))
-        lattice = Lattice(found.pop("cell").reshape(3, 3), found.pop("pbc").astype(bool))
-        size = round((len(found["fock"]) / _points(mesh)) ** 0.5)
+                    values_by_name[name] = values * quantity.factor if quantity.factor != 1.0 else values
+        mesh = tuple(map(int, values_by_name.pop("mesh")))
+        lattice = Lattice(values_by_name.pop("cell").reshape(3, 3), values_by_name.pop("pbc").astype(bool))
+        size = round((len(values_by_name["fock"]) / _points(mesh)) ** 0.5)
         shapes = {"positions": (-1, 3), "forces": (-1, 3), "stress": (3, 3), "fock": (-1, size, size)}
-        found |= {k: found[k].reshape(shape) for k, shape in shapes.items() if k in found}
-        found |= {k: float(found[k][0]) for k in ("energy", "free_energy") if k in found}
-        details, numbers = json.loads(found.pop("details")), found.pop("numbers").astype(np.int64)
-        return LabelledCrystal(lattice=lattice, mesh=mesh, details=details, numbers=numbers, **found)
+        values_by_name |= {
+            k: values_by_name[k].reshape(shape) for k, shape in shapes.items() if k in values_by_name
+        }
+        values_by_name |= {
+            k: float(values_by_name[k][0]) for k in ("energy", "free_energy") if k in values_by_name
+        }
+        details, numbers = (
+            json.loads(values_by_name.pop("details")),
+            values_by_name.pop("numbers").astype(np.int64),
+        )
+        return LabelledCrystal(lattice=lattice, mesh=mesh, details=details, numbers=numbers, **values_by_name)
 
     def split_of(self, index: int) -> str:
         """Split of an entry, without reading the entry."""

@@ -1,4 +1,4 @@
-"""What physics demands of one label: each check is one number and the largest value it may have."""
+"""Physical laws that one label must obey: each check is one number and the largest value it may have."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from helm_ase.representation import AOBasis, LabelledMolecule, LevelOfTheory
 from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 LOW_VIRTUALS = 6
-"""Virtual orbitals that count as frontier: about as many as a user looks at."""
+"""Number of virtual orbitals that count as frontier orbitals: about as many as a user looks at."""
 ROUNDING = 2.0**-24
-"""Relative rounding of a float32."""
+"""Relative rounding error of a float32."""
 COARSE_GRID = (20, 110)
 
 
@@ -54,7 +54,7 @@ class Entry:
 
     @cached_property
     def solutions(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Levels (A,) and orbitals (A, A) of each spin channel."""
+        """Orbital energies (A,) and orbitals (A, A) of each spin channel."""
         return [scipy.linalg.eigh(h, self.overlap) for h in self.matrices]
 
     @cached_property
@@ -70,7 +70,8 @@ class Entry:
 
     @cached_property
     def level_noise(self) -> NDArray[np.float64]:
-        """Scatter of each level if the matrices were rounded to float32, Hartree, (s, A); otherwise zero."""
+        """Scatter of each orbital energy if the matrices were rounded to float32, Hartree, (s, A); otherwise
+        zero."""
         h = self.matrices
         if not np.array_equal(h, h.astype(np.float32)):
             return np.zeros(h.shape[:2])
@@ -100,7 +101,7 @@ class Check:
     allowed: float
     unit: str
     meaning: str
-    """What is wrong if it fails."""
+    """Explanation of what is wrong if the check fails."""
     allowed_coarse: float | None = None
     """Limit on integration grids below level 2, if another."""
 
@@ -149,12 +150,12 @@ def _level_differences(entry: Entry, which: Callable[[int], slice]) -> float | N
 
 
 def frontier_levels(entry: Entry) -> float | None:
-    """max |stored level − level from H and S| of the occupied and the lowest virtual ones."""
+    """max |stored orbital energy − that from H and S| of the occupied and the lowest virtual orbitals."""
     return _level_differences(entry, lambda n: slice(0, n + LOW_VIRTUALS))
 
 
 def all_levels(entry: Entry) -> float | None:
-    """The same of all levels."""
+    """max |stored orbital energy − that from H and S| of all orbitals."""
     return _level_differences(entry, lambda n: slice(None))
 
 
@@ -201,7 +202,8 @@ def mulliken_sum(entry: Entry) -> float | None:
 
 
 def spectrum(entry: Entry) -> float | None:
-    """max |occupied level − that of superposed atoms|, where nothing stored says more about the AO order."""
+    """max |energy of an occupied orbital − that of superposed atoms|, where nothing stored says more about
+    the AO order."""
     label = entry.label
     if any(x is not None for x in (label.orbital_energies, label.dipole, label.density, label.overlap)):
         return None

@@ -180,7 +180,7 @@ class RecordLog:
         if title == self.title:
             return True
         if title is None and (end > FRAME.size + len(self.title) or not self.writable):
-            raise DatasetError(f"{self.path} is no log of this package; it is left as it is")
+            raise DatasetError(f"{self.path} is not a log of this package; it is left as it is")
         if title is not None and (self.index or self.damaged or not self.writable):
             theirs, ours = title.decode(errors="replace"), self.title.decode()
             raise DatasetError(
@@ -204,7 +204,7 @@ class RecordLog:
 
 
 def parse_head(frame: bytes) -> tuple[str, int] | None:
-    """Key and length of the payload, or None if this is no head of a frame."""
+    """Key and length of the payload, or None if this is not a head of a frame."""
     marker, key, length, _, checksum = FRAME.unpack(frame)
     if marker != MARKER or zlib.crc32(frame[: HEAD.size]) != checksum:
         return None

@@ -84,7 +84,9 @@ def _scan(data: bytes) -> None:
     try:
         for count, (code, argument, _) in enumerate(pickletools.genops(data)):
             if code.name not in ALLOWED:
-                raise DatasetError(f"pickle with instruction {code.name} refused: it is no record of numbers")
+                raise DatasetError(
+                    f"pickle with instruction {code.name} refused: it is not a record of numbers"
+                )
             if count >= MAX_INSTRUCTIONS:
                 raise DatasetError(f"pickle of more than {MAX_INSTRUCTIONS} instructions refused")
             if code.name in STORE:

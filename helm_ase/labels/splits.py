@@ -46,7 +46,7 @@ def divide(
         ``molecule``, ``hash`` (of what is bonded), ``smiles`` (hash of the spelling), ``frame``, ``recorded``
         for the split that the file names, or ``official:NAME`` for a published one.
     shares
-        Of ``val`` and ``test``; absent or None: 0.05 each, by hash 0.04 and 0.06.
+        Shares of ``val`` and ``test``; absent or None: 0.05 each, by hash 0.04 and 0.06.
     seed
         For ``molecule`` and ``frame``.
     progress
@@ -126,7 +126,9 @@ def _parts_of(smiles: str) -> tuple[str, ...]:
 def _percent(share: float) -> int:
     percent = round(100 * share)
     if abs(100 * share - percent) > 1e-9:
-        raise SettingError(f"a share of {share} is no whole number of percent, which dividing by hash needs")
+        raise SettingError(
+            f"a share of {share} is not a whole number of percent, which dividing by hash needs"
+        )
     return percent
 
 
@@ -200,7 +202,7 @@ def split_by_frame(count: int, fractions: Mapping[str, float], seed: int = 0) ->
     fractions
         Share of each part besides ``train``.
     seed
-        Of the shuffle.
+        Seed of the shuffle.
 
     Raises
     ------

@@ -41,8 +41,8 @@ class LabelWriter:
     append
         Keep what the file holds already; it must have the same level.
     precision
-        Of the matrices; ``float32`` halves the file and rounds a hydrogen-to-neon Hamiltonian by at most
-        1e-6 Eh.
+        Precision of the matrices; ``float32`` halves the file and rounds a hydrogen-to-neon Hamiltonian by at
+        most 1e-6 Eh.
 
     Raises
     ------

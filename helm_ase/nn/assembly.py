@@ -36,7 +36,7 @@ def assemble(blocks: Sequence[PlacedBlocks], slots: int, size: int, partner: Ten
     Parameters
     ----------
     blocks
-        Of atoms and pairs.
+        Blocks of atoms and pairs.
     slots, size
         Number of matrices, and of their functions A.
     partner

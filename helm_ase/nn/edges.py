@@ -1,4 +1,4 @@
-"""Everything about the edges of a batch that the layers share: indices, frames, envelopes."""
+"""Edges of a batch that all layers share: indices, frames, envelopes."""
 
 from dataclasses import dataclass
 

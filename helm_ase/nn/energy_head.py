@@ -13,10 +13,10 @@ from helm_ase.nn.state_sharing import MolecularState, StateEnergy
 
 
 class AtomicEnergies(NamedTuple):
-    """What the energy head says about every atom."""
+    """Energies of the atoms, and what the error bar and the reference energies of states need."""
 
     energies: Tensor
-    """In units of the model's energy scale, (N,)."""
+    """Energies of the atoms in units of the model's energy scale, (N,)."""
     share: Tensor | None
     """Share of each atom in the charge and multiplicity of its molecule, (N,); None in a model that knows one
     state only."""

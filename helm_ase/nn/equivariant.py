@@ -1,8 +1,8 @@
 """Layers that act on each degree alike: linear map, norm, gate.
 
-Channels come as [natural | unnatural].  Natural channels of degree l have parity (−1)^l, unnatural ones
-the opposite; no layer here mixes the two, and only natural l = 0 channels are true scalars, from which
-gates may be made.
+Channels come as [natural | unnatural].  Natural channels of degree l have parity (−1)^l, in e3nn's notation
+0e + 1o + 2e + …; unnatural ones have the opposite, 0o + 1e + 2o + ….  No layer here mixes the two, and only
+natural l = 0 channels (0e) are true scalars, from which gates may be made.
 """
 
 from collections.abc import Sequence

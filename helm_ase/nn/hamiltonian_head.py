@@ -109,9 +109,9 @@ class Blocks:
     """Blocks of one kind of element, or of one ordered pair of kinds."""
 
     members: Tensor
-    """Which atoms or edges, (n,)."""
+    """Atoms or edges that the blocks belong to, (n,)."""
     values: Tensor
-    """Their elements, Hartree, (n, size)."""
+    """Elements of the blocks, Hartree, (n, size)."""
     rows: Tensor
     """Row within the block of every element, (size,)."""
     columns: Tensor
@@ -147,7 +147,7 @@ class HamiltonianHead(nn.Module):
     basis
         Shells of every element of the model.
     lmax, channels
-        Of the embeddings; lmax must reach twice the largest shell degree.
+        Largest degree and channels of the embeddings; lmax must reach twice the largest shell degree.
     parity
         Whether natural and unnatural channels are distinct.
     hermitian

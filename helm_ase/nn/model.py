@@ -21,7 +21,7 @@ from helm_ase.representation.overlap import symmetric_root
 
 @dataclass(frozen=True)
 class HELMSettings:
-    """Everything that defines the network apart from its weights."""
+    """Architecture of the network: everything that defines it apart from its weights."""
 
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     """Size and switches of the backbone, which embeds atoms and pairs of atoms."""
@@ -58,7 +58,7 @@ class HELMSettings:
 
 
 class Prediction(NamedTuple):
-    """What one pass of the network gives."""
+    """Answers of one pass of the network; None for what was not asked for."""
 
     energy: Tensor | None
     """Total energies in eV, float64, shape (B,)."""
@@ -228,16 +228,16 @@ class HELM(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Forces (N, 3), and the stress (B, 3, 3) where there is a strain."""
         wanted = [position] if strain is None else [position, strain]
-        found: list[Tensor] = [torch.zeros_like(x) for x in wanted]
+        derivatives: list[Tensor] = [torch.zeros_like(x) for x in wanted]
         if total.requires_grad:  # else a lone atom
             keep = self.training
             gradients = torch.autograd.grad(
                 total.sum(), wanted, create_graph=keep, retain_graph=True if keep else None, allow_unused=True
             )
-            found = [zero if g is None else g for zero, g in zip(found, gradients, strict=True)]
+            derivatives = [zero if g is None else g for zero, g in zip(derivatives, gradients, strict=True)]
         if strain is None:
-            return -found[0], None
-        return -found[0], found[1] / torch.linalg.det(graph.cell).abs()[:, None, None]
+            return -derivatives[0], None
+        return -derivatives[0], derivatives[1] / torch.linalg.det(graph.cell).abs()[:, None, None]
 
     def _correction(self, graph: Data, elements: Tensor, layers: list[Tensor], vectors: Tensor) -> Tensor:
         near = torch.linalg.vector_norm(vectors, dim=1) < self.settings.backbone.pair_cutoff

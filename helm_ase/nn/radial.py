@@ -35,11 +35,11 @@ class PairEnvelope(Envelope):
     Parameters
     ----------
     cutoff, enabled
-        Of the smooth cutoff.
+        Cutoff and switch of the smooth cutoff.
     start
         Distance at which one half is left, Å.
     length
-        Of the exponential, Å; 0: nothing fades.
+        Length of the exponential, Å; 0: nothing fades.
     """
 
     def __init__(self, cutoff: float, enabled: bool, start: float, length: float) -> None:

@@ -46,7 +46,7 @@ class StateSharing(nn.Module):
     Parameters
     ----------
     channels
-        Of the scalars, C.
+        Channels of the scalars, C.
     charges, multiplicities
         Known states; 0 and 1 are those in which nothing is shared.
     heads
@@ -77,9 +77,9 @@ class StateSharing(nn.Module):
         Parameters
         ----------
         scalars
-            Of the atoms, (N, C).
+            Scalars of the atoms, (N, C).
         state
-            Of the molecules.
+            State of the molecules.
         """
         s = self.embedding(state)  # (B, C)
         query, value = (f(s).unflatten(1, (self.heads, -1)) for f in (self.query, self.value))
@@ -99,9 +99,9 @@ class StateEnergy(nn.Module):
     Parameters
     ----------
     features
-        Of an atom, F.
+        Features of an atom, F.
     width
-        Of state vectors and of what they are multiplied with.
+        Width of state vectors and of what they are multiplied with.
     charges, multiplicities
         Known states.
     heads
@@ -125,9 +125,9 @@ class StateEnergy(nn.Module):
         Parameters
         ----------
         features
-            Of the atoms, (N, F).
+            Features of the atoms, (N, F).
         state
-            Of the molecules.
+            State of the molecules.
         """
         s = self.embedding(state)  # (B, W)
         query, states = (f(s).unflatten(1, (self.heads, -1)) for f in (self.query, self.states))

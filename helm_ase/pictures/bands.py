@@ -30,7 +30,7 @@ def draw_bands(
     structure
         Along a path; its reference is the Fermi level.
     mesh
-        Of the same crystal.
+        Mesh of the same crystal.
     path
         File to write (PNG, PDF, SVG by suffix).
     title

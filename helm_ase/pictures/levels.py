@@ -1,12 +1,18 @@
 """Orbital energies as text and as a picture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.pictures.figure import check_format, save
 from helm_ase.units import HARTREE_IN_EV
+
+DEGENERATE = 0.01
+"""eV: levels this close are drawn side by side."""
+FILLED, EMPTY = "#2a6bb5", "#c8502a"
 
 
 def level_table(structure: ElectronicStructure, around: int = 5) -> str:
@@ -53,21 +59,49 @@ def draw_levels(structure: ElectronicStructure, path: str | Path, title: str = "
 
 
 def level_figure(structure: ElectronicStructure, title: str, around: int = 8) -> Figure:
-    """Figure of :func:`draw_levels`."""
-    figure = Figure(figsize=(2.2 + 1.6 * structure.n_spins, 4.5), layout="constrained")
+    """Figure of :func:`draw_levels`: degenerate levels stand side by side, with their number."""
+    figure = Figure(figsize=(2.6 + 1.9 * structure.n_spins, 4.8), layout="constrained")
     axes = figure.add_subplot()
     for spin, n in enumerate(structure.occupied):
         levels = (structure.orbital_energies[spin] * HARTREE_IN_EV).tolist()
         first = max(n - around, 0)
-        for k, energy in enumerate(levels[first : n + around], start=first):
-            axes.hlines(energy, spin - 0.3, spin + 0.3, color="tab:blue" if k < n else "tab:red", lw=1.6)
+        for group in level_groups(levels[: n + around], first, n):
+            _draw_group(axes, spin, group, levels, n)
         if 0 < n < len(levels):
             homo, lumo = levels[n - 1], levels[n]
-            arrow = {"arrowstyle": "<->", "color": "0.4"}
+            arrow = {"arrowstyle": "<->", "color": "0.55", "shrinkA": 1, "shrinkB": 1}
             axes.annotate("", (spin, homo), (spin, lumo), arrowprops=arrow)
-            axes.text(spin + 0.04, 0.5 * (homo + lumo), f"{lumo - homo:.2f} eV", color="0.3", va="center")
+            axes.text(spin + 0.05, 0.5 * (homo + lumo), f"{lumo - homo:.2f} eV", color="0.25", va="center")
     axes.set_xticks(range(structure.n_spins), ["α", "β"] if structure.n_spins == 2 else [""])
-    axes.set_xlim(-0.6, structure.n_spins - 0.4)
+    axes.tick_params(bottom=False)
+    axes.set_xlim(-0.5, structure.n_spins - 0.2)
     axes.set_ylabel("orbital energy (eV)")
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.set_title(title)
     return figure
+
+
+def level_groups(levels: Sequence[float], first: int, occupied: int) -> list[list[int]]:
+    """Numbers of the levels from ``first`` on, those that are degenerate together; filled and empty apart."""
+    groups: list[list[int]] = []
+    for k in range(first, len(levels)):
+        if groups and k != occupied and levels[k] - levels[groups[-1][0]] < DEGENERATE:
+            groups[-1].append(k)
+        else:
+            groups.append([k])
+    return groups
+
+
+def _draw_group(axes: Axes, spin: int, group: Sequence[int], levels: Sequence[float], occupied: int) -> None:
+    """Bars side by side, and on their right what they are."""
+    colour = FILLED if group[0] < occupied else EMPTY
+    width = 0.6 / len(group)
+    for place, k in enumerate(group):
+        left = spin - 0.3 + place * width
+        shrink = 0.06 * width if len(group) > 1 else 0.0
+        axes.hlines(levels[k], left + shrink, left + width - shrink, color=colour, lw=2)
+    frontier = {occupied - 1, occupied} & set(group)
+    words = [orbital_label(k, occupied) for k in frontier] + [f"{len(group)}×"] * (len(group) > 1)
+    if words:
+        energy = sum(levels[k] for k in group) / len(group)
+        axes.text(spin + 0.34, energy, " ".join(words), color=colour, va="center", fontsize=8)

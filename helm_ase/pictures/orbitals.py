@@ -41,9 +41,9 @@ def draw_orbital(
     orbital, spin
         ``homo``, ``lumo+1``, …, or a number from 0; 0 or 1.
     share
-        Of the orbital's density that the surface encloses.
+        Share of the orbital's density that the surface encloses.
     spacing
-        Of the grid, Å.
+        Spacing of the grid, Å.
     title
         Heading.
 

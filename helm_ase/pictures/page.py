@@ -16,6 +16,7 @@ from helm_ase.errors import SettingError
 from helm_ase.pictures.density_of_states import density_of_states_figure
 from helm_ase.pictures.levels import level_figure
 from helm_ase.pictures.scene import check_plotly, scene
+from helm_ase.prediction.verdict import Verdict
 from helm_ase.system.atomic_write import whole_file
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM, HARTREE_IN_EV
 
@@ -25,15 +26,32 @@ POLICY = (
 )
 """The browser itself refuses whatever would be fetched."""
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem;
-  margin: 2rem auto; padding: 0 1rem; color: #222 }
-h1 { font-size: 1.7rem; margin-bottom: 0 } h2 { font-size: 1.15rem; margin-top: 2rem }
-table { border-collapse: collapse } td, th { padding: .15rem .9rem .15rem 0; text-align: left }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
-.columns { display: flex; flex-wrap: wrap; gap: 0 3rem; align-items: flex-start }
-.columns > div { flex: 1 1 22rem; min-width: 0 } .note { color: #666 }
-.columns svg { max-width: 100%; max-height: 24rem; height: auto; width: auto }
+* { box-sizing: border-box }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem;
+  margin: 2rem auto; padding: 0 1.2rem; color: #1d2430 }
+h1 { font-size: 2.1rem; font-weight: 650; margin: 0; line-height: 1.2 }
+h2 { font-size: 1.15rem; font-weight: 650; margin: 2.2rem 0 .6rem }
+table { border-collapse: collapse; width: 100% }
+td, th { padding: .28rem .8rem .28rem 0; text-align: left; border-bottom: 1px solid #eceef2 }
+th { font-weight: 500; color: #667085; font-size: .88rem }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0 }
+td.number + td.number, th.number + th.number { padding-left: .8rem }
+.columns { display: flex; flex-wrap: wrap; gap: 0 3.5rem; align-items: flex-start }
+.columns > div { flex: 1 1 19rem; min-width: 0; overflow-x: auto }
+.note { color: #667085; font-size: .88rem; margin: .4rem 0 }
+.columns svg { max-width: 100%; max-height: 26rem; height: auto; width: auto }
+.view { border: 1px solid #eceef2; border-radius: 10px; padding: .4rem; overflow: hidden }
+.verdict { border-left: 5px solid; border-radius: 6px; padding: .55rem .9rem; margin: 1.1rem 0 }
+.verdict b { text-transform: uppercase; letter-spacing: .06em; font-size: .85rem; margin-right: .6rem }
+.trusted { border-color: #2e8b57; background: #f0f8f3 }
+.extrapolating { border-color: #d9930d; background: #fdf6e7 }
+.refused { border-color: #c0392b; background: #fcefed }
+@media (max-width: 40rem) { body { margin: 1rem auto; font-size: 15px } h1 { font-size: 1.7rem } }
 """
+KOOPMANS = (
+    "Minus an orbital energy of {functional} is no ionisation energy or electron affinity: it is off by "
+    "several eV, for ionisation to the low side, and is given to compare molecules with one another."
+)
 
 
 def write_page(
@@ -42,6 +60,7 @@ def write_page(
     orbitals: Sequence[str] = ("homo", "lumo"),
     check: bool = True,
     spacing: float = 0.25,
+    source: str = "",
 ) -> None:
     """Write the page; it appears only when it is complete.
 
@@ -56,7 +75,9 @@ def write_page(
     check
         Also build the Fock matrix of the predicted density, for the error bar.
     spacing
-        Of the grid of the orbitals, Å.
+        Spacing of the grid of the orbitals, Å.
+    source
+        Name of the file that the molecule comes from.
 
     Raises
     ------
@@ -71,24 +92,13 @@ def write_page(
     shown = [(name, spin) for name in orbitals for spin in spins_with(structure, name)]
     view = plotly.io.to_html(
         scene(structure, atoms, shown, spacing), include_plotlyjs=True, full_html=False,
-        config={"displaylogo": False, "displayModeBar": False},
+        config={"displaylogo": False, "displayModeBar": False, "responsive": True},
     )  # fmt: skip
     formula = atoms.get_chemical_formula()
-    parts = [
-        f"<h1>{_formula(formula)}</h1>",
-        _origin(calculator),
-        _columns(_table(("", ""), energies(calculator)), reliability(calculator) if check else ""),
-        f"<h2>Orbitals</h2>{view}",
-        _columns(
-            _svg(level_figure(structure, "levels")), _svg(density_of_states_figure(structure, "states"))
-        ),
-        _columns(
-            "<h2>Atoms</h2>" + _table(("atom", "Mulliken", "Löwdin", "|F| / eV/Å"), of_atoms(calculator)),
-            "<h2>Bonds</h2>" + _table(("bond", "Å", "Mayer", "Wiberg"), bonds(calculator)),
-        ),
-    ]
+    parts = _parts(calculator, view, check, source)
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{formula} · helm-ase</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><style>{STYLE}</style></head>'
         f"<body>{''.join(parts)}</body></html>\n"
     )
@@ -96,10 +106,35 @@ def write_page(
         partial.write_text(page, encoding="utf8")
 
 
+def _parts(calculator: HELMCalculator, view: str, check: bool, source: str) -> list[str]:
+    """Sections of the page in their order."""
+    structure, formula = calculator.get_electronic_structure(), calculator.atoms.get_chemical_formula()
+    return [
+        f"<h1>{_formula(formula)}</h1>",
+        _origin(calculator, source),
+        _verdict(calculator.get_verdict()),
+        _columns(
+            _table(("", ""), energies(calculator)) + _koopmans(calculator),
+            reliability(calculator) if check else "",
+        ),
+        f"<h2>Orbitals</h2><div class=view>{view}</div>"
+        "<p class=note>Blue and orange are the two signs and enclose 80 % of the orbital's density; drag to "
+        "turn. Numbers are those of the tables.</p>",
+        _columns(
+            "<h2>Levels</h2>" + _svg(level_figure(structure, "")),
+            "<h2>Density of states</h2>" + _svg(density_of_states_figure(structure, "")),
+        ),
+        _columns(
+            "<h2>Atoms</h2>" + _table(("atom", "Mulliken", "Löwdin", "|F| / eV/Å"), of_atoms(calculator)),
+            "<h2>Bonds</h2>" + _table(("bond", "Å", "Mayer", "Wiberg"), bonds(calculator)),
+        ),
+    ]
+
+
 def energies(calculator: HELMCalculator) -> list[tuple[str, str]]:
     """Names and values of what concerns the molecule as a whole."""
     structure, rows = calculator.get_electronic_structure(), []
-    if "energy" in calculator.checkpoint.predicts:
+    if "energy" in calculator.checkpoint.predicts or calculator.parameters["refine"]:
         rows.append(("energy", f"{calculator.get_property('energy'):.4f} eV"))
     dipole = float(structure.dipole().norm()) * ATOMIC_DIPOLE_IN_E_ANGSTROM / DEBYE_IN_E_ANGSTROM
     charged = calculator.todict()["charge"]
@@ -109,8 +144,8 @@ def energies(calculator: HELMCalculator) -> list[tuple[str, str]]:
         ("HOMO", f"{structure.homo * ev:.3f} eV"),
         ("LUMO", f"{structure.lumo * ev:.3f} eV"),
         ("gap", f"{structure.gap * ev:.3f} eV"),
-        ("ionisation energy (Koopmans)", f"{structure.ionisation_potential * ev:.2f} eV"),
-        ("electron affinity (Koopmans)", f"{structure.electron_affinity * ev:.2f} eV"),
+        ("−ε(HOMO), Koopmans' “ionisation energy” ⚠", f"{structure.ionisation_potential * ev:.2f} eV"),
+        ("−ε(LUMO), Koopmans' “electron affinity” ⚠", f"{structure.electron_affinity * ev:.2f} eV"),
         ("dipole about the centre of nuclear charge" if charged else "dipole", f"{dipole:.3f} D"),
     ]
 
@@ -132,7 +167,8 @@ def reliability(calculator: HELMCalculator) -> str:
         ("energy after two SCF steps", f"{refined.energy:.4f} eV"),
     ]
     note = "From the Fock matrix of the predicted density; all but the last two vanish at convergence."
-    return f"{title}{_table(('', ''), rows)}<p class=note>{note}</p>"
+    words = f"<p><b>{html.escape(trust.words)}</b></p>"
+    return f"{title}{words}{_table(('', ''), rows)}<p class=note>{note}</p>"
 
 
 def of_atoms(calculator: HELMCalculator) -> list[tuple[str, ...]]:
@@ -166,10 +202,22 @@ def bonds(calculator: HELMCalculator, least: float = 0.2) -> list[tuple[str, ...
     ]
 
 
-def _origin(calculator: HELMCalculator) -> str:
+def _verdict(found: Verdict) -> str:
+    """The verdict as a box in its colour."""
+    told = [*found.reasons, *filter(None, [found.evidence])] or ["like the molecules of the training set"]
+    return f'<p class="verdict {found.trust}"><b>{found.trust}</b>{html.escape("; ".join(told))}</p>'
+
+
+def _koopmans(calculator: HELMCalculator) -> str:
+    text = KOOPMANS.format(functional=calculator.checkpoint.level.functional.upper())
+    return f"<p class=note>⚠ {html.escape(text)}</p>"
+
+
+def _origin(calculator: HELMCalculator, source: str) -> str:
     checkpoint, state = calculator.checkpoint, calculator.todict()
     level = checkpoint.level
-    text = (
+    text = f"{source} · " if source else ""
+    text += (
         f"predicted by {checkpoint.name} ({checkpoint.sha256[:12]}) at {level.functional.upper()}/"
         f"{level.basis}; charge {state['charge']}, multiplicity {state['multiplicity']}"
     )

@@ -5,12 +5,16 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.electronic.fields import Grid, sample_field
 from helm_ase.errors import SettingError
 from helm_ase.pictures.meshes import Mesh, flat_view, molecule_mesh, orbital_meshes
+from helm_ase.pictures.viewpoint import view_of_both_signs
 
+MOST_NUMBERS = 40
+"""Atoms up to which hydrogens have their numbers in the picture, too."""
 LIGHTING = {"ambient": 0.55, "diffuse": 0.7, "specular": 0.15, "roughness": 0.6}
 
 
@@ -41,7 +45,7 @@ def scene(
     orbitals
         Name (``homo``, ``lumo+1`` …) and spin of each.
     spacing
-        Of the grid on which they are computed, Å.
+        Spacing of the grid on which they are computed, Å.
 
     Raises
     ------
@@ -53,23 +57,45 @@ def scene(
 
     grid = Grid.around(atoms.positions, spacing)
     traces, owners = [_trace(molecule_mesh(atoms), 1.0), _labels(atoms)], [-1, -1]
+    cameras = []
     for k, (name, spin) in enumerate(orbitals):
-        for mesh in orbital_meshes(sample_field(structure, name, grid, spin), grid):
-            traces.append(_trace(mesh, 0.55))
-            owners.append(k)
+        lobes = orbital_meshes(sample_field(structure, name, grid, spin), grid)
+        traces += [_trace(mesh, 0.55) for mesh in lobes]
+        owners += [k] * len(lobes)
+        cameras.append(_camera(view_of_both_signs(lobes, atoms)))
+    cameras.append(_camera(flat_view(atoms)))
     titles = [_title(structure, name, spin) for name, spin in orbitals]
     for trace, owner in zip(traces, owners, strict=True):
         trace.visible = owner in (-1, 0)
     figure = go.Figure(traces)
     axis = {"visible": False}
-    _, up, viewer = (dict(zip("xyz", (1.2 * row).tolist(), strict=True)) for row in flat_view(atoms))
-    camera = {"eye": viewer, "up": up, "projection": {"type": "orthographic"}}
     figure.update_layout(
-        scene={"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "data", "camera": camera},
+        scene={
+            "xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "data", "camera": cameras[0],
+            "annotations": _numbers(atoms),
+        },
         margin={"l": 0, "r": 0, "t": 40, "b": 0}, height=520, showlegend=False, uirevision="kept",
-        updatemenus=[_buttons(titles, owners)],
+        updatemenus=[_buttons(titles, owners, cameras)],
     )  # fmt: skip
     return figure
+
+
+def _camera(view: NDArray[np.float64]) -> dict[str, Any]:
+    _, up, viewer = (dict(zip("xyz", (1.2 * row).tolist(), strict=True)) for row in view)
+    return {"eye": viewer, "up": up, "projection": {"type": "orthographic"}}
+
+
+def _numbers(atoms: Atoms) -> list[dict[str, Any]]:
+    """Numbers of the atoms, as in the tables, always in front; of large molecules without the hydrogens."""
+    shown = [k for k, z in enumerate(atoms.numbers) if z > 1 or len(atoms) <= MOST_NUMBERS]
+    return [
+        {
+            **dict(zip("xyz", np.round(atoms.positions[k], 4).tolist(), strict=True)),
+            "text": str(k), "showarrow": False, "font": {"size": 11, "color": "#111"},
+            "bgcolor": "rgba(255,255,255,0.55)", "borderpad": 1,
+        }
+        for k in shown
+    ]  # fmt: skip
 
 
 def _trace(mesh: Mesh, opacity: float) -> Any:
@@ -96,18 +122,18 @@ def _labels(atoms: Atoms) -> Any:
     )  # fmt: skip
 
 
-def _buttons(titles: list[str], owners: list[int]) -> dict[str, Any]:
+def _buttons(titles: list[str], owners: list[int], cameras: list[dict[str, Any]]) -> dict[str, Any]:
+    """One for each orbital, which turns the view so that both signs are seen, and one for atoms only."""
     buttons = [
-        {"label": title, "method": "restyle", "args": ["visible", [owner in (-1, k) for owner in owners]]}
-        for k, title in enumerate(titles)
+        {
+            "label": title,
+            "method": "update",
+            "args": [{"visible": [owner in (-1, k) for owner in owners]}, {"scene.camera": camera}],
+        }
+        for k, (title, camera) in enumerate(zip([*titles, "atoms only"], cameras, strict=True))
     ]
-    none = {
-        "label": "atoms only",
-        "method": "restyle",
-        "args": ["visible", [owner == -1 for owner in owners]],
-    }
     return {
-        "type": "buttons", "direction": "right", "buttons": [*buttons, none], "x": 0.0, "xanchor": "left",
+        "type": "buttons", "direction": "right", "buttons": buttons, "x": 0.0, "xanchor": "left",
         "y": 1.08, "yanchor": "bottom", "showactive": True,
     }  # fmt: skip
 

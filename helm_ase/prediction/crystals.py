@@ -61,13 +61,13 @@ def predict_crystal_energy(
     with own_torch_state(model.energy_reference.device), torch.inference_mode(False):
         out = model(graph_of(model, atoms), energy=True, forces=forces, stress=stress)
     energy = float(out.energy.detach())
-    found = [None if x is None else x.detach().double().cpu().numpy() for x in (out.forces, out.stress)]
-    if not all(np.isfinite(x).all() for x in (energy, *found) if x is not None):
+    derivatives = [None if x is None else x.detach().double().cpu().numpy() for x in (out.forces, out.stress)]
+    if not all(np.isfinite(x).all() for x in (energy, *derivatives) if x is not None):
         raise PredictionError("the network returned a number that is not finite for this crystal")
-    tension = found[1]
+    tension = derivatives[1]
     if tension is not None:  # per volume of the cell as ASE has it, vacuum included
         tension = tension[0] * Lattice.of_atoms(atoms).volume / abs(atoms.cell.volume)
-    return CrystalEnergy(energy, found[0], tension)
+    return CrystalEnergy(energy, derivatives[0], tension)
 
 
 def graph_of(model: HELM, atoms: Atoms) -> AtomicGraph:

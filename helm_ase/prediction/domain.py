@@ -13,11 +13,15 @@ from torch import Tensor
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import ChargeError, ElementError, StructureError, UntrainedError
+from helm_ase.representation.bonding import BondCoverage, BondFault
 from helm_ase.representation.charge_state import ChargeState, check_parity
 from helm_ase.representation.coverage import BIN_WIDTH, describe
 from helm_ase.representation.geometry import check_geometry
 from helm_ase.representation.lattice import Lattice
 
+CLOSED_SHELL = (
+    "neither a closed-shell model nor the restricted Kohn–Sham method it learnt describes broken bonds"
+)
 JUMP = 0.5
 """Å; an atom that moves further between two calculations has made no step but a new geometry."""
 
@@ -59,8 +63,8 @@ def refuse_dimensions(dimensions: int, atoms: Atoms, checkpoint: Checkpoint) -> 
     if checkpoint.dimensions == (0,):
         raise StructureError(
             f"model {checkpoint.name!r} describes isolated molecules, but pbc is {atoms.pbc.tolist()}: if "
-            f"this is a molecule in a box, as some readers make it, set atoms.pbc = False; for a crystal "
-            f"take a model that has learnt crystals"
+            "this is a molecule in a box, as some readers make it, set atoms.pbc = False (helm-ase: --no-pbc); "
+            "for a crystal take a model that has learnt crystals"
         )
     known = ", ".join(KINDS[d] for d in checkpoint.dimensions)
     raise StructureError(
@@ -142,17 +146,19 @@ class ExtrapolationMemory:
         self._atoms: weakref.ref[Atoms] | None = None
         self._last: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
         self._already: set[tuple[int, int, int]] = set()
+        self._faults: set[tuple[int, ...]] = set()
         self._told = 0.0
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()
 
-    def warn(self, atoms: Atoms, checkpoint: Checkpoint) -> None:
+    def warn(self, atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> None:
         """Warn of what is new."""
         if not self._continues(atoms):
-            self._already, self._told = set(), 0.0
+            self._already, self._faults, self._told = set(), set(), 0.0
         self._atoms, self._last = weakref.ref(atoms), (atoms.numbers.copy(), atoms.positions.copy())
         self._already = warn_about_extrapolation(atoms, checkpoint, self._already)
+        self._faults |= warn_about_bonds(atoms, checkpoint, state, self._faults)
 
     def is_news(self, bar: float) -> bool:
         """Whether an error bar, eV/atom, is to be told: the first, and what is much larger than the last."""
@@ -204,6 +210,47 @@ def warn_about_extrapolation(
     return told
 
 
+def bond_faults(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> list[BondFault]:
+    """What is bonded as nothing in training was.
+
+    Of a model without a record of bonds only this is known: if it has seen closed shells alone, a molecule
+    that has come apart into radicals or ions is none of its kind.
+    """
+    if atoms.pbc.any():
+        return []  # bonds across the faces of a cell are not looked at
+    if checkpoint.bonding is not None:
+        return checkpoint.bonding.faults(atoms.numbers, atoms.positions, state)
+    settings = checkpoint.model.settings
+    if (settings.charges, settings.multiplicities) != ((0,), (1,)):
+        return []
+    return BondCoverage.of_closed_shells().faults(atoms.numbers, atoms.positions, state)
+
+
+def warn_about_bonds(
+    atoms: Atoms, checkpoint: Checkpoint, state: ChargeState, already: set[tuple[int, ...]]
+) -> set[tuple[int, ...]]:
+    """Warn of bonds that training has not shown, except those whose keys are ``already`` known; return keys.
+
+    Parameters
+    ----------
+    atoms, checkpoint, state
+        Geometry, the model that is about to be asked, charge and multiplicity.
+    already
+        Keys of what has been warned of.
+    """
+    new = [fault for fault in bond_faults(atoms, checkpoint, state) if fault.key not in already]
+    if new:
+        shown = "; ".join(fault.text for fault in new[:3]) + ("; …" if len(new) > 3 else "")
+        broken = any(fault.broken for fault in new)
+        warnings.warn(
+            f"model {checkpoint.name!r} never saw {shown}; its answer there is "
+            + (f"worth nothing: {CLOSED_SHELL}" if broken and state.multiplicity == 1 else "extrapolation"),
+            ExtrapolationWarning,
+            stacklevel=5,
+        )
+    return {fault.key for fault in new}
+
+
 class Uncertainty(NamedTuple):
     """Expected error of an energy."""
 
@@ -223,13 +270,13 @@ def uncertainty_of(
     Parameters
     ----------
     checkpoint
-        Of the model.
+        Checkpoint of the model.
     features
         Last hidden layer of the energy head, mean over atoms, (1, F).
     atoms
         How many there are.
     memory
-        Of what this geometry, and those before it, have been warned of.
+        Memory of what this geometry, and those before it, have been warned of.
     """
     if checkpoint.uncertainty is None:
         return None

@@ -86,12 +86,13 @@ class ElectronicPrediction:
 
     @cached_property
     def first_step(self) -> "SCFStep":
-        """Fock matrix and energy of the predicted density: as dear as one SCF cycle."""
+        """Fock matrix and energy of the predicted density: as expensive as one SCF cycle."""
         return self.scf.build(self.structure.spin_densities.numpy())
 
     @cached_property
     def coupled_polarizability(self) -> NDArray[np.float64]:
-        """Full response of the predicted orbitals, taken as converged, a0³, (3, 3): as dear as an SCF."""
+        """Full response of the predicted orbitals, taken as converged, a0³, (3, 3): as expensive as an
+        SCF."""
         s = self.structure
         orbitals = (s.orbital_energies.numpy(), s.orbitals.numpy(), s.occupations.numpy())
         return self.scf.coupled_polarizability(tuple(x[0] for x in orbitals) if s.n_spins == 1 else orbitals)

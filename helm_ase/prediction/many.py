@@ -42,7 +42,7 @@ WINDOW, WINDOW_OF_MATRICES, WINDOW_ATOMS = 512, 32, 20_000
 
 @dataclass(frozen=True)
 class StructurePrediction:
-    """What was asked for about one structure; everything else is None."""
+    """Answer for one structure; what was not asked for is None."""
 
     index: int
     """Place of the structure among those given, from 0."""
@@ -105,7 +105,7 @@ def predict_many(
     Raises
     ------
     SettingError
-        If a property, the batch or the device is none, or one structure is given instead of several.
+        If a property, the batch or the device is not valid, or one structure is given instead of several.
     UntrainedError
         If the model was not trained to predict a property.
     CheckpointError

@@ -34,7 +34,7 @@ def operator_hamiltonian(
     operators
         One for each element that occurs, in any order.
     charges
-        Of the atoms, e, (N,), for operators that respond to them.
+        Charges of the atoms, e, (N,), for operators that respond to them.
 
     Raises
     ------
@@ -117,9 +117,9 @@ def unit_fields(
     atoms
         Where the Gaussians are, (n,).
     exponents
-        Of the Gaussians, a0⁻², (k,).
+        Exponents of the Gaussians, a0⁻², (k,).
     weights
-        Of the atoms, (n, w).
+        Weights of the atoms, (n, w).
 
     Returns
     -------

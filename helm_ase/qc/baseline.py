@@ -37,7 +37,7 @@ def baseline_hamiltonian(
     baseline
         Which H0.
     charges
-        Of the atoms, e, (N,); needed by ``fitted`` operators that respond to them.
+        Charges of the atoms, e, (N,); needed by ``fitted`` operators that respond to them.
 
     Raises
     ------

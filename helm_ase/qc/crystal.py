@@ -15,7 +15,7 @@ from helm_ase.representation import AOBasis
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.level import LevelOfTheory, plain
 
-VACUUM = 12.0
+VACUUM = 10.0
 """Å between a slab or chain and its images in PySCF, which knows three periodic directions only."""
 
 PRECISION = 1e-10
@@ -50,7 +50,7 @@ def crystal_level(
 
 
 def check_valence_basis(basis: str, pseudopotential: str) -> None:
-    """Refuse what is no pair of PySCF's own valence bases and pseudopotentials, and files in their way.
+    """Refuse what is not a pair of PySCF's own valence bases and pseudopotentials, and files in their way.
 
     Raises
     ------
@@ -150,5 +150,5 @@ def crystal_basis(level: LevelOfTheory, elements: Sequence[int]) -> AOBasis:
     numbers = sorted(set(map(int, elements)))
     places = np.zeros((len(numbers), 3))
     places[:, 0] = 5.0 * np.arange(len(numbers))
-    found = basis_of(build_content(numbers, places, level))
-    return AOBasis(level.basis, found.shells, found.core_electrons)
+    basis = basis_of(build_content(numbers, places, level))
+    return AOBasis(level.basis, basis.shells, basis.core_electrons)

@@ -47,7 +47,7 @@ class CrystalIntegrals:
     content
         The atoms of a cell as a PySCF ``Mole``.
     lattice, basis
-        Of the crystal.
+        Lattice and basis of the crystal.
     """
 
     def __init__(self, content: Any, lattice: Lattice, basis: AOBasis) -> None:
@@ -108,7 +108,7 @@ class CrystalIntegrals:
             Hartree, (n, A, A) or (k, n, A, A).
         """
         size, one = self.content.nao, electrons is not None
-        found = np.zeros((1 if one else len(exponents), len(self.half), size, size))
+        potentials = np.zeros((1 if one else len(exponents), len(self.half), size, size))
         widest = float(exponents.min())
         for place, vector in enumerate(self.lattice.vectors(self.half) / BOHR_IN_ANGSTROM):
             env = _with_image(self.content, vector)
@@ -121,8 +121,8 @@ class CrystalIntegrals:
                     )
                 block, rows, columns = _three_centre(self.content, env, (i, j), charges)
                 parts = block.reshape(*block.shape[:2], len(sites), -1).sum(2)
-                found[:, place, rows, columns] = parts.transpose(2, 0, 1)
-        return found[0] if one else found
+                potentials[:, place, rows, columns] = parts.transpose(2, 0, 1)
+        return potentials[0] if one else potentials
 
     def _near_pairs(
         self, place: int, vector: Array, number: int, widest: float
@@ -168,11 +168,11 @@ class CrystalIntegrals:
         places = {tuple(t): k for k, t in enumerate(self.translations.tolist())}
         left = self.overlap @ matrix
         padded = np.concatenate([self.overlap, np.zeros((1, *matrix.shape))])
-        found = []
+        rows = []
         for t in self.half:
             index = [places.get(tuple(x), -1) for x in (t - self.translations).tolist()]
-            found.append(np.tensordot(left, padded[index], axes=([0, 2], [0, 1])))
-        return np.stack(found) * self._near
+            rows.append(np.tensordot(left, padded[index], axes=([0, 2], [0, 1])))
+        return np.stack(rows) * self._near
 
     def completed(self, half: Array, order: str = "e3nn") -> RealSpaceMatrix:
         """H(T) from its half, in canonical order."""
@@ -232,7 +232,7 @@ def crystal_hamiltonian(
         raise SettingError("baseline 'fitted' has no operators yet: training fits them")
     parts = CrystalIntegrals(content, lattice, basis)
     known = {operator.number: operator for operator in operators}
-    found = parts.kinetic.copy()
+    hamiltonian = parts.kinetic.copy()
     for z in np.unique(parts.numbers).tolist():
         if z not in known or not known[z].is_of_crystals:
             there = [chemical_symbols[k] for k in sorted(known) if known[k].is_of_crystals]
@@ -240,20 +240,20 @@ def crystal_hamiltonian(
                 f"the baseline holds no operator of {chemical_symbols[z]} in crystals, only of "
                 f"{', '.join(there) or 'no element'}"
             )
-        found += _of_element(parts, known[z])
-    return parts.completed(found), parts.completed(parts.half_overlap)
+        hamiltonian += _of_element(parts, known[z])
+    return parts.completed(hamiltonian), parts.completed(parts.half_overlap)
 
 
 def _of_element(parts: CrystalIntegrals, operator: AtomicOperator) -> Array:
     charge, width = parts.nucleus(operator.number)
     exponents = np.array([*operator.exponents, width])
-    found = parts.fields(operator.number, exponents, np.array([*operator.electrons, -charge]))
-    found += parts.projection(projector_matrix(parts, operator.number, operator.projectors))
+    matrix = parts.fields(operator.number, exponents, np.array([*operator.electrons, -charge]))
+    matrix += parts.projection(projector_matrix(parts, operator.number, operator.projectors))
     shift, moment = zero_of_energy(parts, operator.number)
     assert operator.level_shift is not None
     s = parts.half_overlap
     return np.asarray(
-        found + (operator.level_shift * shift + (operator.potential_moment or 0.0) * moment) * s
+        matrix + (operator.level_shift * shift + (operator.potential_moment or 0.0) * moment) * s
     )
 
 

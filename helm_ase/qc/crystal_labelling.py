@@ -59,7 +59,7 @@ def label_crystal(
     Parameters
     ----------
     name
-        Of the entry.
+        Name of the entry.
     numbers, positions, lattice
         The crystal; positions in Å, (N, 3).
     settings

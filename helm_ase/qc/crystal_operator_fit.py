@@ -44,7 +44,7 @@ class CrystalOperatorFit:
         content
             The atoms of a cell as a PySCF ``Mole``.
         lattice, basis
-            Of the crystal.
+            Lattice and basis of the crystal.
         hamiltonian
             H(T), Hartree, in any AO order; per atom every crystal counts the same.
         """
@@ -81,14 +81,14 @@ class CrystalOperatorFit:
     def _projectors(self, parts: CrystalIntegrals, z: int) -> dict[Term, Array]:
         degrees = parts.basis.shells_of(z)
         sizes = self.shells.setdefault(z, [degrees.count(l) for l in range(max(degrees) + 1)])
-        found: dict[Term, Array] = {}
+        projectors: dict[Term, Array] = {}
         for l, n in enumerate(sizes):
             for i in range(n):
                 for j in range(i, n):
                     unit = [np.zeros((m, m)) for m in sizes]
                     unit[l][i, j] = unit[l][j, i] = 1.0
-                    found[z, "projector", l, i, j] = parts.projection(projector_matrix(parts, z, unit))
-        return found
+                    projectors[z, "projector", l, i, j] = parts.projection(projector_matrix(parts, z, unit))
+        return projectors
 
     def solve(self) -> tuple[AtomicOperator, ...]:
         """Operators of all elements seen.
@@ -102,8 +102,8 @@ class CrystalOperatorFit:
             raise DatasetError("no crystal to fit the operators of the baseline to")
         scale = np.sqrt(self.gram.diagonal()).clip(min=1e-12)
         matrix = self.gram / np.outer(scale, scale) + RIDGE * np.eye(len(scale))
-        found = np.linalg.solve(matrix, self.moment / scale) / scale
-        return tuple(self._operator(z, found) for z in sorted(self.cores))
+        solution = np.linalg.solve(matrix, self.moment / scale) / scale
+        return tuple(self._operator(z, solution) for z in sorted(self.cores))
 
     def _operator(self, z: int, values: NDArray[np.float64]) -> AtomicOperator:
         charge, core = self.cores[z]

@@ -59,7 +59,7 @@ def lattice_integrals(
         If there is no such operator, or ``negligible`` is not between 0 and 1.
     """
     if operator not in get_args(Operator):
-        raise SettingError(f"{operator!r} is no operator; there are {', '.join(get_args(Operator))}")
+        raise SettingError(f"{operator!r} is not an operator; there are {', '.join(get_args(Operator))}")
     if not 0 < negligible < 1:
         raise SettingError(f"negligible is {negligible}; a number between 0 and 1 is needed")
     if lattice is None:

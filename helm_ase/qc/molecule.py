@@ -30,13 +30,13 @@ def is_basis_name(name: str) -> bool:
 
 
 def check_basis_name(name: str) -> None:
-    """Refuse what is no name of one of PySCF's own bases, and files in its way.
+    """Refuse what is not a name of one of PySCF's own bases, and files in its way.
 
     Raises
     ------
     BasisError
-        If it is none, or a file in the working folder is called like one of PySCF's bases: PySCF would read
-        that file instead, also where it chooses a basis by itself.
+        If PySCF has no such basis, or a file in the working folder has the name of one of PySCF's bases:
+        PySCF would read that file instead, also where it chooses a basis by itself.
     """
     check_impostors()
     if not is_basis_name(name):

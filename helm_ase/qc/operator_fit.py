@@ -56,7 +56,7 @@ class OperatorFit:
         hamiltonian
             Its H in Hartree and PySCF's AO order, (A, A).
         charges
-            Of its atoms, e, (N,), if the operators are to respond to them.
+            Charges of its atoms, e, (N,), if the operators are to respond to them.
         """
         fixed, columns = self._columns(mole, charges)
         for term in columns:

@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 
 from helm_ase.qc.scf_steps import Refined
 
+USUAL, LARGE = (450e-6, 1500e-6), (1500e-6, 5000e-6)
+"""Largest |F[D(H)] − H| and commutator, Hartree: of a usual prediction, and of one still of use."""
+DOUBT = "some way from self-consistency: levels may be off by some tenths of an eV; refine=1 says more"
+
 
 @dataclass(frozen=True)
 class Reliability:
@@ -25,6 +29,17 @@ class Reliability:
     atom_residuals: NDArray[np.float64]
     """Mean |F[D(H)] − H| over the block of each atom with itself, Hartree, (N,): where the error sits."""
 
+    @property
+    def words(self) -> str:
+        """What residual and commutator mean, the worse of the two (:data:`USUAL`, :data:`LARGE`)."""
+        for limits, text in (
+            (USUAL, "as near as on molecules like those of the training set"),
+            (LARGE, DOUBT),
+        ):
+            if self.fock_residual <= limits[0] and self.commutator_norm <= limits[1]:
+                return text
+        return "far from self-consistency: levels and density are wrong; take refined ones (refine=2)"
+
 
 def reliability(
     hamiltonian: NDArray[np.float64], overlap: NDArray[np.float64], refined: Refined, atom: NDArray[np.int64],
@@ -38,7 +53,7 @@ def reliability(
         H, Hartree, PySCF AO order, (s, A, A).
     overlap
         S, (A, A).
-    found
+    refined
         One step from D(H).
     atom
         Atom of each function, (A,).

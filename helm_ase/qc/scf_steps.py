@@ -69,6 +69,7 @@ class SelfConsistency:
         if spins == 2 and mole.spin == 0:
             self.mean_field = self.mean_field.to_uks()
         self.mole, self.spins = mole, spins
+        self._walked: list[SCFStep] = []  # steps from the last density that was asked for
         self.overlap = self.mean_field.get_ovlp()
         self.core = self.mean_field.get_hcore()
         self.orthonormaliser = orthonormaliser(self.overlap, OVERLAP_THRESHOLD)  # (A, M)
@@ -155,12 +156,12 @@ class SelfConsistency:
         """
         if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
             raise SettingError(f"n_iterations is {steps!r}; a whole number of at least 1 is needed")
-        done = [first]
-        refined = self.solve(done)
-        for _ in range(steps - 1):
-            done.append(self.build(refined.densities))
-            refined = self.solve(done)
-        return refined
+        if not self._walked or self._walked[0] is not first:
+            self._walked = [first]
+        done = self._walked
+        while len(done) < steps:
+            done.append(self.build(self.solve(done).densities))
+        return self.solve(done[:steps])
 
 
 def extrapolation(steps: Sequence[SCFStep], overlap: NDArray[np.float64]) -> NDArray[np.float64]:

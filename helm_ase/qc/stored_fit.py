@@ -71,7 +71,7 @@ class StoredFit(df.DF):
         Parameters
         ----------
         densities
-            Of both spins together, or one for each, (S, A, A).
+            Densities of both spins together, or one for each, (S, A, A).
         orbitals
             Occupied orbitals of each spin, (A, n), n > 0; of a closed shell those of one spin, counted twice.
         exchange

@@ -34,7 +34,7 @@ def charge_state(atoms: Atoms, charge: int | None = None, multiplicity: int | No
     Raises
     ------
     ChargeError
-        If a value is no integer, aliases contradict each other, or sums are not whole numbers.
+        If a value is not an integer, aliases contradict each other, or sums are not whole numbers.
     """
     found_charge = _info_value(atoms.info, CHARGE_KEYS)
     found_multiplicity = _info_value(atoms.info, MULTIPLICITY_KEYS)

@@ -3,19 +3,18 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from helm_ase.representation.bonding import BIN_WIDTH, BondCoverage
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.periodic_pairs import periodic_pairs
 
 Molecule = tuple[NDArray[np.int64], NDArray[np.float64]]
 Crystal = tuple[NDArray[np.int64], NDArray[np.float64], Lattice]
-
-BIN_WIDTH = 0.2
-"""Å."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class DistanceCoverage:
     """Largest distance recorded, Å."""
     bins: Mapping[tuple[int, int], frozenset[int]] = field(default_factory=dict)
     """(Z1 ≤ Z2) → indices of bins of width :data:`BIN_WIDTH`."""
+    bonding: BondCoverage | None = None
+    """Environments of atoms and lengths of bonds; models of before have it in a file beside them, or not."""
 
     @classmethod
     def collect(cls, structures: Iterable[Molecule | Crystal], limit: float) -> "DistanceCoverage":
@@ -67,7 +68,8 @@ class DistanceCoverage:
     def to_json(self) -> dict[str, object]:
         """Plain types for a checkpoint header."""
         pairs = {f"{a}-{b}": sorted(bins) for (a, b), bins in sorted(self.bins.items())}
-        return {"limit": self.limit, "bin_width": BIN_WIDTH, "pairs": pairs}
+        header: dict[str, object] = {"limit": self.limit, "bin_width": BIN_WIDTH, "pairs": pairs}
+        return header if self.bonding is None else header | {"bonding": self.bonding.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> "DistanceCoverage":
@@ -76,7 +78,9 @@ class DistanceCoverage:
         if data["bin_width"] != BIN_WIDTH or not isinstance(pairs, dict):
             raise ValueError(f"coverage with bins of {data['bin_width']} Å; this version reads {BIN_WIDTH}")
         bins = {tuple(map(int, key.split("-"))): frozenset(map(int, places)) for key, places in pairs.items()}
-        return cls(float(data["limit"]), bins)  # type: ignore[arg-type]
+        bonds: Any = data.get("bonding")
+        bonding = None if bonds is None else BondCoverage.from_json(bonds)
+        return cls(float(data["limit"]), bins, bonding)  # type: ignore[arg-type]
 
 
 def describe(unseen: Mapping[tuple[int, int], list[float]]) -> str:
@@ -94,9 +98,9 @@ def _pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Lower and higher atomic number and distance (Å) of every pair within ``limit``."""
     if lattice is not None and lattice.dimensions:
-        found = periodic_pairs(numbers, positions, limit, lattice)
-        one, other = found.pairs
-        apart = positions[other] - positions[one] + lattice.vectors(found.shifts)
+        pairs = periodic_pairs(numbers, positions, limit, lattice)
+        one, other = pairs.pairs
+        apart = positions[other] - positions[one] + lattice.vectors(pairs.shifts)
         z1, z2 = numbers[one], numbers[other]
         return np.minimum(z1, z2), np.maximum(z1, z2), np.linalg.norm(apart, axis=1)
     first, second = np.triu_indices(len(numbers), k=1)

@@ -15,12 +15,15 @@ def check_geometry(numbers: NDArray[np.int64], positions: NDArray[np.float64]) -
     Raises
     ------
     StructureError
-        If there are no atoms, a position is not finite, or two atoms coincide.
+        If there are no atoms, a number or position is none, or two atoms coincide.
     """
     if len(numbers) == 0:
         raise StructureError("the Atoms object is empty; HELM needs at least one atom")
     if positions.shape != (len(numbers), 3):
         raise StructureError(f"positions have shape {positions.shape}, not ({len(numbers)}, 3)")
+    for what, values, kinds in (("atomic numbers", numbers, "iu"), ("positions", positions, "fiu")):
+        if values.dtype.kind not in kinds:  # complex ones would be cut down in silence
+            raise StructureError(f"{what} must be real numbers, not of type {values.dtype}")
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
         raise StructureError(f"position of atom {bad[0]} is not finite: {positions[bad[0]]}")

@@ -70,7 +70,7 @@ class AtomicGraph(Data):
         charge, multiplicity
             Total charge in e and 2S + 1.
         lattice
-            Of a crystal; one without periodic directions has zero as its only translation.
+            Lattice of a crystal; one without periodic directions has zero as its only translation.
 
         Raises
         ------
@@ -100,19 +100,19 @@ class AtomicGraph(Data):
         cls, z: NDArray[np.int64], r: NDArray[np.float64], cutoff: float, state: tuple[int, int],
         lattice: Lattice,
     ) -> "AtomicGraph":  # fmt: skip
-        found = periodic_pairs(z, r, cutoff, lattice)
-        check_images(r, found, lattice)
-        count = len(found.translations)
+        near = periodic_pairs(z, r, cutoff, lattice)
+        check_images(r, near, lattice)
+        count = len(near.translations)
         return cls(
             z=torch.from_numpy(z),
             pos=torch.from_numpy(r.copy()),
             charge=torch.tensor([state[0]]),
             multiplicity=torch.tensor([state[1]]),
-            pair_index=torch.from_numpy(found.pairs),
-            shift=torch.from_numpy(found.shifts),
+            pair_index=torch.from_numpy(near.pairs),
+            shift=torch.from_numpy(near.shifts),
             cell=torch.from_numpy(lattice.complete.copy())[None],
-            translation=torch.from_numpy(found.translations),
-            slot=torch.from_numpy(found.slots),
+            translation=torch.from_numpy(near.translations),
+            slot=torch.from_numpy(near.slots),
             partner=torch.arange(count - 1, -1, -1),
             home=torch.tensor([count // 2]),
         )

@@ -85,7 +85,7 @@ class LabelledMolecule:
             "occupations": (*spin, a), "mulliken_charges": (n,), "polarizability": (3, 3),
         }  # fmt: skip
         if n == 0 or a == 0:
-            raise DatasetError(f"an entry with {n} atoms and {a} orbitals is no molecule")
+            raise DatasetError(f"an entry with {n} atoms and {a} orbitals is not a molecule")
         for name, shape in shapes.items():
             self._check(name, shape)
         if self.energy is not None and not np.isfinite(self.energy):

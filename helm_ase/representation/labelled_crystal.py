@@ -1,4 +1,4 @@
-"""A crystal with its DFT answers: what labelling makes, files hold and training learns from."""
+"""Labelled crystal: what labelling makes, files hold and training learns from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ class LabelledCrystal:
         n, fock = len(self.numbers), np.asarray(self.fock, dtype=np.complex128)
         points, size = len(self.k_mesh.kpts), fock.shape[-1] if fock.ndim else 0
         if n == 0 or size == 0:
-            raise DatasetError(f"an entry with {n} atoms and {size} functions is no crystal")
+            raise DatasetError(f"an entry with {n} atoms and {size} functions is not a crystal")
         shapes = {"positions": (n, 3), "forces": (n, 3), "stress": (3, 3), "fock": (points, size, size)}
         for name, shape in shapes.items():
             values = getattr(self, name)

@@ -128,7 +128,7 @@ class Lattice:
         radius
             Å, not negative.
         positions
-            Of the atoms of a cell, Å, (N, 3); without them the cells' corners.
+            Positions of the atoms of a cell, Å, (N, 3); without them the cells' corners.
 
         Returns
         -------
@@ -182,7 +182,7 @@ def nearest_images(
     Parameters
     ----------
     lattice, positions
-        Of the crystal, positions in Å, (N, 3).
+        Lattice and positions of the crystal, positions in Å, (N, 3).
     mesh
         Points along each reciprocal vector; 1 where there is no periodicity.
 

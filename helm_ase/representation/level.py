@@ -1,4 +1,4 @@
-"""Level of theory: what exactly a label or a prediction approximates."""
+"""Level of theory: settings of a DFT calculation that decide its numbers."""
 
 import re
 from dataclasses import asdict, dataclass, replace
@@ -44,7 +44,8 @@ class LevelOfTheory:
 
     @property
     def physical(self) -> "LevelOfTheory":
-        """Without what only moves the numbers a little, and without ways of spelling."""
+        """The same level of theory without numerical settings that hardly change its numbers, and with names
+        spelled alike."""
         fields: dict[str, Any] = {k: getattr(LevelOfTheory(), k) for k in NUMERICS}
         fields |= {k: plain(getattr(self, k)) for k in SPELLED}
         return replace(self, functional=self.functional.lower(), **fields)

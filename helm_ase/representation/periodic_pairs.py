@@ -51,7 +51,7 @@ def _is_positive(shifts: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.asarray(weighted > 0)
 
 
-def check_images(positions: NDArray[np.float64], found: PeriodicPairs, lattice: Lattice) -> None:
+def check_images(positions: NDArray[np.float64], near: PeriodicPairs, lattice: Lattice) -> None:
     """Refuse atoms that coincide with the image of another one.
 
     Raises
@@ -59,13 +59,13 @@ def check_images(positions: NDArray[np.float64], found: PeriodicPairs, lattice: 
     StructureError
         Naming both, and the translation.
     """
-    first, second = found.pairs
-    apart = positions[second] - positions[first] + lattice.vectors(found.shifts)
+    first, second = near.pairs
+    apart = positions[second] - positions[first] + lattice.vectors(near.shifts)
     distances = np.linalg.norm(apart, axis=1)
     if len(distances) and distances.min() < COINCIDENT:
         k = int(distances.argmin())
         raise StructureError(
-            f"atom {first[k]} and the image of atom {second[k]} at translation {found.shifts[k].tolist()} "
+            f"atom {first[k]} and the image of atom {second[k]} at translation {near.shifts[k].tolist()} "
             f"are {distances[k]:.3f} Å apart; anything below {COINCIDENT} Å is refused: check the cell, and "
             f"whether atoms on its faces are listed twice"
         )

@@ -165,10 +165,10 @@ class RealSpaceMatrix:
         Raises
         ------
         BasisError
-            If it is no permutation of the atoms.
+            If it is not a permutation of the atoms.
         """
         if sorted(permutation) != list(range(len(self.numbers))):
-            raise BasisError(f"{list(permutation)} is no permutation of {len(self.numbers)} atoms")
+            raise BasisError(f"{list(permutation)} is not a permutation of {len(self.numbers)} atoms")
         o = self.basis.offsets(self.numbers)
         index = np.concatenate([np.arange(o[i], o[i + 1]) for i in permutation])
         values, numbers = self.values[:, index][:, :, index], self.numbers[list(permutation)]
@@ -195,11 +195,11 @@ class RealSpaceMatrix:
         Raises
         ------
         BasisError
-            If the transformation is no integer matrix of determinant ±1.
+            If the transformation is not an integer matrix of determinant ±1.
         """
         u = np.asarray(transformation)
         if u.shape != (3, 3) or not np.array_equal(u, np.round(u)) or abs(round(np.linalg.det(u))) != 1:
-            raise BasisError(f"{u.tolist()} is no integer matrix of determinant 1 or −1")
+            raise BasisError(f"{u.tolist()} is not an integer matrix of determinant 1 or −1")
         return self._with(np.round(self.translations @ np.linalg.inv(u)).astype(np.int64), self.values)
 
     def supercell(self, repeats: Sequence[int]) -> "RealSpaceMatrix":

@@ -1,4 +1,4 @@
-"""A molecule that waits for its labels."""
+"""Molecular structure that is to be labelled."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

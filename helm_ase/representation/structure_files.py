@@ -180,7 +180,7 @@ def stated_by_gaussian_input(text: str, frames: int, path: str) -> list[Stated]:
         return [Stated(int(numbers[0]), int(numbers[1]))] * frames
     except (ValueError, IndexError):
         raise StructureError(
-            f"{path}: {' '.join(numbers)!r} is no line of charge and multiplicity, such as '0 1'"
+            f"{path}: {' '.join(numbers)!r} is not a line of charge and multiplicity, such as '0 1'"
         ) from None
 
 

@@ -40,7 +40,7 @@ def parse_smiles(smiles: str, multiplicity: int | None = None) -> Constitution:
     Raises
     ------
     StructureError
-        If RDKit cannot read it, or if an atom is no element.
+        If RDKit cannot read it, or if an atom is not an element.
     """
     canonical = canonical_smiles(smiles)
     molecule = _molecule(canonical)
@@ -60,7 +60,7 @@ def canonical_smiles(smiles: str) -> str:
     Raises
     ------
     StructureError
-        If RDKit cannot read it, or if an atom is no element.
+        If RDKit cannot read it, or if an atom is not an element.
     """
     chem = load("rdkit.Chem")
     with load("rdkit.rdBase").BlockLogs():

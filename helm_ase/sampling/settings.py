@@ -1,4 +1,4 @@
-"""What a campaign draws, with units and what is allowed."""
+"""Settings of a sampling campaign, with units and allowed values."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

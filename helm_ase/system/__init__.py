@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, and what a worker process owes its parent."""
+"""Files that appear whole or not at all, and worker processes that end with their parent."""

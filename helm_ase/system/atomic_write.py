@@ -23,7 +23,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     place = Path(path).resolve() if Path(path).is_symlink() else Path(path)
     if place.exists() and not place.is_file():
-        raise SettingError(f"{path} is no file: name one to write to")
+        raise SettingError(f"{path} is not a file: name one to write to")
     own = f"{os.getpid()}-{secrets.token_hex(4)}"
     name = f".{place.stem}.{own}.partial{place.suffix}"  # writers look at suffixes
     partial = place.with_name(name)

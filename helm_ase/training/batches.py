@@ -44,7 +44,7 @@ class Samples(Dataset[SampleWithTrust]):
     samples
         Any sequence of them.
     settings
-        Of the model, whose filter it is.
+        Settings of the model, whose filter it is.
     keep
         Keep filters; for sets that fit into memory.
     """
@@ -80,9 +80,9 @@ class SharedBatches:
     loads
         Pairs and atoms of every sample, (M,).
     max_load
-        Of a batch, over all processes.
+        Largest load of a batch, over all processes.
     seed
-        Of the order; None: one order, always the same, for validation.
+        Seed of the order; None: one order, always the same, for validation.
     rank, processes
         Place of this process.
     limit

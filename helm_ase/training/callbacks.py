@@ -21,8 +21,8 @@ from helm_ase.training.module import TrainingModule
 
 
 @dataclass(frozen=True)
-class Imprint:
-    """What stands in the header of every checkpoint of a stage."""
+class CheckpointHeader:
+    """Header of every checkpoint of a stage: everything but weights and validation errors."""
 
     name: str
     level: LevelOfTheory
@@ -70,8 +70,8 @@ class KeepBest(Callback):
     Must come before the callback that takes the averaged weights out again.
     """
 
-    def __init__(self, path: str | Path, imprint: Imprint) -> None:
-        self.path, self.imprint = Path(path), imprint
+    def __init__(self, path: str | Path, header: CheckpointHeader) -> None:
+        self.path, self.header = Path(path), header
         self.best = math.inf
 
     def on_validation_epoch_end(
@@ -85,7 +85,7 @@ class KeepBest(Callback):
         if results["loss"] < self.best or (finite and pl_module.stage.keep == "last"):
             self.best = min(self.best, results["loss"])
             if trainer.is_global_zero:
-                save_checkpoint(self.imprint.checkpoint(pl_module.model, results), self.path)
+                save_checkpoint(self.header.checkpoint(pl_module.model, results), self.path)
 
     def state_dict(self) -> dict[str, Any]:
         """The lowest loss."""

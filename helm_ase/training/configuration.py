@@ -157,7 +157,7 @@ def record_inside(annotation: Any) -> type | None:
 def _override(content: Any, text: str) -> None:
     path, mark, value = text.partition("=")
     if not mark:
-        raise SettingError(f"{text!r} is no override; write KEY=VALUE, as in stages.0.epochs=5")
+        raise SettingError(f"{text!r} is not an override; write KEY=VALUE, as in stages.0.epochs=5")
     *way, last = path.split(".")
     place = content
     try:
@@ -208,7 +208,11 @@ def plain(value: Any) -> Any:
 
 def defaults_as_yaml() -> str:
     """Every field with its default and meaning, as a recipe that can be read back."""
-    return "\n".join(_commented(Recipe, "")) + "\n"
+    head = (
+        "# A recipe with every key and its default; a recipe of yours names only what differs.",
+        "# Lines with a second # show the keys of an entry that is null by default.",
+    )
+    return "\n".join([*head, *_commented(Recipe, "")]) + "\n"
 
 
 def _commented(record: type, indent: str) -> Iterator[str]:

@@ -57,7 +57,7 @@ def crystal_loss_terms(
     Parameters
     ----------
     prediction
-        Of the joined graphs, in the order of the samples.
+        Prediction of the joined graphs, in the order of the samples.
     samples
         Crystals of the batch.
     weights
@@ -76,8 +76,8 @@ def crystal_loss_terms(
             error = (predicted - sample.correction.to(predicted.device))[sample.within.to(predicted.device)]
             terms.setdefault("hamiltonian", []).append(error.abs().mean() / HAMILTONIAN_UNIT)
         if weights.spectrum or weights.bands:
-            found = _band_errors(predicted, sample, k, virtuals, weights)
-            for name, value in found.items():
+            errors = _band_errors(predicted, sample, k, virtuals, weights)
+            for name, value in errors.items():
                 terms.setdefault(name, []).append(value / BAND_UNIT)
     if weights.energy and prediction.energy is not None:
         terms["energy"] = _energy_errors(prediction.energy, samples)
@@ -100,15 +100,15 @@ def _band_errors(
     with torch.no_grad():
         energies, orbitals = solve(h, s, OVERLAP_THRESHOLD)
     counted = min(sample.electrons // 2 + virtuals, h.shape[1])
-    found = {}
+    errors = {}
     if weights.spectrum:
         c = orbitals[:, :, :counted]
         inner = c.mH @ error @ c  # (K, M, M)
-        found["spectrum"] = inner.abs().mean() + inner.diagonal(dim1=1, dim2=2).abs().mean()
+        errors["spectrum"] = inner.abs().mean() + inner.diagonal(dim1=1, dim2=2).abs().mean()
     if weights.bands:
         difference = levels(h + error, s)[:, :counted] - energies[:, :counted]
-        found["bands"] = difference[torch.isfinite(difference)].abs().mean()
-    return found
+        errors["bands"] = difference[torch.isfinite(difference)].abs().mean()
+    return errors
 
 
 def _energy_errors(energy: Tensor, samples: Sequence[CrystalSample]) -> list[Tensor]:

@@ -160,9 +160,9 @@ def _fit(
         if progress and epoch % 20 == 0:
             print(epoch, {k: round(v, 3) for k, v in history[-1].items()}, flush=True)
         epoch += 1
-    found = average.module
-    assert isinstance(found, HELM)
-    return found.eval(), history
+    averaged = average.module
+    assert isinstance(averaged, HELM)
+    return averaged.eval(), history
 
 
 def _progress(epoch: int, begin: float, settings: CrystalTraining) -> float:
@@ -201,9 +201,9 @@ def _set_references(model: HELM, samples: Sequence[CrystalSample]) -> None:
         return
     counts = np.array([[(s.graph.z == z).sum() for z in model.basis.elements] for s in known], dtype=float)
     energies = np.array([s.energy for s in known])
-    found = np.linalg.lstsq(counts, energies, rcond=None)[0]
-    rest = (energies - counts @ found) / counts.sum(1)
-    model.energy_reference.copy_(torch.from_numpy(found))
+    references = np.linalg.lstsq(counts, energies, rcond=None)[0]
+    rest = (energies - counts @ references) / counts.sum(1)
+    model.energy_reference.copy_(torch.from_numpy(references))
     model.energy_scale.fill_(max(float(np.sqrt((rest**2).mean())), 1e-3))
 
 
@@ -227,5 +227,5 @@ def _checkpoint(
             errors = crystal_errors(model, part, level.smearing, settings.virtuals, "energy" in predicts)
             metrics |= {f"{name}_{k}": v for k, v in mean_errors(errors).items() if np.isfinite(v)}
     coverage = DistanceCoverage.collect(geometries, model.cutoff)
-    found = Checkpoint(settings.name, model, level, baseline, coverage, training, metrics)
-    return replace(found, model=model.requires_grad_(False))
+    checkpoint = Checkpoint(settings.name, model, level, baseline, coverage, training, metrics)
+    return replace(checkpoint, model=model.requires_grad_(False))

@@ -4,7 +4,7 @@ import base64
 import csv
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -116,21 +116,33 @@ def best_row(rows: Sequence[Row]) -> Row:
 def _page(title: str, picture: bytes, stages: Sequence[Sequence[Row]], recipe: str) -> str:
     best = [best_row(rows) for rows in stages]
     keys = list(dict.fromkeys(k for row in best for k in row))
-    head = "".join(f"<th>{html.escape(k)}</th>" for k in ["stage", *keys])
-    body = "".join(f"<tr><td>{k}</td>{_cells(row, keys)}</tr>" for k, row in enumerate(best))
+    head = "<th></th>" + "".join(f"<th>stage {k}</th>" for k in range(len(best)))
+    body = "".join(f"<tr><th>{html.escape(_named(key))}</th>{_cells(best, key)}</tr>" for key in keys)
     image = base64.b64encode(picture).decode()
     return (
-        f"<!doctype html><meta charset='utf-8'><title>{html.escape(title)}</title>"
-        "<style>body{font:14px sans-serif;margin:2em}td,th{padding:.2em .7em;text-align:right}"
-        "pre{background:#f4f4f4;padding:1em}img{max-width:100%}div{overflow-x:auto}</style>"
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title>"
+        "<meta name='viewport' content='width=device-width,initial-scale=1'>"
+        "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;"
+        "color:#222}table{border-collapse:collapse}td,th{padding:.15rem .9rem .15rem 0;text-align:right;"
+        "font-variant-numeric:tabular-nums;font-weight:normal}tr>:first-child{text-align:left}"
+        "tr{border-bottom:1px solid #eee}pre{background:#f6f6f6;padding:1em;white-space:pre-wrap;"
+        "overflow-wrap:anywhere;font-size:13px}img{max-width:100%}div{overflow-x:auto}</style>"
         f"<h1>{html.escape(title)}</h1><img alt='curves' src='data:image/png;base64,{image}'>"
         f"<h2>Best validation of each stage</h2><div><table><tr>{head}</tr>{body}</table></div>"
         f"<h2>Recipe</h2><pre>{html.escape(recipe)}</pre>"
     )
 
 
-def _cells(row: Mapping[str, float], keys: Sequence[str]) -> str:
-    return "".join(f"<td>{row[k]:.5g}</td>" if k in row else "<td></td>" for k in keys)
+def _named(key: str) -> str:
+    """Name and unit of what has a unit; else the key in words."""
+    if (quantity := key.removeprefix("val_")) in UNITS and key != quantity:
+        name, unit = UNITS[quantity]
+        return f"{name} / {unit}, validation"
+    return key.replace("_", " ")
+
+
+def _cells(rows: Sequence[Row], key: str) -> str:
+    return "".join(f"<td>{row[key]:.5g}</td>" if key in row else "<td></td>" for row in rows)
 
 
 def _write(path: Path, content: bytes) -> None:

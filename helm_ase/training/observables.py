@@ -1,4 +1,4 @@
-"""Losses of what follows from the Hamiltonian, one molecule at a time, in float64.
+"""Losses on quantities that follow from the Hamiltonian, one molecule at a time, in float64.
 
 Each molecule and spin is diagonalised once, those of one size together; every observable then has an exact
 gradient of its own, also where orbital energies coincide (:mod:`helm_ase.electronic.differentiable`).  An
@@ -193,7 +193,7 @@ def observable_sums(
     correction
         ΔH after the trust filter, Hartree, (B, s, A, A), padded.
     targets
-        Of each molecule.
+        Targets of each molecule.
     wanted
         Names in :data:`OBSERVABLES`.
     """

@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
     Parameters
     ----------
     groups
-        Of parameters.
+        Groups of parameters.
     weight_decay
         Decoupled.
     rows

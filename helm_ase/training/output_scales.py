@@ -1,4 +1,4 @@
-"""What a model takes from the training set before the first step: references and scales."""
+"""Reference energies and scales that a model takes from the training set before the first step."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +15,7 @@ from helm_ase.representation.graph import AtomicGraph, edge_vectors
 from helm_ase.representation.overlap import symmetric_root
 
 SMALLEST_ENVELOPE = 1e-3
-"""Blocks that have faded further say nothing about the size of outputs."""
+"""Envelope below which a block says nothing about the size of outputs."""
 
 
 def fit_energy_references(model: HELM, samples: Sequence[Sample]) -> None:

@@ -1,19 +1,22 @@
-"""What a run needs before its first step: its folder, its labels, its network, and proof that they fit."""
+"""Preparation of a run before its first step: folder, labels, network, and proof that they fit together."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.checkpoint.format import file_sha256
 from helm_ase.dataset.sample import Sample
 from helm_ase.errors import DatasetError, SettingError
 from helm_ase.nn import HELM
+from helm_ase.representation.bonding import BondCoverage
+from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.level import LevelOfTheory
@@ -33,7 +36,7 @@ RECIPE, FINGERPRINT = "recipe.yaml", "fingerprint.json"
 
 @dataclass(frozen=True)
 class Run:
-    """What all stages share."""
+    """State of a run that all stages share."""
 
     recipe: Recipe
     train: Sequence[Sample]
@@ -42,7 +45,7 @@ class Run:
     energy_baseline: EnergyBaseline
     coverage: DistanceCoverage
     facts: Mapping[str, Any]
-    """About data and start, for the header of every checkpoint."""
+    """Data and start of the run, for the header of every checkpoint."""
 
 
 def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozenset[str]]:
@@ -79,7 +82,16 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozens
     }
     geometries = [(s.graph.z.numpy(), s.graph.pos.numpy()) for s in train]
     coverage = DistanceCoverage.collect(geometries, model.settings.backbone.cutoff)
+    coverage = replace(coverage, bonding=BondCoverage.collect(_states(train)))
     return Run(recipe, train, validation, level, e0, coverage, facts), model, learnt
+
+
+def _states(samples: JoinedSamples) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], ChargeState]]:
+    """Atomic numbers, positions (Å), and charge and multiplicity of all samples."""
+    for sample in samples:
+        graph = sample.graph
+        state = ChargeState(int(graph.charge), int(graph.multiplicity))
+        yield graph.z.numpy(), graph.pos.numpy(), state
 
 
 def _open(

@@ -1,4 +1,4 @@
-"""The processes of a run that torchrun or Slurm has started."""
+"""Processes of a run that torchrun or Slurm has started."""
 
 import os
 

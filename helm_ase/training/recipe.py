@@ -1,4 +1,4 @@
-"""What defines a training run: data, network, stages, machine.  Plain records; nothing here computes.
+"""Recipe of a training run: data, network, stages, machine. Plain records; nothing here computes.
 
 Every field's default and meaning stand together, and ``helm-ase train --print-defaults`` prints both.
 """
@@ -19,7 +19,7 @@ PartName = Literal["energy", "hamiltonian"]
 
 
 def check_range(record: object, names: tuple[str, ...], least: float, most: float = float("inf")) -> None:
-    """Refuse numbers out of range; None is no number.
+    """Refuse numbers out of range; None is not a number.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def check_range(record: object, names: tuple[str, ...], least: float, most: floa
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Labels to learn from and to select by; all files at one level of theory."""
+    """Labels to learn from and to select the best weights by; all files at one level of theory."""
 
     train: tuple[str, ...] = ("labels.h5",)
     """Label files to learn from: their entries of the split ``train_split``. Relative paths count from the
@@ -94,7 +94,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """Steps from gradients."""
+    """Settings of the optimiser."""
 
     name: Literal["adamw", "muon"] = "adamw"
     """Optimiser: ``adamw``, or ``muon``, which orthogonalises the updates of matrices and leaves all other
@@ -148,7 +148,7 @@ class RateSettings:
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of the optimiser; begins with the best weights of the stage before."""
+    """Stage of a training run, which begins with the weights that the stage before it handed on."""
 
     scheme: SchemeName = "joint"
     """Training scheme, which decides what is learnt and which weights change: ``direct``, ``hamiltonian``,
@@ -206,7 +206,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where to run; the names are Lightning's."""
+    """Devices and processes; the names are Lightning's."""
 
     accelerator: str = "cpu"
     """Kind of device as Lightning names it: ``cpu``, ``gpu``, ``auto`` and others."""
@@ -232,7 +232,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run."""
+    """Description of a training run."""
 
     data: DataSettings = field(default_factory=DataSettings)
     """Labels to learn from, and the baselines that are subtracted from them."""

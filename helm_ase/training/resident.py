@@ -52,7 +52,7 @@ class ResidentSamples:
     samples
         With matrices; observables are not kept.
     settings
-        Of the model, whose filter is kept beside every sample.
+        Settings of the model, whose filter is kept beside every sample.
     device
         Where to keep them.
     """

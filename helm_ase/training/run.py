@@ -16,7 +16,7 @@ from helm_ase.checkpoint.format import read_checkpoint, save_checkpoint
 from helm_ase.errors import SettingError
 from helm_ase.nn import HELM, HELMSettings
 from helm_ase.training.batches import Samples, SharedBatches, loader, loads_of, validation_loader
-from helm_ase.training.callbacks import EndOfStage, ExponentialAverage, Imprint, KeepBest
+from helm_ase.training.callbacks import CheckpointHeader, EndOfStage, ExponentialAverage, KeepBest
 from helm_ase.training.curves import write_report
 from helm_ase.training.module import TrainingModule
 from helm_ase.training.preparation import Run, prepare
@@ -33,11 +33,11 @@ EXPECTED = (
     ".*Checkpoint directory.*",
     ".*LeafSpec.*",
 )
-"""Warnings of Lightning about what is meant."""
+"""Warnings of Lightning about behaviour that is intended."""
 
 
 def train(recipe: Recipe) -> Path:
-    """Train; goes on where an interrupted run of the same folder stopped.
+    """Train a model; an interrupted run in the same folder continues where it stopped.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def train(recipe: Recipe) -> Path:
 
 @contextlib.contextmanager
 def matrix_products(precision: str) -> Iterator[None]:
-    """Precision of matrix products while this lasts."""
+    """Context in which matrix products have another precision."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:
@@ -126,8 +126,8 @@ def _fit(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[st
     module = TrainingModule(model, stage)
     training = {**run.facts, "predicts": sorted(learnt)}
     baselines = run.recipe.data.baseline, run.energy_baseline
-    imprint = Imprint(run.recipe.name, run.level, *baselines, run.coverage, training)
-    trainer = make_trainer(run.recipe.compute, stage, folder, KeepBest(folder / BEST, imprint))
+    header = CheckpointHeader(run.recipe.name, run.level, *baselines, run.coverage, training)
+    trainer = make_trainer(run.recipe.compute, stage, folder, KeepBest(folder / BEST, header))
     last = folder / LAST
     with warnings.catch_warnings():
         for message in EXPECTED:

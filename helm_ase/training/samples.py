@@ -1,4 +1,4 @@
-"""Labels that a recipe names → samples."""
+"""Samples from the label files that a recipe names."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -70,9 +70,9 @@ def open_samples(
     cutoff
         Largest pair distance, Å.
     folder
-        Of the run; the place of what is computed unless the recipe names another.
+        Folder of the run; the place of what is computed unless the recipe names another.
     options
-        Of :class:`~helm_ase.dataset.dataset.MoleculeDataset`.
+        Options of :class:`~helm_ase.dataset.dataset.MoleculeDataset`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The named ways to train: what is learnt, and which weights move how fast.
+"""Training schemes by name: what is learnt, and which weights change how fast.
 
 The paper's three (§4): energies alone (``direct``), Hamiltonians alone (``hamiltonian``), and energies on top
 of a backbone that has learnt Hamiltonians, which then stays (``frozen``) or moves along (``finetune``).
@@ -18,17 +18,17 @@ from helm_ase.training.recipe import Recipe, SchemeName, Stage
 Part = Literal["nodes", "edges", "hamiltonian", "energy"]
 
 OF_EDGES = ("backbone.pair_scalars", "backbone.edge_updates", "backbone.norm_edges", "backbone.norm_nodes")
-"""What only a Hamiltonian needs; the norm of the nodes stands before its on-site blocks."""
+"""Parameters that only a Hamiltonian needs; the norm of the nodes comes before its on-site blocks."""
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """What is learnt, and which parts of the network move."""
+    """Training scheme: loss, and which parts of the network change."""
 
     weights: LossWeights
     """Weights of the loss terms, unless the stage has its own."""
     moves: frozenset[Part]
-    """Parts that are trained, as far as the loss reaches them."""
+    """Parts of the network that are trained, as far as the loss depends on them."""
     backbone_rate: float = 1.0
     """Learning rate of nodes, edges and Hamiltonian head, relative to that of the energy head."""
 
@@ -50,7 +50,7 @@ SCHEMES: dict[SchemeName, Scheme] = {
 
 
 def settled(stage: Stage) -> Stage:
-    """The stage with its scheme's choices in place of what it leaves open.
+    """Stage in which everything that the recipe leaves open is filled in from the scheme.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def part_of(name: str) -> Part:
 
 
 def moving_parts(stage: Stage) -> frozenset[Part]:
-    """Parts that a settled stage trains: those of its scheme that its loss reaches at any time."""
+    """Parts that a settled stage trains: those of its scheme on which its loss depends at any time."""
     weights = [w for w in (stage.weights, stage.late_weights) if w is not None]
     reached: set[Part] = {"nodes"}
     if any(w.needs_hamiltonian for w in weights):

@@ -17,11 +17,11 @@ def errors_of_batch(
     Parameters
     ----------
     prediction
-        Of the batch of these samples, in their order.
+        Prediction of the batch of these samples, in their order.
     samples
         Labels.
     settings
-        Of the model.
+        Settings of the model.
     """
     errors, first = [], 0
     for k, sample in enumerate(samples):

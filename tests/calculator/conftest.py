@@ -2,7 +2,7 @@
 
 import pytest
 
-import helm_ase.calculator.helm as calculator_module
+import helm_ase.calculator.computation as calculator_module
 from helm_ase.nn import HELM
 from shared.attached import with_calc
 

@@ -91,7 +91,7 @@ def test_a_molecule_that_is_refused_spoils_nothing_for_the_next(info):
 
 
 def test_band_structure_of_a_molecule_is_refused_in_words(water):
-    with pytest.raises(StructureError, match="no band structure"):
+    with pytest.raises(StructureError, match="a molecule has levels, but no band structure"):
         water.calc.band_structure()
 
 

@@ -61,7 +61,7 @@ def test_if_no_frame_can_be_computed_the_command_fails_and_leaves_no_file(tmp_pa
     assert run("run", tmp_path / "gold.xyz", "--all-frames", "-o", tmp_path / "out.xyz") == 1
     assert "none of 2 frames" in capsys.readouterr().err
     assert not (tmp_path / "out.xyz").exists()
-    (tmp_path / "broken.xyz").write_text("this is no structure\n")
+    (tmp_path / "broken.xyz").write_text("this is not a structure\n")
     assert run("run", tmp_path / "broken.xyz", "--all-frames") == 1
     assert "cannot read" in capsys.readouterr().err
 
@@ -94,4 +94,4 @@ def test_vibrations_far_from_a_minimum_come_with_a_word(tmp_path, capsys):
     atoms.rattle(0.1, seed=1)
     write(tmp_path / "water.xyz", atoms)
     assert run("run", tmp_path / "water.xyz", "--vibrations", "--no-orbitals") == 0
-    assert "this is no minimum" in capsys.readouterr().out
+    assert "this is not a minimum" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """What the program says about itself: every key in a sentence, every docstring able to stand alone."""
 
+import argparse
 import ast
 import re
 from dataclasses import fields, is_dataclass
@@ -9,6 +10,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 import helm_ase
+from helm_ase.cli import _parser
 from helm_ase.training.configuration import attribute_notes, record_inside
 from helm_ase.training.recipe import Recipe
 
@@ -52,7 +54,33 @@ def test_every_key_of_a_recipe_is_explained_by_a_full_sentence(record, key):
     assert not note.startswith(("Of ", "As ", "Which:")), f"{record.__name__}.{key}: {note!r}"
 
 
+def commands(parser, words="helm-ase"):
+    """Every command with its parser, down to those that have no further ones below them."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield words, parser
+    for action in below:
+        assert {choice.dest for choice in action._choices_actions if choice.help} == set(action.choices)
+        for name, command in action.choices.items():
+            yield from commands(command, f"{words} {name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "parser"), commands(_parser()), ids=lambda x: x if isinstance(x, str) else ""
+)
+def test_every_option_of_the_command_line_is_explained(name, parser):
+    silent = [a.dest for a in parser._actions if a.dest != "help" and len((a.help or "").split()) < 3]
+    assert silent == [], name
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_no_docstring_begins_with_of(path):
     assert [line for line, text in docstrings(path) if re.match(r"\s*Of\b", text)] == []
     assert [line for line, text in docstrings(path) if not text.strip()] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_no_parameter_is_described_by_of_alone(path):
+    """Such as *Of the grid*, which means something only together with the name of the parameter."""
+    pattern = re.compile(r"^ *[a-z_]\w*(?:, [a-z_]\w*)*\n +Of\b", re.MULTILINE)
+    assert [line for line, text in docstrings(path) if pattern.search(text)] == []

@@ -236,7 +236,7 @@ def test_full_and_empty_bands_and_too_many_electrons():
         fill(e, w, 2.1, 0.1)
     with pytest.raises(SettingError, match="width in Hartree"):
         fill(e, w, 1.0, -0.1)
-    with pytest.raises(SettingError, match="no smearing"):
+    with pytest.raises(SettingError, match="not a smearing"):
         fill(e, w, 1.0, 0.1, "methfessel-paxton")
 
 

@@ -342,11 +342,11 @@ def test_what_cannot_be_is_refused(solved):
     bare = ElectronicStructure.solve(water.ours.hamiltonian, water.ours.overlap, 10)
     with pytest.raises(BasisError, match="needs the geometry"):
         bare.charges()
-    with pytest.raises(SettingError, match="'hirshfeld' is no charge scheme; there are mulliken, lowdin"):
+    with pytest.raises(SettingError, match="'hirshfeld' is not a charge scheme; there are mulliken, lowdin"):
         water.ours.charges("hirshfeld")
-    with pytest.raises(SettingError, match="'coulson' is no bond order"):
+    with pytest.raises(SettingError, match="'coulson' is not a bond order"):
         water.ours.bond_orders("coulson")
-    with pytest.raises(SettingError, match="'shell' is no projection of the density of states"):
+    with pytest.raises(SettingError, match="'shell' is not a projection of the density of states"):
         water.ours.density_of_states(torch.zeros(3), 0.1, "shell")
     with pytest.raises(SettingError, match="width is 0"):
         water.ours.density_of_states(torch.zeros(3), 0)

@@ -116,7 +116,7 @@ def test_a_log_without_records_may_be_begun_anew(tmp_path):
 def test_a_foreign_file_is_refused_and_left_as_it_is(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_bytes(b"my only copy\n" * 20)
-    with pytest.raises(DatasetError, match="no log of this package"):
+    with pytest.raises(DatasetError, match="not a log of this package"):
         RecordLog(path, TITLE, writable=True).__enter__()
     assert path.read_bytes() == b"my only copy\n" * 20
 

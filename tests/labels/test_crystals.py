@@ -59,7 +59,7 @@ def test_a_file_of_crystals_is_no_file_of_molecules(labels, tmp_path):
         open_labels(tmp_path / "x.h5")
     with h5py.File(tmp_path / "y.h5", "w") as file:
         file["z"] = 1
-    with pytest.raises(DatasetError, match="no file of labelled crystals"):
+    with pytest.raises(DatasetError, match="not a file of labelled crystals"):
         CrystalSource(tmp_path / "y.h5")
 
 

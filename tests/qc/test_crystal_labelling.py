@@ -90,10 +90,10 @@ def test_directions_without_periodicity_get_vacuum_whatever_the_cell_says():
     atoms = graphene(vacuum=0.5)
     atoms.rattle(0.1, seed=1)
     box = box_of(Lattice.of_atoms(atoms), atoms.positions)
-    assert np.linalg.norm(box[2]) == pytest.approx(12.0 + np.ptp(atoms.positions[:, 2]))
+    assert np.linalg.norm(box[2]) == pytest.approx(10.0 + np.ptp(atoms.positions[:, 2]))
     np.testing.assert_array_equal(box[:2], atoms.cell.array[:2])
     chain = box_of(Lattice.of_atoms(polyyne()), polyyne().positions)
-    np.testing.assert_allclose(np.linalg.norm(chain, axis=1), [2.6, 12.0, 12.0])
+    np.testing.assert_allclose(np.linalg.norm(chain, axis=1), [2.6, 10.0, 10.0])
 
 
 def test_the_basis_of_a_level_knows_the_electrons_that_pseudopotentials_replace():

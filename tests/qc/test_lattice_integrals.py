@@ -69,7 +69,7 @@ def test_the_reach_covers_the_most_diffuse_functions():
 def test_unknown_operators_and_thresholds_are_refused():
     cell = pyscf_cell(honeycomb())
     basis = basis_of(cell.to_mol())
-    with pytest.raises(SettingError, match="'exchange' is no operator"):
+    with pytest.raises(SettingError, match="'exchange' is not an operator"):
         lattice_integrals(cell, basis, "exchange")
     with pytest.raises(SettingError, match="negligible"):
         lattice_integrals(cell, basis, negligible=0.0)

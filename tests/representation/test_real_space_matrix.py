@@ -102,7 +102,7 @@ def sheet():
 def test_renumbering(sheet):
     atoms, s = sheet
     assert_same(s.renumbered([1, 0]), integrals(atoms[[1, 0]]))
-    with pytest.raises(BasisError, match="no permutation"):
+    with pytest.raises(BasisError, match="not a permutation"):
         s.renumbered([0, 0])
 
 
@@ -128,7 +128,7 @@ def test_other_lattice_vectors(sheet):
     other.set_cell(u @ atoms.cell.array, scale_atoms=False)
     assert_same(s.recelled(u), integrals(other))
     for bad in (2 * np.eye(3), np.eye(3) + 0.5, np.eye(2)):
-        with pytest.raises(BasisError, match="no integer matrix"):
+        with pytest.raises(BasisError, match="not an integer matrix"):
             s.recelled(bad)
 
 

@@ -95,7 +95,7 @@ def test_outputs_of_programs_are_read_with_their_charge(given):
     ("name", "text", "message"),
     [
         ("odd.gjf", DIANIONS["plain.gjf"].replace("-2 1", "minus 1"), "minus 1|cannot read"),
-        ("odd.pdb", pdb("xx"), "'xx' is no charge"),
+        ("odd.pdb", pdb("xx"), "'xx' is not a charge"),
         ("odd.mol", mol(tail="M  CHG  2   3  -1\n"), "as many pairs"),
     ],
 )

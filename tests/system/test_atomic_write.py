@@ -45,7 +45,7 @@ def test_links_are_followed_and_what_is_no_file_is_left_alone(tmp_path):
     assert target.read_text() == "new"
     os.mkfifo(pipe)
     for path in (pipe, tmp_path):
-        with pytest.raises(SettingError, match="is no file"), whole_file(path):
+        with pytest.raises(SettingError, match="is not a file"), whole_file(path):
             pass
     assert pipe.is_fifo()
 

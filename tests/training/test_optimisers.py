@@ -116,10 +116,10 @@ def test_a_plateau_lowers_the_rate_and_ends_the_stage():
     rate = RateSchedule(RateSettings("plateau", warmup_steps=0, final_fraction=0.2, patience=1))
     for loss in (3.0, 2.0, 2.5, 1.0):
         rate.validated(loss)
-    assert (rate.level, rate.over) == (1.0, False)
+    assert (rate.reduction, rate.over) == (1.0, False)
     for loss in (1.0, 1.1):
         rate.validated(loss)
-    assert rate.level == 0.5
+    assert rate.reduction == 0.5
     for loss in (math.inf, math.nan, 1.0, 2.0):
         rate.validated(loss)
     assert rate.over

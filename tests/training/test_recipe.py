@@ -107,7 +107,7 @@ def test_paths_count_from_the_recipe_and_overrides_from_the_command_line(tmp_pat
     assert recipe.folder == str(tmp_path / "out")
     assert recipe.data.train == (str(tmp_path / "a.h5"), "/b.h5")
     assert (recipe.stages[0].epochs, recipe.data.train_limit, recipe.name) == (7, 3, "x")
-    with pytest.raises(SettingError, match="no override"):
+    with pytest.raises(SettingError, match="not an override"):
         read_recipe(path, ["stages"])
     for wrong in ("stages.4.epochs=1", "stages.9=1", "stages.x=1", "name.x=1"):
         with pytest.raises(SettingError, match="the recipe has nothing at"):

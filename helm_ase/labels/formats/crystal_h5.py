@@ -20,7 +20,7 @@ def recognises(path: Path) -> bool:
 
 
 def open_source(path: Path) -> LabelSource:
-    """Refuse: a label of a crystal is no label of a molecule.
+    """Refuse: a label of a crystal is not a label of a molecule.
 
     Raises
     ------

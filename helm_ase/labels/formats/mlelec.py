@@ -65,7 +65,8 @@ def open_source(
     functional
         As PySCF names it, ``hf`` for Hartree–Fock; the folder does not record it.
     charge, multiplicity
-        Of all frames that do not carry ``charge`` and ``multiplicity`` in their comment line.
+        Charge and multiplicity of all frames that do not carry ``charge`` and ``multiplicity`` in their
+        comment line.
     order
         Order of the functions inside a shell; the shells are in PySCF's sequence.
     fock

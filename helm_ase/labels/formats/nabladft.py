@@ -119,8 +119,9 @@ class NablaSource(LabelSource):
         part = part_of(self.path.stem, name)
         if part is None:
             raise DatasetError(
-                f"{self.path} is no part of split {name!r}: published are the files train_{SIZES[name]}.db, "
-                f"test_{SIZES[name]}_conformers.db, test_structures.db and test_scaffolds.db"
+                f"{self.path} is not a part of split {name!r}: the published files are "
+                f"train_{SIZES[name]}.db, test_{SIZES[name]}_conformers.db, test_structures.db and "
+                "test_scaffolds.db"
             )
         return {part: np.arange(len(self), dtype=np.int64)}
 

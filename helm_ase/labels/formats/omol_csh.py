@@ -238,7 +238,7 @@ def _names(path: Path, file: h5py.File) -> list[str]:
     except ValueError as error:
         raise DatasetError(f"{sidecar} is damaged ({error}); delete it to have it written again") from error
     if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
-        raise DatasetError(f"{sidecar} is no list of names; delete it to have it written again")
+        raise DatasetError(f"{sidecar} is not a list of names; delete it to have it written again")
     probes = names[:1] + names[-1:] + names[len(names) // 2 :][:1]
     if len(set(names)) != len(names) or not all(_has_fock(file, n) for n in probes):
         raise DatasetError(f"{sidecar} is that of another file; delete it to have it written again")

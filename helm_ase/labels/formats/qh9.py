@@ -89,7 +89,7 @@ def open_source(
     length_unit
         ``angstrom`` or ``bohr``; found by itself if absent.
     level
-        Of a file that is not one of the published ones.
+        Level of theory of a file that is not one of the published ones.
 
     Raises
     ------

@@ -247,7 +247,7 @@ def array(data: Mapping[str, Any], name: str) -> Any:
 
 def _dtype(name: Any) -> np.dtype[Any]:
     if name not in TYPES:
-        raise DatasetError(f"an array of {name!s:.40} is no array of plain numbers")
+        raise DatasetError(f"an array of {name!s:.40} is not an array of plain numbers")
     return np.dtype(name).newbyteorder("<")
 
 

@@ -304,7 +304,7 @@ def test_the_split_of_a_file_is_the_file(tmp_path):
     source = open_labels(published(tmp_path / "train_2k.db"))
     parts = source.official_split("tiny")
     assert {k: v.tolist() for k, v in parts.items()} == {"train": [0, 1, 2]}
-    with pytest.raises(DatasetError, match=r"is no part of split 'small'.*train_5k\.db"):
+    with pytest.raises(DatasetError, match=r"is not a part of split 'small'.*train_5k\.db"):
         source.official_split("small")
     with pytest.raises(DatasetError, match="published for it: tiny, small"):
         source.official_split("random")

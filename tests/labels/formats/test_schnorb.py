@@ -193,7 +193,7 @@ def damaged(name, value):
         (damaged("hamiltonian", "AAAA"), "base64 without _shape_hamiltonian"),
         (lambda c: as_base64(c) | {"hamiltonian": "AAA"}, "padding"),
         (lambda c: as_base64(c) | {"hamiltonian": "AAAAAAAAAAA="}, "reshape"),
-        (lambda c: as_base64(c) | {"_dtype_hamiltonian": "object"}, "no array of plain numbers"),
+        (lambda c: as_base64(c) | {"_dtype_hamiltonian": "object"}, "not an array of plain numbers"),
         (damaged("cell", Atoms("H").cell), "ASE object"),
         (lambda c: {"energy": c["energy"]}, "hamiltonian is missing"),
     ],

@@ -1,0 +1,78 @@
+"""What the calculator has computed: network and, if asked for, SCF steps after it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helm_ase.prediction import domain
+from helm_ase.prediction.electronic import (
+    ElectronicPrediction,
+    predict_electronic_structure,
+    predict_energy,
+)
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from helm_ase.checkpoint import Checkpoint
+    from helm_ase.nn import HELM
+    from helm_ase.qc.tight_binding import TightBinding
+    from helm_ase.representation.charge_state import ChargeState
+
+
+class Computation:
+    """Energies and electronic structure of the atoms that :class:`~helm_ase.HELMCalculator` keeps."""
+
+    if TYPE_CHECKING:  # of the calculator
+        atoms: Atoms
+        parameters: Mapping[str, Any]
+        _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
+        _computed_state: ChargeState | None
+        _tight_binding: TightBinding | None
+        _warned: domain.ExtrapolationMemory
+        _uncertainty: domain.Uncertainty | None
+        _last_change: float | None
+        _network: ElectronicPrediction | None
+        _electronic: ElectronicPrediction | None
+
+    def _predicted_energy(self, forces: bool) -> tuple[float, NDArray[np.float64] | None]:
+        """Energy (eV) and forces (eV/Å, (N, 3)) of the network; keeps its error bar."""
+        assert self._loaded is not None
+        assert self._computed_state is not None
+        _, checkpoint, model = self._loaded
+        domain.check_trained(checkpoint, "energy")
+        energy, gradient, features = predict_energy(
+            model, self.atoms, self._computed_state, forces, self._tight_binding
+        )
+        self._uncertainty = domain.uncertainty_of(checkpoint, features, len(self.atoms), self._warned)
+        return energy, gradient
+
+    def _refined_energy(self, forces: bool) -> tuple[float, NDArray[np.float64] | None]:
+        """Energy (eV) and forces (eV/Å, (N, 3)) after SCF steps; keeps what the last one changed."""
+        from helm_ase.prediction.refinement import refine
+
+        found = refine(self._network_electrons(), self.parameters["refine"], forces)
+        self._last_change = found.last_change
+        return found.energy, found.forces
+
+    def _network_electrons(self) -> ElectronicPrediction:
+        assert self._loaded is not None
+        assert self._computed_state is not None
+        _, checkpoint, model = self._loaded
+        domain.check_trained(checkpoint, "hamiltonian")
+        if self._network is None:
+            self._network = predict_electronic_structure(
+                model, checkpoint, self.atoms, self._computed_state, self._tight_binding
+            )
+        return self._network
+
+    def _electrons(self) -> ElectronicPrediction:
+        if self._electronic is None:
+            self._electronic = self._network_electrons()
+            if steps := self.parameters["refine"]:
+                from helm_ase.prediction.refinement import refined
+
+                self._electronic = refined(self._electronic, steps)
+        return self._electronic

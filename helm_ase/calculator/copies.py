@@ -1,0 +1,81 @@
+"""Copies and pickles of a calculator, and the lock that gives every thread its own answer."""
+
+import copy
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from helm_ase.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from helm_ase.checkpoint import Checkpoint
+
+S = TypeVar("S", bound="Copies")
+P = ParamSpec("P")
+R = TypeVar("R")
+CACHES = ("_electronic", "_network", "_crystal", "_lock")
+"""What a copy makes anew."""
+
+
+def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """One thread at a time from question to answer: what is returned belongs to the atoms of the caller."""
+
+    @wraps(method)
+    def alone(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return alone
+
+
+class Copies:
+    """Copying, pickling and locking of :class:`~helm_ase.HELMCalculator`."""
+
+    if TYPE_CHECKING:  # of the calculator
+        _lock: threading.RLock
+        _attached: weakref.ref[Atoms] | None
+        parameters: Mapping[str, Any]
+
+        def _load(self, parameters: Mapping[str, Any]) -> None: ...
+        @property
+        def checkpoint(self) -> Checkpoint:
+            """The loaded checkpoint."""
+
+    def _fresh(self) -> dict[str, Any]:
+        return dict.fromkeys(CACHES) | {"_lock": threading.RLock()}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Copies":
+        """Copy settings and results; the weights, which nothing changes, are shared."""
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        attached = None if self._attached is None else memo.get(id(self._attached()))
+        follows = None if attached is None else weakref.ref(attached)
+        with self._lock:
+            shared = {"_loaded": self.__dict__["_loaded"], "_attached": follows} | self._fresh()
+            for key, value in self.__dict__.items():
+                twin.__dict__[key] = shared[key] if key in shared else copy.deepcopy(value, memo)
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the weights and caches; unpickling loads the model again by name."""
+        with self._lock:
+            attached = None if self._attached is None else self._attached()
+            state = self.__dict__ | {"_loaded": None, "_attached": attached} | dict.fromkeys(CACHES)
+            mutable = {key: copy.deepcopy(state[key]) for key in ("parameters", "results", "extra_results")}
+            state |= mutable  # copy.copy comes here, too: twins must not share what either may change
+            return state | {"model_sha256": self.checkpoint.sha256}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        attached, sha256 = state["_attached"], state.pop("model_sha256")
+        attached = None if attached is None else weakref.ref(attached)
+        self.__dict__.update(state | {"_attached": attached} | self._fresh())
+        self._load(self.parameters)
+        if self.checkpoint.sha256 != sha256:
+            raise CheckpointError(
+                f"this calculator was pickled with model {sha256[:12]}…, but its keywords now lead to "
+                f"{self.checkpoint.name!r} ({self.checkpoint.sha256[:12]}…)"
+            )

@@ -1,0 +1,75 @@
+"""How far an answer may be believed, as methods of the calculator."""
+
+from typing import TYPE_CHECKING, Any
+
+from helm_ase.calculator.copies import Copies, locked
+from helm_ase.errors import SettingError, StructureError
+from helm_ase.prediction.verdict import Verdict, judge
+from helm_ase.units import HARTREE_IN_EV
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from helm_ase.prediction.domain import Uncertainty
+    from helm_ase.prediction.electronic import ElectronicPrediction
+    from helm_ase.representation.charge_state import ChargeState
+
+
+class TrustGetters(Copies):
+    """Methods of :class:`~helm_ase.HELMCalculator` that say what its numbers are worth."""
+
+    if TYPE_CHECKING:  # of the calculator
+        _uncertainty: Uncertainty | None
+        _last_change: float | None
+        _electronic: ElectronicPrediction | None
+
+        def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+            """The method of ASE's calculator."""
+
+        def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+            """The method of ASE's calculator."""
+
+        def _current(self, atoms: Atoms | None) -> Atoms | None: ...
+        def _state(self, atoms: Atoms) -> ChargeState: ...
+
+    @locked
+    def get_uncertainty(self, atoms: "Atoms | None" = None) -> "Uncertainty":
+        """Error bar of the energy, from the last layer of the network; it costs nothing.
+
+        Raises
+        ------
+        SettingError
+            If the model has no error bar, for ``helm-ase calibrate`` makes one; or if the energy is a
+            refined one, which is not the model's.
+        """
+        if self.parameters["refine"]:
+            raise SettingError(
+                "the error bar is that of the network's energy, and this calculator gives refined ones: "
+                "get_verdict() says how far they have converged"
+            )
+        if self.checkpoint.uncertainty is None:
+            raise SettingError(
+                f"model {self.checkpoint.name!r} has no error bar: make one with 'helm-ase calibrate MODEL "
+                "LABELS', or compare several models with HELMCommittee"
+            )
+        self.get_property("energy", self._current(atoms))
+        assert self._uncertainty is not None
+        return self._uncertainty
+
+    @locked
+    def get_verdict(self, atoms: "Atoms | None" = None) -> Verdict:
+        """Whether the energy is to be trusted, is extrapolation, or means nothing, and the numbers behind it.
+
+        Returns
+        -------
+        Verdict
+            ``verdict.trust`` is ``"trusted"``, ``"extrapolating"`` or ``"refused"``; ``str(verdict)`` is one
+            line with the reasons.
+        """
+        if (atoms := self._current(atoms)) is None:
+            raise StructureError("no atoms yet: write atoms.calc = calc, or pass atoms=")
+        if "energy" in self.checkpoint.predicts or self.parameters["refine"]:
+            self.get_property("energy", atoms)
+        state, found = self._state(atoms), None if self.check_state(atoms) else self._electronic
+        gap = None if found is None else float(found.structure.gap) * HARTREE_IN_EV
+        return judge(atoms, self.checkpoint, state, self._uncertainty, self._last_change, gap)

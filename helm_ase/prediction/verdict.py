@@ -1,0 +1,110 @@
+"""A verdict on an answer: trusted, extrapolating or refused, with the numbers behind it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ase import Atoms
+
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.prediction.domain import CLOSED_SHELL, Uncertainty, bond_faults
+from helm_ase.representation.charge_state import ChargeState
+from helm_ase.representation.coverage import describe
+from helm_ase.representation.lattice import Lattice
+
+REMAINING = 1e-3
+"""eV/atom: a refined energy that its last SCF step changed by more is not yet that of the functional."""
+SMALLEST_GAP = 1.0
+"""eV: below it the ground state of a molecule is no longer one determinant with any certainty."""
+
+
+class Trust(StrEnum):
+    """How far an answer may be believed."""
+
+    TRUSTED = "trusted"
+    """As good as on unseen molecules of the training kind."""
+    EXTRAPOLATING = "extrapolating"
+    """Something is outside of what training has shown; the error may be many times larger."""
+    REFUSED = "refused"
+    """Bonds are broken, or atoms have collapsed: the numbers mean nothing."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be thought of an answer, and why."""
+
+    trust: Trust
+    reasons: tuple[str, ...] = ()
+    """In words, each with its number; empty for what is trusted."""
+    evidence: str = ""
+    """The error bar or, of a refined energy, its last change, with the threshold."""
+    note: str = ""
+    """What a method of one determinant cannot do, where that is the reason."""
+    error_bar: float | None = None
+    """Expected error of the energy, eV/atom; None without one."""
+    threshold: float | None = None
+    """eV/atom, above which the answer is extrapolation."""
+
+    def __str__(self) -> str:
+        """One line."""
+        shown = "; ".join(self.reasons[:3]) + ("; …" if len(self.reasons) > 3 else "")
+        words = "; ".join(filter(None, (shown, self.note, self.evidence)))
+        return f"{self.trust}: {words}" if words else str(self.trust)
+
+
+def judge(
+    atoms: Atoms,
+    checkpoint: Checkpoint,
+    state: ChargeState,
+    bar: Uncertainty | None = None,
+    last_change: float | None = None,
+    gap: float | None = None,
+) -> Verdict:
+    """Verdict on what a model says about a molecule.
+
+    Parameters
+    ----------
+    atoms, checkpoint, state
+        Geometry, model, charge and multiplicity.
+    bar
+        Error bar of the model's energy, if it has one.
+    last_change
+        What the last SCF step changed of a refined energy, eV/atom; it takes the place of the error bar and
+        of distances, which are about the network.
+    gap
+        LUMO − HOMO, eV, if it is known.
+    """
+    faults = bond_faults(atoms, checkpoint, state)
+    broken = tuple(fault.text for fault in faults if fault.broken)
+    evidence, size, limit, high = _numbers(bar, last_change)
+    if broken:
+        note = CLOSED_SHELL if state.multiplicity == 1 else ""
+        return Verdict(Trust.REFUSED, broken, evidence, note, size, limit)
+    doubts = [] if gap is None or gap >= SMALLEST_GAP else [_small_gap(gap)]
+    if last_change is None:
+        doubts += [fault.text for fault in faults]
+        lattice = Lattice.of_atoms(atoms) if atoms.pbc.any() else None
+        if unseen := checkpoint.coverage.unseen(atoms.numbers, atoms.positions, lattice):
+            doubts.append(f"{describe(unseen)}, never seen in training")
+    trust = Trust.EXTRAPOLATING if doubts or high else Trust.TRUSTED
+    return Verdict(trust, tuple(doubts), evidence, "", size, limit)
+
+
+def _numbers(
+    bar: Uncertainty | None, last_change: float | None
+) -> tuple[str, float | None, float | None, bool]:
+    """In words, the number behind a verdict, its limit (eV/atom), and whether it is above it."""
+    if last_change is not None:
+        high = last_change > REMAINING
+        text = f"the last SCF step changed the energy by {1e3 * last_change:.2f} meV/atom"
+        return text + (", more than the 1 of a converged one" if high else ""), last_change, REMAINING, high
+    if bar is None:
+        return "", None, None, False
+    high = bar.per_atom > bar.threshold
+    text = f"error bar {1e3 * bar.per_atom:.1f} meV/atom"
+    known = f"{1e3 * bar.threshold:.1f}"
+    text += f", a lower bound above {known}" if high else f", below {known}"
+    return text, bar.per_atom, bar.threshold, high
+
+
+def _small_gap(gap: float) -> str:
+    return f"gap of {gap:.2f} eV: the ground state may be more than one determinant"

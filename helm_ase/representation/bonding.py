@@ -1,0 +1,250 @@
+"""What a training set has shown of bonds: who has which neighbours, and how long bonds are.
+
+Distances between elements alone (:mod:`~helm_ase.representation.coverage`) do not tell a stretched F2 from
+the two fluorine atoms of a CF2 group.  What is bonded does: an atom without its neighbours, a bond longer
+than any in training, or a molecule that has come apart into two radicals is nothing that a model has seen.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from helm_ase.representation.charge_state import ChargeState
+from helm_ase.representation.connectivity import BOND_FACTOR, bonded, fragments
+
+FACTORS = (BOND_FACTOR, 1.5)
+"""Two readings of a geometry: closer than this many times the sum of covalent radii is bonded.  In between
+lie vibrating bonds and close contacts alike, so an atom is known if either reading is."""
+VALENCE = dict.fromkeys((1, 9, 17, 35, 53), 1) | dict.fromkeys((8, 16, 34), 2) | {
+    5: 3, 7: 3, 15: 3, 33: 3, 6: 4, 14: 4, 32: 4,
+}  # fmt: skip
+"""Single bonds of an element; with fewer neighbours its atom is unsaturated."""
+BIN_WIDTH = 0.2
+"""Å: a bond that stays within it is warned of once."""
+DONORS = frozenset({7, 8, 15, 16, 17, 33, 34, 35, 53})
+"""Elements with lone pairs."""
+MARGIN = 0.1
+"""Å by which a bond may be shorter or longer than any in training before anything is said."""
+BREAKING, COLLAPSE = 0.35, 0.2
+"""Å by which it must be longer to count as broken, and shorter to count as collapsed."""
+
+
+RARE = 1e-3
+"""Share of the geometries in which an environment must occur: one odd molecule teaches a model little."""
+
+
+class Environment(NamedTuple):
+    """What an atom is bonded to, as far as it decides whether the atom has an open valence."""
+
+    element: int
+    """Atomic number."""
+    neighbours: int
+    hydrogens: int
+    """Among the neighbours."""
+    unsaturated: bool
+    """Whether a neighbour has fewer bonds than its valence."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has fewer neighbours than its valence and none to share a multiple bond with."""
+        return self.neighbours < VALENCE.get(self.element, 0) and not self.unsaturated
+
+
+BondKind = tuple[int, int, int, int]
+"""Element and number of neighbours of one end, then of the other; the lower pair first."""
+
+
+class BondFault(NamedTuple):
+    """Something that is bonded as nothing in training was."""
+
+    text: str
+    """In words, with the number behind it."""
+    broken: bool
+    """Whether a bond is broken or atoms have collapsed; else it is only uncommon."""
+    key: tuple[int, ...]
+    """What it is about, the length of a bond to 0.2 Å: faults of one key need no second warning."""
+
+
+@dataclass(frozen=True)
+class BondCoverage:
+    """Environments of atoms and lengths of bonds that occurred in training."""
+
+    environments: frozenset[Environment]
+    lengths: Mapping[BondKind, tuple[float, float]]
+    """Kind of bond → shortest and longest, Å."""
+    open_fragments: int = 0
+    """Most fragments of one molecule with an odd number of electrons, beyond those that its charge and
+    multiplicity ask for: radicals, or ions."""
+    molecules: int = 0
+    """From how many geometries this was collected."""
+
+    @classmethod
+    def collect(
+        cls, molecules: Iterable[tuple[NDArray[np.int64], NDArray[np.float64], ChargeState]]
+    ) -> "BondCoverage":
+        """Record what (numbers, positions in Å, charge and multiplicity) show, read so as to make sense."""
+        environments: Counter[Environment] = Counter()
+        lengths: dict[BondKind, tuple[float, float]] = {}
+        opened = count = 0
+        for numbers, positions, state in molecules:
+            readings = [_Reading.of(numbers, positions, factor) for factor in FACTORS]
+            found = min(readings, key=_Reading.open_valences)  # the stricter one, where both make sense
+            environments.update(set(found.environments))
+            for (i, j), length in found.bonds.items():
+                kind = found.kind(i, j)
+                low, high = lengths.get(kind, (length, length))
+                lengths[kind] = min(low, length), max(high, length)
+            opened = max(opened, open_fragments(numbers, positions, state))
+            count += 1
+        common = frozenset(e for e, n in environments.items() if n >= RARE * count)
+        return cls(common, lengths, opened, count)
+
+    @classmethod
+    def of_closed_shells(cls) -> "BondCoverage":
+        """A record that knows nothing but that molecules do not come apart into radicals or ions."""
+        return cls(frozenset(), {})
+
+    def faults(
+        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], state: ChargeState
+    ) -> list[BondFault]:
+        """What is bonded as nothing in training was; empty for what is known.
+
+        Parameters
+        ----------
+        numbers, positions
+            Atomic numbers, (N,), and positions in Å, (N, 3).
+        state
+            Charge and multiplicity.
+        """
+        readings = [_Reading.of(numbers, positions, factor) for factor in FACTORS if self.environments]
+        per_atom = [self._of_atoms(reading) for reading in readings]
+        odd = [k for k in range(len(numbers)) if per_atom and all(faults[k] for faults in per_atom)]
+        found = list(dict.fromkeys(fault for k in odd for fault in _telling(per_atom, k)))
+        parts = open_fragments(numbers, positions, state)
+        if parts > self.open_fragments:
+            text = f"{parts} fragments with an odd number of electrons, radicals or ions"
+            found.insert(0, BondFault(f"{text}: bonds are broken", True, (parts,)))
+        return found
+
+    def _of_atoms(self, reading: "_Reading") -> list[list[BondFault]]:
+        """Faults of each atom, its bonds included, in one reading."""
+        found: list[list[BondFault]] = [[] for _ in reading.environments]
+        unknown = [k for k, e in enumerate(reading.environments) if e not in self.environments]
+        torn = [k for k in unknown if reading.is_torn(k)]
+        for k in unknown:
+            alone = not reading.neighbours[k]
+            found[k].append(self._of_environment(k, reading, alone or (k in torn and len(torn) > 1)))
+        for (i, j), length in reading.bonds.items():
+            fault = self._of_bond(reading, i, j, length)
+            if fault is not None:
+                found[i].append(fault)
+                found[j].append(fault)
+        return found
+
+    def _of_environment(self, k: int, reading: "_Reading", broken: bool) -> BondFault:
+        environment = reading.environments[k]
+        name = f"{chemical_symbols[environment.element]}{k}"
+        who = ", ".join(f"{chemical_symbols[reading.numbers[j]]}{j}" for j in reading.neighbours[k])
+        text = f"{name} bonded to {who or 'nothing'}"
+        if environment.neighbours:
+            text += ": an open valence" if broken else ": never so in training"
+        return BondFault(text, broken, (k, *map(int, environment)))
+
+    def _of_bond(self, reading: "_Reading", i: int, j: int, length: float) -> BondFault | None:
+        name = "–".join(f"{chemical_symbols[reading.numbers[k]]}{k}" for k in (i, j))
+        known, key = self.lengths.get(reading.kind(i, j)), (i, j, int(length / BIN_WIDTH))
+        if known is None:
+            return BondFault(f"{name} at {length:.2f} Å: no such bond in training", False, key)
+        low, high = known
+        if low - MARGIN <= length <= high + MARGIN:
+            return None
+        broken = not low - COLLAPSE < length < high + BREAKING
+        return BondFault(f"{name} at {length:.2f} Å: {low:.2f} to {high:.2f} Å in training", broken, key)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types for a header."""
+        return {
+            "environments": sorted([*map(int, e)] for e in self.environments),
+            "lengths": [[*kind, round(a, 4), round(b, 4)] for kind, (a, b) in sorted(self.lengths.items())],
+            "open_fragments": self.open_fragments,
+            "molecules": self.molecules,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "BondCoverage":
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            If it is none.
+        """
+        environments = frozenset(
+            Environment(int(z), int(n), int(h), bool(u)) for z, n, h, u in data["environments"]
+        )
+        lengths = {}
+        for *kind, low, high in data["lengths"]:
+            a, b, c, d = map(int, kind)
+            if not 0 < float(low) <= float(high):
+                raise ValueError(f"bonds from {low} to {high} Å")
+            lengths[a, b, c, d] = float(low), float(high)
+        return cls(environments, lengths, int(data["open_fragments"]), int(data["molecules"]))
+
+
+def open_fragments(numbers: NDArray[np.int64], positions: NDArray[np.float64], state: ChargeState) -> int:
+    """Fragments with an odd number of electrons, were they neutral, beyond |charge| + multiplicity − 1."""
+    parts = fragments(bonded(numbers, positions, FACTORS[-1]))
+    odd = int(np.sum(np.bincount(parts, weights=numbers).astype(int) % 2))
+    return max(odd - abs(state.charge) - (state.multiplicity - 1), 0)
+
+
+def _telling(per_atom: "list[list[list[BondFault]]]", k: int) -> list[BondFault]:
+    """The reading of an atom that has the fewest and least faults."""
+    return min((faults[k] for faults in per_atom), key=lambda x: (sum(f.broken for f in x), len(x)))
+
+
+class _Reading(NamedTuple):
+    """Who is bonded to whom, within a factor of the sum of covalent radii."""
+
+    numbers: NDArray[np.int64]
+    neighbours: list[list[int]]
+    environments: list[Environment]
+    bonds: dict[tuple[int, int], float]
+    """(i, j), i < j → length in Å."""
+
+    @classmethod
+    def of(cls, numbers: NDArray[np.int64], positions: NDArray[np.float64], factor: float) -> "_Reading":
+        matrix = bonded(numbers, positions, factor)
+        first, second = np.nonzero(np.triu(matrix))
+        lengths = np.linalg.norm(positions[first] - positions[second], axis=1)
+        degree = matrix.sum(1)
+        open_ = np.array([n < VALENCE.get(int(z), 0) for z, n in zip(numbers, degree, strict=True)])
+        columns = zip(numbers, degree, matrix[:, numbers == 1].sum(1), matrix[:, open_].any(1), strict=True)
+        return cls(
+            numbers,
+            [np.flatnonzero(row).tolist() for row in matrix],
+            [Environment(*map(int, row[:3]), bool(row[3])) for row in columns],
+            dict(zip(zip(first.tolist(), second.tolist(), strict=True), lengths.tolist(), strict=True)),
+        )
+
+    def open_valences(self) -> int:
+        """Atoms that miss a partner."""
+        return sum(e.is_open for e in self.environments)
+
+    def is_torn(self, k: int) -> bool:
+        """Whether an atom has an open valence that no charge-separated formula explains, as in nitro groups
+        (a terminal oxygen on a saturated atom with a lone pair)."""
+        if not self.environments[k].is_open:
+            return False
+        donors = [j for j in self.neighbours[k] if self.numbers[j] in DONORS]
+        return not (self.numbers[k] in (8, 16, 34) and len(self.neighbours[k]) == 1 and donors)
+
+    def kind(self, i: int, j: int) -> BondKind:
+        """Elements and numbers of neighbours of both ends of a bond."""
+        a, b = sorted((int(self.numbers[k]), len(self.neighbours[k])) for k in (i, j))
+        return *a, *b

@@ -1,0 +1,144 @@
+"""Bonds that training has shown, and those that it has not."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from scipy.stats import special_ortho_group
+
+from helm_ase import load_model
+from helm_ase.representation.bonding import BondCoverage, Environment, open_fragments
+from helm_ase.representation.charge_state import ChargeState
+from helm_ase.representation.connectivity import bonded, fragments
+from helm_ase.representation.coverage import DistanceCoverage
+
+NEUTRAL = ChargeState(0, 1)
+KNOWN = (
+    "H2O", "CH4", "NH3", "HF", "N2", "H2", "F2", "HCN", "C2H2", "C2H4", "C2H6", "CH3OH", "H2CO", "HCOOH",
+    "H2O2", "N2H4", "H2CF2", "CH3CONH2", "CH3CH2OH", "CH3CHO", "CH2OCH2", "isobutene", "cyclobutene", "C4H4O",
+)  # fmt: skip
+"""Molecules of ASE's G2 set whose bonds the default model knows."""
+
+
+@pytest.fixture(scope="module")
+def record():
+    found = load_model("helm-hcnof-2").bonding
+    assert found is not None
+    return found
+
+
+def faults(record, atoms, state=NEUTRAL):
+    return record.faults(atoms.numbers, atoms.positions, state)
+
+
+def stretched(atoms, i, j, by):
+    """The part behind atom j moved away from atom i; None if both are of one ring."""
+    bonds = bonded(atoms.numbers, atoms.positions)
+    bonds[i, j] = bonds[j, i] = False
+    parts = fragments(bonds)
+    if parts[i] == parts[j]:
+        return None
+    axis = atoms.positions[j] - atoms.positions[i]
+    moved = atoms.copy()
+    moved.positions[parts == parts[j]] += by * axis / np.linalg.norm(axis)
+    return moved
+
+
+# --- laws -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["CH3OH", "H2CO", "F2"])
+def test_faults_do_not_depend_on_place_orientation_and_numbering(record, name, rng):
+    atoms = stretched(molecule(name), 0, 1, 0.4)
+    turned = atoms.copy()
+    turned.positions = atoms.positions @ special_ortho_group.rvs(3, random_state=1).T + 5
+    assert faults(record, turned) == faults(record, atoms)
+    order = rng.permutation(len(atoms))
+    assert len(faults(record, atoms[order])) == len(faults(record, atoms))
+    assert len(faults(record, atoms)) > 0
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_molecules_of_the_training_kind_are_known_at_rest_and_every_single_bond_can_be_broken(record, name):
+    atoms = molecule(name)
+    assert faults(record, atoms) == []
+    for i, j in np.argwhere(np.triu(bonded(atoms.numbers, atoms.positions))):
+        far = stretched(atoms, i, j, 1.2)
+        assert far is None or any(fault.broken for fault in faults(record, far)), (i, j)
+
+
+def test_what_was_collected_is_known():
+    geometries = [molecule(name) for name in KNOWN]
+    seen = BondCoverage.collect((a.numbers, a.positions, NEUTRAL) for a in geometries)
+    assert seen.molecules == len(KNOWN)
+    assert all(faults(seen, atoms) == [] for atoms in geometries)
+
+
+def test_a_record_survives_its_file_format(record):
+    again = BondCoverage.from_json(record.to_json())
+    assert again.environments == record.environments
+    assert set(again.lengths) == set(record.lengths)
+    assert again.to_json() == record.to_json()
+    coverage = DistanceCoverage(12.0, {(1, 8): frozenset({4})}, record)
+    assert DistanceCoverage.from_json(coverage.to_json()).bonding.to_json() == record.to_json()
+    assert "bonding" not in DistanceCoverage(12.0).to_json()
+
+
+def test_fragments_are_counted_by_the_parity_of_their_electrons():
+    two = molecule("H2O") + Atoms("OH2", molecule("H2O").positions + 6)
+    assert open_fragments(two.numbers, two.positions, NEUTRAL) == 0
+    radicals = Atoms("OHOH", [[0, 0, 0], [0, 0, 0.97], [6, 0, 0], [6, 0, 0.97]])
+    assert open_fragments(radicals.numbers, radicals.positions, NEUTRAL) == 2
+    assert open_fragments(radicals.numbers, radicals.positions, ChargeState(0, 3)) == 0  # a triplet is two
+    assert open_fragments(radicals.numbers, radicals.positions, ChargeState(-1, 2)) == 0  # OH and OH⁻
+
+
+def test_without_a_record_only_fragments_are_known():
+    laws = BondCoverage.of_closed_shells()
+    assert faults(laws, molecule("CH3OH")) == []
+    assert faults(laws, Atoms("F2", [[0, 0, 0], [0, 0, 1.6]])) == []
+    assert [f.broken for f in faults(laws, Atoms("F2", [[0, 0, 0], [0, 0, 2.3]]))] == [True]
+
+
+# --- cases ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("symbols", "lengths"),
+    [
+        ("F2", (1.8, 2.28, 5)), ("H2", (0.4, 1.2, 3)), ("HF", (1.6, 3)), ("N2", (1.6, 3)), ("CO", (3,)),
+    ],
+)  # fmt: skip
+def test_diatomic_molecules_that_are_torn_or_crushed_are_broken(record, symbols, lengths):
+    for length in lengths:
+        found = faults(record, Atoms(symbols, [[0, 0, 0], [0, 0, length]]))
+        assert any(fault.broken for fault in found), length
+
+
+@pytest.mark.parametrize(("name", "lengths"), [("H2O2", (1.75, 1.85)), ("H2O", (1.35, 1.45))])
+def test_a_bond_beyond_all_of_training_is_named_with_its_length(record, name, lengths):
+    for length in lengths:
+        atoms = molecule(name)
+        atoms = stretched(atoms, 0, 1, length - atoms.get_distance(0, 1))
+        texts = [fault.text for fault in faults(record, atoms)]
+        assert any(f"at {length:.2f} Å" in text and "in training" in text for text in texts), texts
+
+
+def test_a_radical_is_known_by_its_open_valence(record):
+    butyl = molecule("isobutane")
+    bonds = bonded(butyl.numbers, butyl.positions)
+    tertiary = next(k for k in np.flatnonzero(butyl.numbers == 6) if bonds[k, butyl.numbers == 6].sum() == 3)
+    hydrogen = next(k for k in np.flatnonzero(butyl.numbers == 1) if bonds[k, tertiary])
+    far = stretched(butyl, tertiary, hydrogen, 4.0)
+    texts = " ".join(fault.text for fault in faults(record, far))
+    assert "open valence" in texts
+    assert "bonded to nothing" in texts
+    assert Environment(6, 3, 0, False).is_open
+    assert not Environment(6, 3, 0, True).is_open
+
+
+def test_nonsense_is_no_record():
+    with pytest.raises(ValueError, match="bonds from"):
+        BondCoverage.from_json(
+            {"environments": [], "lengths": [[1, 1, 1, 1, 2.0, 1.0]], "open_fragments": 0, "molecules": 1}
+        )
