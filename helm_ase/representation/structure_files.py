@@ -148,7 +148,9 @@ def _check_counts(path: str) -> None:
             if not words or words[0].startswith("VEC"):
                 continue
             if not words[0].isdecimal():
-                raise StructureError(f"{path}: {head.strip()[:40]!r} stands where a number of atoms should")
+                raise StructureError(
+                    f"ASE cannot read {path}: {head.strip()[:40]!r} stands where a number of atoms should"
+                )
             count = int(words[0]) if len(words[0]) < 10 else sys.maxsize
             if sum(1 for _ in islice(file, 1 + min(count, os.path.getsize(path)))) < 1 + count:
                 raise StructureError(f"{path} announces {words[0][:20]} atoms and ends before the last")
