@@ -86,7 +86,7 @@ SINGLE = {
     "calculator.vibration_getters": BASE
     | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
-    "cli.bands": BASE | {"representation", "calculator", "pictures"},
+    "cli.bands": BASE | {"representation", "calculator", "pictures", "cli.number_types"},
     "cli.frame_commands": BASE | {"representation", "prediction.dispersion", "prediction.many"},
     "cli.structure_commands": BASE
     | {"representation", "calculator", "pictures", "cli.dynamics", "cli.watch"}
@@ -101,7 +101,7 @@ ONLY_IN = {
     "e3nn": {"nn"},
     "pooch": {"checkpoint"},
     "safetensors": {"checkpoint"},
-    "sqlite3": {"labels"},
+    "sqlite3": {"system"},
     "lmdb": {"labels"},
     "rdkit": {"sampling"},
     "tblite": {"qc", "sampling"},

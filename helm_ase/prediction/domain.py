@@ -62,8 +62,8 @@ def refuse_dimensions(dimensions: int, atoms: Atoms, checkpoint: Checkpoint) -> 
     if checkpoint.dimensions == (0,):
         raise StructureError(
             f"model {checkpoint.name!r} describes isolated molecules, but pbc is {atoms.pbc.tolist()}: if "
-            f"this is a molecule in a box, as some readers make it, set atoms.pbc = False; for a crystal "
-            f"take a model that has learnt crystals"
+            "this is a molecule in a box, as some readers make it, set atoms.pbc = False (helm-ase: "
+            "--no-pbc); for a crystal take a model that has learnt crystals"
         )
     known = ", ".join(KINDS[d] for d in checkpoint.dimensions)
     raise StructureError(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.electronic import ElectronicStructure
-from helm_ase.errors import PredictionError, SettingError
+from helm_ase.errors import CheckpointError, PredictionError, SettingError
 from helm_ase.nn import HELM
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.charge_state import ChargeState
@@ -211,13 +211,19 @@ def finish_electronic_structure(
     ------
     PredictionError
         If the Hamiltonian is not finite.
+    CheckpointError
+        If the shells of the checkpoint are not those of its basis.
     """
     from helm_ase.qc.baseline import baseline_hamiltonian
     from helm_ase.qc.integrals import MoleIntegrals
-    from helm_ase.qc.molecule import build_mole, overlap
+    from helm_ase.qc.molecule import basis_of, build_mole, overlap
 
     basis = checkpoint.basis
     mole = build_mole(atoms.numbers, atoms.positions, basis.name, state.charge, state.multiplicity)
+    if any(basis.shells_of(z) != shells for z, shells in basis_of(mole).shells.items()):
+        raise CheckpointError(
+            f"{checkpoint.name}: the shells of its header are not those of {basis.name!r}: it is damaged"
+        )
     s = overlap(mole, basis)
     charges = None
     if checkpoint.baseline.charges:

@@ -204,7 +204,7 @@ def test_merging_levels_is_refused_with_what_differs(own, tmp_path, capsys):
     with LabelWriter(path, replace(TINY, functional="b3lyp", grid_level=3)) as writer:
         writer.add(invented(1))
     message = refused(capsys, "merge", own, path, "-o", tmp_path / "both.h5")
-    assert "functional: 'pbe' and 'b3lyp'" in message
+    assert f"functional: 'pbe' in {own.name} and 'b3lyp' in other.h5" in message
     assert not (tmp_path / "both.h5").exists()
 
 
