@@ -257,6 +257,6 @@ def _details(solution: _Solution, gap: float | None, begin: tuple[float, float])
     }
     if np.asarray(mf.mo_energy).ndim == 2:
         details["spin_square"] = float(mf.spin_square()[0])
-    if solution.route == BROKEN_SYMMETRY:
+    if solution.route.startswith(BROKEN_SYMMETRY):
         details["broken_symmetry"] = True
     return details
