@@ -31,14 +31,14 @@ MAY_IMPORT = {
     "sampling": BASE | {"representation"},
     "calculator": BASE | COLUMNS | {"checkpoint", "prediction"},
     "pictures": BASE | {"electronic", "calculator", "prediction"},
-    "labelling": BASE | {"representation", "qc", "labels", "checkpoint", "prediction"},
+    "labelling": BASE | {"representation", "nn.placement", "qc", "labels", "checkpoint", "prediction"},
     "evaluation": BASE | COLUMNS | {"labels", "dataset", "checkpoint"},
     "training": BASE | COLUMNS | {"labels", "dataset", "checkpoint", "evaluation"},
     "cli": BASE
     | {
         "",
         "representation",
-        "nn",
+        "nn.placement",
         "qc",
         "checkpoint",
         "labels",

@@ -129,7 +129,8 @@ def with_gradient(hamiltonian: Tensor, energies: Tensor, orbitals: Tensor) -> Te
     orbitals
         Columns c_i, (..., A, M).
     """
-    return _Levels.apply(hamiltonian, energies, orbitals)
+    levels: Tensor = _Levels.apply(hamiltonian, energies, orbitals)
+    return levels
 
 
 def occupied_projector(fock: Tensor, occupied: int) -> Tensor:
