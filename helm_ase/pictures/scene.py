@@ -70,24 +70,24 @@ def scene(
     for trace, owner in zip(traces, owners, strict=True):
         trace.visible = owner in (-1, 0)
     figure = go.Figure(traces)
-    axis = {"visible": False}
     figure.update_layout(
-        scene={
-            "xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "manual",
-            "aspectratio": _aspect(traces), "camera": cameras[0], "annotations": _numbers(atoms),
-        },
+        scene={**_axes(traces), "camera": cameras[0], "annotations": _numbers(atoms)},
         margin={"l": 0, "r": 0, "t": 40, "b": 0}, height=520, showlegend=False, uirevision="kept",
         updatemenus=[_buttons(titles, owners, cameras)],
     )  # fmt: skip
     return figure
 
 
-def _aspect(traces: list[Any]) -> dict[str, float]:
-    """Lengths of the axes that keep the scales equal and let everything fill the view."""
-    low = [min(float(np.min(trace[axis])) for trace in traces) for axis in "xyz"]
-    high = [max(float(np.max(trace[axis])) for trace in traces) for axis in "xyz"]
-    extent = np.maximum(np.array(high) - low, 0.1)
-    return dict(zip("xyz", (SIZE * extent / extent.max()).tolist(), strict=True))
+def _axes(traces: list[Any]) -> dict[str, Any]:
+    """Hidden axes with equal scales on which everything, shown or not, fills the view."""
+    low = np.array([min(float(np.min(trace[axis])) for trace in traces) for axis in "xyz"])
+    high = np.array([max(float(np.max(trace[axis])) for trace in traces) for axis in "xyz"])
+    extent = np.maximum(high - low, 1.0)
+    middle = 0.5 * (low + high)
+    ends = np.stack([middle - 0.5 * extent, middle + 0.5 * extent], axis=1).tolist()
+    ratio = dict(zip("xyz", (SIZE * extent / extent.max()).tolist(), strict=True))
+    axes = {f"{name}axis": {"visible": False, "range": ends[k]} for k, name in enumerate("xyz")}
+    return {**axes, "aspectmode": "manual", "aspectratio": ratio}
 
 
 def _camera(view: NDArray[np.float64]) -> dict[str, Any]:
