@@ -162,7 +162,7 @@ def mesh_of(kpts: Any, lattice: Lattice) -> KMesh:
     """
     if kpts is None:
         return KMesh.of_density(lattice, DENSITY)
-    given = dict(kpts) if isinstance(kpts, Mapping) else {"size": tuple(kpts)}
+    given: dict[str, Any] = dict(kpts) if isinstance(kpts, Mapping) else {"size": tuple(kpts)}
     gamma = given.pop("gamma", None)
     if set(given) == {"density"}:
         size = KMesh.of_density(lattice, float(given["density"])).size
