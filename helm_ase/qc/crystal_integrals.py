@@ -190,7 +190,8 @@ def with_image(content: Any, vector: Array) -> tuple[Any, Any, Any]:
     env = content._env.copy()
     for axis in range(3):
         env[content._atm[:, gto.PTR_COORD] + axis] += vector[axis]
-    return gto.conc_env(content._atm, content._bas, content._env, content._atm, content._bas, env)
+    atm, bas, both = gto.conc_env(content._atm, content._bas, content._env, content._atm, content._bas, env)
+    return atm, bas, both
 
 
 def three_centre(

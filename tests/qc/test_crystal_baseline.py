@@ -83,7 +83,7 @@ def test_without_periodicity_it_is_the_baseline_of_molecules(molecule):
     )
 
 
-@pytest.mark.parametrize("make", [sheet, bulk])
+@pytest.mark.parametrize("make", [sheet, pytest.param(bulk, marks=pytest.mark.slow)])
 def test_a_supercell_has_the_same_blocks(make):
     atoms = make()
     n = (2, 1, 1)
@@ -93,7 +93,7 @@ def test_a_supercell_has_the_same_blocks(make):
     assert apart(h2, h0.supercell(n)) < 3e-6
 
 
-@pytest.mark.parametrize("make", [sheet, bulk])
+@pytest.mark.parametrize("make", [sheet, pytest.param(bulk, marks=pytest.mark.slow)])
 def test_another_cell_and_another_wrapping_have_the_same_blocks(make):
     atoms = make()
     h0, *_ = made_of(atoms, [BORON, NITROGEN])

@@ -201,7 +201,7 @@ def _load(path: Path, rank: int) -> Arrays:
     """One array per frame; ``rank`` is that of one."""
     try:
         if path.suffix == ".npy":
-            stacked = np.load(path, mmap_mode="r", allow_pickle=False)
+            stacked: NDArray[np.float64] = np.load(path, mmap_mode="r", allow_pickle=False)
             return stacked[None] if stacked.ndim == rank else stacked
         with np.load(path, allow_pickle=False) as archive:
             arrays = [archive[key] for key in sorted(archive.files, key=_by_number)]
