@@ -5,9 +5,16 @@ by ASE agree to the last digit.  ASE's are of CODATA 2014: its hartree is 8e-9 o
 0.02 mEh in the total energy of a bromine atom where energies in eV are exchanged with other programs.
 """
 
-from ase.units import Bohr as BOHR_IN_ANGSTROM
-from ase.units import Debye as DEBYE_IN_E_ANGSTROM
-from ase.units import Hartree as HARTREE_IN_EV
+from ase import units
+
+BOHR_IN_ANGSTROM: float = units.Bohr
+"""Length: 1 a0 in Å."""
+
+DEBYE_IN_E_ANGSTROM: float = units.Debye
+"""Dipole: 1 D in e·Å."""
+
+HARTREE_IN_EV: float = units.Hartree
+"""Energy: 1 Eh in eV."""
 
 HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM: float = HARTREE_IN_EV / BOHR_IN_ANGSTROM
 """Force: 1 Eh/a0 in eV/Å."""

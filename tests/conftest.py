@@ -1,9 +1,28 @@
-"""Fixtures of all tests; other things that tests share are imported from ``shared``."""
+"""What all tests have in common: fixtures, and how several processes share the files of tests."""
 
 import numpy as np
 import pytest
+
+LONGEST = ("test_interruption.py", "test_training_run.py", "test_electronic_getters.py")
+"""Files of tests that would leave the other processes idle if they came last."""
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240607)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first; otherwise as collected."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With ``-n 2``, a file stays in one process, so that what its tests share is made once."""
+    if config.getvalue("dist") not in ("load", "loadfile"):
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False  # which would put files with few, long tests last
+    return LoadFileScheduling(config, log)

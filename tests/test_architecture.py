@@ -46,13 +46,16 @@ SINGLE = {
     "dataset.crystals": BASE | {"representation", "qc", "electronic"},
     "electronic.fields": BASE | {"electronic"},
     "prediction.crystals": BASE | COLUMNS | {"checkpoint"},
+    "prediction.dispersion": BASE
+    | {"representation", "qc", "checkpoint", "prediction.crystals", "prediction.energy_baseline"},
     "prediction.domain": BASE | {"representation", "checkpoint", "nn"},
     "prediction.electronic": BASE | COLUMNS | {"checkpoint", "prediction.energy_baseline"},
     "prediction.energy_baseline": BASE | {"representation", "qc", "checkpoint"},
+    "prediction.guess": BASE | {"electronic", "prediction.domain"},
     "prediction.hessian": BASE | COLUMNS | {"prediction.electronic"},
     "prediction.many": BASE
     | COLUMNS
-    | {"checkpoint", "prediction.domain", "prediction.electronic", "prediction.energy_baseline"},
+    | {"checkpoint", "prediction.dispersion", "prediction.domain", "prediction.electronic"},
     "prediction.refinement": BASE | COLUMNS | {"prediction.electronic"},
     "prediction.verdict": {"representation", "checkpoint", "prediction.domain"},
     "calculator": {"calculator.helm"},
@@ -64,16 +67,19 @@ SINGLE = {
     "calculator.keywords": BASE | {"representation.charge_state"},
     "calculator.crystal_getters": BASE
     | COLUMNS
-    | {"checkpoint", "prediction.crystals", "prediction.domain", "prediction.electronic"}
-    | {"calculator.copies"},
-    "calculator.electronic_getters": BASE | COLUMNS | {"prediction.electronic", "prediction.refinement"},
+    | {"checkpoint", "prediction.crystals", "prediction.dispersion", "prediction.domain"}
+    | {"prediction.electronic", "calculator.copies"},
+    "calculator.electronic_getters": BASE
+    | COLUMNS
+    | {"prediction.electronic", "prediction.guess", "prediction.refinement"},
     "calculator.vibration_getters": BASE
     | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
     "cli.bands": BASE | {"representation", "calculator", "pictures", "cli.number_types"},
-    "cli.frame_commands": BASE | {"representation", "prediction.many"},
+    "cli.frame_commands": BASE | {"representation", "prediction.dispersion", "prediction.many"},
     "cli.structure_commands": BASE
-    | {"representation", "calculator", "pictures", "cli.dynamics", "cli.watch", "prediction.verdict"},
+    | {"representation", "calculator", "pictures", "cli.dynamics", "cli.watch"}
+    | {"prediction.dispersion", "prediction.verdict"},
     "cli.watch": BASE | {"prediction.verdict"},
 }
 """Module → what it may import, its own package included, where that is not what its package may."""
@@ -88,6 +94,7 @@ ONLY_IN = {
     "lmdb": {"labels"},
     "rdkit": {"sampling"},
     "tblite": {"qc", "sampling"},
+    "dftd3": {"qc"},
     "distributed": {"labelling"},
     "umap": {"evaluation"},
     "plotly": {"pictures"},

@@ -243,3 +243,41 @@ def test_indirect_labels_from_start_to_end(tmp_path):
         assert {big.key_of(k) for k in range(len(big))} < keys  # the same geometries
         assert sum(small.split_of(k) == "large" for k in range(len(small))) == 7
         assert sum(big.split_of(k) == "large" for k in range(len(big))) == 2
+
+
+# --- selection ----------------------------------------------------------------------------------------
+
+
+def test_the_table_of_choices_holds_means_over_seeds(tmp_path, monkeypatch):
+    study = script(monkeypatch, "selection", "selection")
+    for way, energy in (("random", 0.02), ("uncertain", 0.015), ("select", 0.01)):
+        for seed in (0, 1):
+            metrics = {"energy": energy * (0.9 + 0.2 * seed), "forces": 0.05}
+            result = {"way": way, "labels": 25, "seed": seed, "metrics": metrics}
+            (tmp_path / f"{way}-25-{seed}.result.json").write_text(json.dumps(result))
+    text = study.report(tmp_path, 30.0)
+    assert "30.0 meV/atom before any label" in text
+    assert "| 25 | 20 ± 3 (2) | 15 ± 2 (2) | 10 ± 1 (2) | 50 ± 0 (2) |" in text
+
+
+@pytest.mark.slow
+@pytest.mark.scf
+def test_selection_from_start_to_end(tmp_path):
+    from ase.build import molecule as built
+
+    from helm_ase.labels.writer import LabelWriter
+    from helm_ase.qc.labelling import LabelSettings, label_structure
+    from helm_ase.qc.level import pyscf_level
+    from helm_ase.representation.structure import Structure
+
+    level = pyscf_level(grid_level=0)
+    with LabelWriter(tmp_path / "labels.h5", level) as writer:
+        for k, name in enumerate(("H2O", "CH4", "NH3", "HCN", "H2CO", "HF")):
+            atoms = built(name)
+            split = "val" if k > 3 else "train"
+            structure = Structure(name, atoms.numbers.astype(np.int64), atoms.positions, split=split)
+            writer.add(label_structure(structure, LabelSettings(level)))
+    options = ["--labels", 2, "--seeds", 0, "--epochs", 1]
+    printed = start("selection/selection.py", "labels.h5", "runs", *options, folder=tmp_path)
+    assert "4 structures in the pool, 2 to measure with" in printed
+    assert len(list((tmp_path / "runs").glob("*.result.json"))) == 3

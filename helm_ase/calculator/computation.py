@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.prediction import domain
+from helm_ase.prediction.dispersion import add_to_molecule
 from helm_ase.prediction.electronic import (
     ElectronicPrediction,
     predict_electronic_structure,
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
     from helm_ase.checkpoint import Checkpoint
     from helm_ase.nn import HELM
-    from helm_ase.qc.tight_binding import TightBinding
     from helm_ase.representation.charge_state import ChargeState
+    from helm_ase.representation.energy_baseline import EnergyMethod
 
 
 class Computation:
@@ -30,7 +31,7 @@ class Computation:
         parameters: Mapping[str, Any]
         _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
         _computed_state: ChargeState | None
-        _tight_binding: TightBinding | None
+        _tight_binding: EnergyMethod | None
         _warned: domain.ExtrapolationMemory
         _uncertainty: domain.Uncertainty | None
         _last_change: float | None
@@ -53,9 +54,9 @@ class Computation:
         """Energy (eV) and forces (eV/Å, (N, 3)) after SCF steps; keeps what the last one changed."""
         from helm_ase.prediction.refinement import refine
 
-        found = refine(self._network_electrons(), self.parameters["refine"], forces)
-        self._last_change = found.last_change
-        return found.energy, found.forces
+        refined = refine(self._network_electrons(), self.parameters["refine"], forces)
+        self._last_change = refined.last_change
+        return add_to_molecule(refined.energy, refined.forces, self.atoms, self._tight_binding)
 
     def _network_electrons(self) -> ElectronicPrediction:
         assert self._loaded is not None

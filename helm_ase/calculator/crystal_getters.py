@@ -17,12 +17,14 @@ from helm_ase.errors import SettingError, StructureError
 from helm_ase.nn import HELM
 from helm_ase.prediction import domain
 from helm_ase.prediction.crystals import CrystalPrediction, mesh_of, predict_crystal, predict_crystal_energy
+from helm_ase.prediction.dispersion import add_to_crystal
 from helm_ase.representation.kpoints import KMesh, as_tensor
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 from helm_ase.units import HARTREE_IN_EV
 
 if TYPE_CHECKING:
     from helm_ase.prediction.electronic import ElectronicPrediction
+    from helm_ase.representation.energy_baseline import EnergyMethod
 
 NEEDS_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
@@ -36,6 +38,7 @@ class CrystalGetters(Copies):
         atoms: Atoms
         _crystal: CrystalPrediction | None
         _loaded: Any
+        _tight_binding: EnergyMethod | None
 
         def _solve(self, atoms: Atoms | None = None) -> "ElectronicPrediction": ...
         def _current(self, atoms: Atoms | None) -> Atoms | None: ...
@@ -72,6 +75,7 @@ class CrystalGetters(Copies):
         if wanted & {"energy", "free_energy", "forces", "stress"}:
             domain.check_trained(checkpoint, "energy")
             prediction = predict_crystal_energy(model, atoms, "forces" in wanted, "stress" in wanted)
+            prediction = add_to_crystal(prediction, atoms, self._tight_binding)
             self.results |= {"energy": prediction.energy, "free_energy": prediction.energy}
             if prediction.forces is not None:
                 self.results["forces"] = prediction.forces

@@ -1,6 +1,8 @@
 """Methods of the calculator that need a Hamiltonian, beyond ASE's own properties."""
 
 import copy
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ from helm_ase.prediction.electronic import ElectronicPrediction
 from helm_ase.units import ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV, HARTREE_IN_EV
 
 if TYPE_CHECKING:
+    from helm_ase.checkpoint import Checkpoint
+    from helm_ase.prediction.domain import Uncertainty
     from helm_ase.prediction.refinement import Refinement
     from helm_ase.qc.reliability import Reliability
 
@@ -29,10 +33,18 @@ class ElectronicGetters:
     """
 
     if TYPE_CHECKING:  # of the calculator
+        parameters: Mapping[str, Any]
 
         def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction: ...
         def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
             """Look up or compute a property (ASE)."""
+
+        def get_uncertainty(self, atoms: Atoms | None = None) -> Uncertainty:
+            """Error bar of the energy."""
+
+        @property
+        def checkpoint(self) -> Checkpoint:
+            """The loaded checkpoint."""
 
     # -- the prediction ------------------------------------------------------------------------------
 
@@ -97,8 +109,13 @@ class ElectronicGetters:
 
     # -- back to DFT ---------------------------------------------------------------------------------
 
-    def initial_guess(self, mol: Any = None, atoms: Atoms | None = None) -> NDArray[np.float64]:
+    def initial_guess(
+        self, mol: Any = None, atoms: Atoms | None = None, guard: bool = True
+    ) -> NDArray[np.float64]:
         """Density matrix for ``mf.kernel(dm0=…)`` of PySCF, any functional.
+
+        Where the prediction is in doubt, PySCF's own guess is returned, with a
+        :class:`~helm_ase.prediction.guess.GuessWarning` that says why.
 
         Parameters
         ----------
@@ -107,6 +124,8 @@ class ElectronicGetters:
             the model's basis.
         atoms
             Geometry.
+        guard
+            Look at gap, error bar and charges first; False gives the predicted density, whatever it is.
 
         Returns
         -------
@@ -118,14 +137,30 @@ class ElectronicGetters:
         StructureError, ChargeError, BasisError
             If ``mol`` is another molecule, charge or state, or has core potentials where the model has none.
         """
-        from helm_ase.qc.density_guess import density_for
+        from helm_ase.prediction.guess import GuessWarning, doubts_of
+        from helm_ase.qc.density_guess import density_for, own_guess
 
         prediction = self._solve(atoms)
         structure = prediction.structure
         if mol is None:
             densities = structure.spin_densities.numpy()
-            return np.array(densities[0] if len(densities) == 1 else densities)
-        return density_for(prediction.mole, structure.orbitals.numpy(), structure.occupied, mol)
+            ours = np.array(densities[0] if len(densities) == 1 else densities)
+        else:
+            ours = density_for(prediction.mole, structure.orbitals.numpy(), structure.occupied, mol)
+        if guard and (reason := doubts_of(structure, self._error_bar(atoms)).reason):
+            warnings.warn(
+                f"{reason}: PySCF's own guess is taken in place of the prediction (guard=False takes that)",
+                GuessWarning,
+                stacklevel=2,
+            )
+            return own_guess(prediction.mole if mol is None else mol)
+        return ours
+
+    def _error_bar(self, atoms: Atoms | None) -> "Uncertainty | None":
+        checkpoint = self.checkpoint
+        known = checkpoint.uncertainty is not None and "energy" in checkpoint.predicts
+        known = known and not self.parameters["refine"]  # of refined energies there is none
+        return self.get_uncertainty(atoms) if known else None
 
     def refine(self, n_iterations: int = 1, forces: bool = False, atoms: Atoms | None = None) -> "Refinement":
         """One or a few real SCF steps from the predicted density, on the way to DFT's energy, orbital

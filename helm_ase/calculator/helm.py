@@ -8,6 +8,7 @@ device         automatic     ``cpu``, ``cuda``, …
 dtype          float32       precision of the network; references, sums and energies are float64
 charge         0             total charge, unless ``atoms.info['charge']`` says otherwise
 multiplicity   1             2S + 1, unless ``atoms.info['multiplicity']`` (or ``spin``) says otherwise
+dispersion     None          ``d3bj`` adds D3(BJ) to energies, forces and Hessians (not to the Hamiltonian)
 kpts           dense         crystals: mesh of k points: three numbers, ``{"size": …}``, ``{"density": …}``
 smearing       the labels'   crystals: width kT of Fermi–Dirac occupations in eV
 refine         0             molecules: SCF steps from the predicted density before all results
@@ -22,7 +23,7 @@ attribute ``results`` afterwards belongs to whoever asked last.
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -42,14 +43,12 @@ from helm_ase.errors import StructureError
 from helm_ase.nn import HELM
 from helm_ase.prediction import domain
 from helm_ase.prediction.crystals import CrystalPrediction
+from helm_ase.prediction.dispersion import added_energy
 from helm_ase.prediction.electronic import ElectronicPrediction, place_model
-from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
+from helm_ase.representation.energy_baseline import EnergyMethod
+from helm_ase.representation.geometry import check_types
 from helm_ase.units import HARTREE_IN_EV
-
-if TYPE_CHECKING:
-    from helm_ase.qc.tight_binding import TightBinding
-
 
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
@@ -73,7 +72,7 @@ class HELMCalculator(
 
     Parameters
     ----------
-    model, device, dtype, charge, multiplicity, kpts, smearing, refine
+    model, device, dtype, charge, multiplicity, kpts, smearing, refine, dispersion
         See the table at the top of this module.
     atoms
         Attach the calculator to these atoms.
@@ -81,7 +80,7 @@ class HELMCalculator(
     Raises
     ------
     SettingError
-        For an unknown keyword, dtype or device.
+        For an unknown keyword, dtype, device or dispersion.
     CheckpointError
         If the model cannot be loaded.
 
@@ -116,6 +115,7 @@ class HELMCalculator(
         kpts: Any = None,
         smearing: float | None = None,
         refine: int = 0,
+        dispersion: str | None = None,
         **unknown: Any,
     ) -> None:
         checked(unknown)  # ASE would accept some of them in silence
@@ -130,19 +130,20 @@ class HELMCalculator(
         self._attached: weakref.ref[Atoms] | None = None
         self._warned = domain.ExtrapolationMemory()
         self._loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None = None
-        self._tight_binding: TightBinding | None = None
+        self._tight_binding: EnergyMethod | None = None
         self._given: set[str] = set()  # of charge and multiplicity
         state = {"charge": charge, "multiplicity": multiplicity}
         given = {key: value for key, value in state.items() if value is not NOT_GIVEN}
-        of_crystals = {k: v for k, v in (("kpts", kpts), ("smearing", smearing)) if v is not None}
-        super().__init__(model=model, device=device, dtype=dtype, refine=refine, **given, **of_crystals)
+        other = {"kpts": kpts, "smearing": smearing, "dispersion": dispersion}
+        given |= {key: value for key, value in other.items() if value is not None}
+        super().__init__(model=model, device=device, dtype=dtype, refine=refine, **given)
         if atoms is not None:
             atoms.calc = self
 
     # -- settings ------------------------------------------------------------------------------------
 
     @locked
-    def set(self, **kwargs: Any) -> dict[str, Any]:
+    def set(self, /, **kwargs: Any) -> dict[str, Any]:
         """Change keywords; any change discards the results.
 
         Raises
@@ -162,7 +163,7 @@ class HELMCalculator(
             return
         checkpoint = load_shared(wanted[0])
         model = place_model(checkpoint, wanted[1], wanted[2])
-        self._tight_binding = tight_binding_of(checkpoint)
+        self._tight_binding = added_energy(checkpoint, wanted[3])
         self._loaded = wanted, checkpoint, model
         self._warned = domain.ExtrapolationMemory()
 
@@ -177,7 +178,7 @@ class HELMCalculator(
 
         The charge and multiplicity are those of the last calculation, which ``atoms.info`` may have set.
         """
-        recorded = super().todict(skip_default)
+        recorded: dict[str, Any] = super().todict(skip_default)
         if self._computed_state is not None:
             recorded |= self._computed_state._asdict()
         return recorded | {"model": self.checkpoint.name, "model_sha256": self.checkpoint.sha256}
@@ -251,8 +252,8 @@ class HELMCalculator(
         self._load(checked(self.parameters))
         assert self._loaded is not None
         _, checkpoint, model = self._loaded
-        crystal = bool(self.atoms.pbc.any())
-        (domain.check_crystal if crystal else domain.check_molecule)(self.atoms, checkpoint, state)
+        crystal = bool(atoms.pbc.any())
+        (domain.check_crystal if crystal else domain.check_molecule)(atoms, checkpoint, state)
         self._warned.warn(atoms, checkpoint, state)
         if crystal:
             return self._calculate_crystal(properties, checkpoint, model)
@@ -265,11 +266,11 @@ class HELMCalculator(
             if forces is not None:
                 self.results["forces"] = forces
         if {"dipole", "charges", *self.extra_properties} & set(properties):
-            found = self._electrons()
+            electronic = self._electrons()
             if "dipole" in properties:
-                self.results["dipole"] = found.dipole
+                self.results["dipole"] = electronic.dipole
             if "charges" in properties:
-                self.results["charges"] = found.charges
+                self.results["charges"] = electronic.charges
 
     @locked
     def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction:
@@ -295,6 +296,7 @@ class HELMCalculator(
 
     def _current(self, atoms: Atoms | None) -> Atoms | None:
         if atoms is not None:
+            check_types(atoms.numbers, atoms.positions)  # before ASE compares them
             self._attached = weakref.ref(atoms)
             return atoms
         attached = None if self._attached is None else self._attached()

@@ -13,6 +13,7 @@ DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
     "charge": 0,
     "multiplicity": 1,
+    "dispersion": None,
     "refine": 0,
     "kpts": None,
     "smearing": None,
@@ -38,7 +39,7 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
                 f"HELMCalculator has no keyword {key!r} (allowed: {', '.join(DEFAULTS)}){hint}"
             )
     values = dict(keywords)
-    values |= {k: str(values[k]) for k in ("model", "device") if values.get(k) is not None}
+    values |= {k: str(values[k]) for k in ("model", "device", "dispersion") if values.get(k) is not None}
     if "dtype" in values:
         values["dtype"] = str(values["dtype"]).removeprefix("torch.")
         if values["dtype"] not in DTYPES:
@@ -94,5 +95,6 @@ def _plain_width(smearing: Any) -> float:
 
 
 def model_keywords(parameters: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What decides which weights are used, and how: model, device and precision."""
-    return parameters.get("model"), parameters.get("device"), str(parameters.get("dtype", "float32"))
+    """What decides which weights are used, how, and with what: model, device, precision, dispersion."""
+    dtype = str(parameters.get("dtype", "float32"))
+    return parameters.get("model"), parameters.get("device"), dtype, parameters.get("dispersion")

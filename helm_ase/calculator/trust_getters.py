@@ -70,6 +70,6 @@ class TrustGetters(Copies):
             raise StructureError("no atoms yet: write atoms.calc = calc, or pass atoms=")
         if "energy" in self.checkpoint.predicts or self.parameters["refine"]:
             self.get_property("energy", atoms)
-        state, found = self._state(atoms), None if self.check_state(atoms) else self._electronic
-        gap = None if found is None else float(found.structure.gap) * HARTREE_IN_EV
+        state, electronic = self._state(atoms), None if self.check_state(atoms) else self._electronic
+        gap = None if electronic is None else float(electronic.structure.gap) * HARTREE_IN_EV
         return judge(atoms, self.checkpoint, state, self._uncertainty, self._last_change, gap)

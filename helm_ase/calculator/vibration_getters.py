@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from helm_ase.checkpoint import Checkpoint
     from helm_ase.nn import HELM
-    from helm_ase.qc.tight_binding import TightBinding
+    from helm_ase.representation.energy_baseline import EnergyMethod
 
 
 class VibrationGetters:
@@ -26,7 +26,7 @@ class VibrationGetters:
     if TYPE_CHECKING:  # of the calculator
         parameters: Mapping[str, Any]
         _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
-        _tight_binding: TightBinding | None
+        _tight_binding: EnergyMethod | None
 
         @property
         def checkpoint(self) -> Checkpoint:

@@ -7,7 +7,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from helm_ase import __version__
-from helm_ase.cli import bands, calibrate, data, embed, evaluate, label, models, report, run, sample, train
+from helm_ase.cli import (
+    bands,
+    calibrate,
+    data,
+    embed,
+    evaluate,
+    label,
+    models,
+    report,
+    run,
+    sample,
+    select,
+    train,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"helm-ase {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for family in (run, bands, report, models, sample, label, data, train, evaluate, calibrate, embed):
+    for family in (
+        run, bands, report, models, sample, select, label, data, train, evaluate, calibrate, embed,
+    ):  # fmt: skip
         family.add_commands(commands)
     return parser

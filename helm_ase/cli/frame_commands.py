@@ -13,6 +13,7 @@ from ase.io import write
 from ase.io.formats import parse_filename
 
 from helm_ase.errors import PredictionError, SettingError
+from helm_ase.prediction.dispersion import note_dispersion
 from helm_ase.prediction.many import StructurePrediction, predict_many
 from helm_ase.representation.charge_state import give_state
 from helm_ase.representation.structure_files import choose, stream_frames
@@ -39,7 +40,7 @@ def run_frames(options: argparse.Namespace) -> None:
     waiting: deque[Atoms] = deque()
     answers = predict_many(
         _frames(options, waiting), model=options.model, device=options.device, dtype=options.dtype,
-        progress=True,
+        dispersion=options.dispersion, progress=True,
     )  # fmt: skip
     done = failed = 0
     with ExitStack() as files:
@@ -55,7 +56,7 @@ def run_frames(options: argparse.Namespace) -> None:
             failed += answer.error is not None
             done += answer.error is None
             if output is not None and answer.error is None:
-                write(output, _with_results(atoms, answer), format="extxyz")
+                write(output, _with_results(atoms, answer, options.dispersion), format="extxyz")
         if not done:
             reason = f"none of {failed} frames could be computed" if failed else "there is no frame"
             raise PredictionError(f"{options.file}: {reason}")
@@ -98,6 +99,7 @@ def _line(atoms: Atoms, answer: StructurePrediction) -> str:
     return f"{start} {answer.energy:16.6f}  {np.linalg.norm(answer.forces, axis=1).max():20.4f}"
 
 
-def _with_results(atoms: Atoms, answer: StructurePrediction) -> Atoms:
+def _with_results(atoms: Atoms, answer: StructurePrediction, dispersion: str | None) -> Atoms:
+    note_dispersion(atoms, dispersion)
     atoms.calc = SinglePointCalculator(atoms, energy=answer.energy, forces=answer.forces)
     return atoms

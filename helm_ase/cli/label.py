@@ -90,6 +90,20 @@ def _add_answers(group: Any) -> None:
         help="reject molecules with a smaller HOMO-LUMO gap, Hartree (0)",
     )
     group.add_argument(
+        "--stability-gap",
+        type=real(),
+        default=0.25,
+        metavar="EH",
+        help="examine singlets with a smaller gap for broken symmetry, Hartree (0.25; 0: none)",
+    )
+    group.add_argument(
+        "--max-spin-contamination",
+        type=real(),
+        default=0.1,
+        metavar="S2",
+        help="reject radicals whose <S^2> is higher by more (0.1)",
+    )
+    group.add_argument(
         "--tight",
         action="store_true",
         help="do every SCF cycle on the full grid: as accurate, four times slower",
@@ -180,6 +194,7 @@ def _settings(options: argparse.Namespace) -> "CampaignSettings":
         ),
         forces=not options.no_forces, density=options.density, polarizability=options.polarizability,
         max_cycles=options.max_cycles, min_gap=options.min_gap, tight=options.tight,
+        stability_gap=options.stability_gap, max_spin_contamination=options.max_spin_contamination,
     )  # fmt: skip
     return CampaignSettings(
         output=options.output, label=label, model=options.model, retry_failed=options.retry_failed,

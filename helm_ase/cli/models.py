@@ -84,6 +84,7 @@ def _info(options: argparse.Namespace) -> None:
     for title in ("level", "baseline", "energy_baseline", "metrics", "training"):
         print(f"{title}:")
         _print_fields(header[title])
+    print("dispersion:", _dispersion(header))
     print("elements:", ", ".join(symbols[z] for z in header["elements"]))
     print("charges:", header["charges"], " multiplicities:", header["multiplicities"])
 
@@ -91,3 +92,18 @@ def _info(options: argparse.Namespace) -> None:
 def _print_fields(fields: dict[str, Any]) -> None:
     for key, value in fields.items():
         print(f"  {key:<22} {value}")
+
+
+def _dispersion(header: dict[str, Any]) -> str:
+    """What the energies hold, and what may be added to them."""
+    from helm_ase.errors import SettingError
+    from helm_ase.qc.dispersion import Dispersion
+
+    functional = header["level"]["functional"]
+    if header["energy_baseline"].get("dispersion"):
+        return "part of the energy baseline"
+    try:
+        Dispersion("d3bj", functional)
+    except SettingError as error:
+        return f"none beyond that of {functional} ({error})"
+    return f"none beyond that of {functional}; D3(BJ) is added with dispersion='d3bj'"

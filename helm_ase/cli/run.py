@@ -40,6 +40,9 @@ def _add_question(run: argparse.ArgumentParser) -> None:
         help="precision of the network (float32)",
     )
     run.add_argument(
+        "--dispersion", choices=["d3bj"], help="add D3(BJ) dispersion to energy and forces (needs dftd3)"
+    )
+    run.add_argument(
         "--refine",
         type=NUMBER,
         default=0,

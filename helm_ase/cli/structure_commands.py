@@ -1,6 +1,7 @@
 """``helm-ase run`` and ``report``: one structure from file to printed answer or page."""
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from helm_ase.cli.watch import Watch, check_trust
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.pictures.figure import check_format
 from helm_ase.pictures.levels import draw_levels, level_table
+from helm_ase.prediction.dispersion import NAMES, note_dispersion
 from helm_ase.prediction.verdict import SMALLEST_GAP
 from helm_ase.representation.charge_state import charge_state, give_state
 from helm_ase.representation.structure_files import read_frames
@@ -40,7 +42,11 @@ def run_file(options: argparse.Namespace) -> None:
     check_outputs(options)
     atoms = _read(options)
     atoms.calc = HELMCalculator(
-        model=options.model, device=options.device, dtype=options.dtype, refine=options.refine
+        model=options.model,
+        device=options.device,
+        dtype=options.dtype,
+        refine=options.refine,
+        dispersion=options.dispersion,
     )
     print_header(atoms)
     predicts = atoms.calc.checkpoint.predicts
@@ -50,6 +56,7 @@ def run_file(options: argparse.Namespace) -> None:
     if "energy" in predicts or options.refine:
         print_energies(atoms)
     if options.output:  # before anything that may fail
+        note_dispersion(atoms, options.dispersion)
         form = filetype(options.output, read=False)
         with whole_file(options.output) as partial:
             write(partial, atoms, format=form)
@@ -99,12 +106,12 @@ def move(atoms: Atoms, options: argparse.Namespace) -> None:
     """Optimise, run dynamics, or both."""
     atoms.get_forces()  # if these cannot be had, an older trajectory stays as it is
     check_trust(atoms.calc.get_verdict(atoms), options.allow_extrapolation)
-    frames = TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else None
-    watch = Watch(atoms, frames, options.allow_extrapolation)
-    if options.opt:
-        optimise(atoms, options.fmax, frames, watch)
-    if options.md:
-        dynamics(atoms, options, frames, watch)
+    with TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else nullcontext() as frames:
+        watch = Watch(atoms, frames, options.allow_extrapolation)
+        if options.opt:
+            optimise(atoms, options.fmax, frames, watch)
+        if options.md:
+            dynamics(atoms, options, frames, watch)
 
 
 def report_file(options: argparse.Namespace) -> None:
@@ -169,7 +176,9 @@ def print_header(atoms: Atoms) -> None:
     shown = f"  charge {state.charge:+d}, multiplicity {state.multiplicity}" if state != (0, 1) else ""
     name, steps = atoms.calc.checkpoint.name, atoms.calc.parameters["refine"]
     name += f" + {steps} SCF step{'s' if steps > 1 else ''}" if steps else ""
-    print(f"{atoms.get_chemical_formula()}  {name}  ({level.functional.upper()}/{level.basis}){shown}")
+    added = atoms.calc.parameters.get("dispersion")
+    method = f"{level.functional.upper()}/{level.basis}" + (f" + {NAMES[added]}" if added else "")
+    print(f"{atoms.get_chemical_formula()}  {name}  ({method}){shown}")
 
 
 def print_energies(atoms: Atoms) -> None:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,20 @@ class TrainingBatch:
     """Observables of each molecule, where they were asked for."""
     has_matrix: bool = True
     """Whether there is a ΔH to compare with: not if the labels have a larger basis than the model."""
+    matrix_known: Tensor | None = None
+    """(B,) whether a molecule's H can be learnt: not that of a singlet of broken symmetry; None: all can."""
+
+    def of_known_matrices(self) -> "TrainingBatch":
+        """What losses of H may look at; energies, forces and the graph stay those of the whole batch."""
+        if self.matrix_known is None:
+            return self
+        known = self.matrix_known
+        of_matrices = ("correction", "trust", "orbitals", "orbital_count", "ao_count")
+        kept: dict[str, Any] = {
+            k: None if getattr(self, k) is None else getattr(self, k)[known] for k in of_matrices
+        }
+        targets = self.targets and tuple(t for t, k in zip(self.targets, known.tolist(), strict=True) if k)
+        return replace(self, targets=targets, matrix_known=None, **kept)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "TrainingBatch":
         """Return the same batch on another device; this one stays where it is."""
@@ -59,7 +74,8 @@ def shared_states(charge: Tensor, multiplicity: Tensor) -> Tensor:
     group = torch.arange(len(charge))
     for one, other in zip(special, plain.nonzero().squeeze(1).tolist(), strict=False):
         group[other] = group[one]
-    return torch.unique(group, return_inverse=True)[1]
+    rank: Tensor = torch.unique(group, return_inverse=True)[1]
+    return rank
 
 
 def collate(
@@ -86,7 +102,8 @@ def collate(
     filters = None if trust is None else torch.zeros(batch, size, size)
     for k, s in enumerate(samples):
         a, m = s.orbitals.shape[1:]
-        correction[k, :, :a, :a] = s.correction
+        if not s.broken_symmetry:
+            correction[k, :, :a, :a] = s.correction
         orbitals[k, :, :a, :m] = s.orbitals
         if filters is not None and trust is not None:
             filters[k, :a, :a] = trust[k]
@@ -103,8 +120,14 @@ def collate(
         orbital_count=(orbitals != 0).any(2).sum(2),
         ao_count=torch.tensor([len(s.overlap) for s in samples]),
         targets=targets if len(targets) == batch else None,
-        has_matrix=all(s.has_matrix for s in samples),
+        has_matrix=all(s.has_matrix or s.broken_symmetry for s in samples),
+        matrix_known=known_matrices([s.broken_symmetry for s in samples]),
     )
+
+
+def known_matrices(broken: Sequence[bool]) -> Tensor | None:
+    """Mask of molecules whose H can be learnt, (B,); None if all can."""
+    return ~torch.tensor(broken) if any(broken) else None
 
 
 def balanced_batches(

@@ -1,6 +1,6 @@
 """One molecule, ready for the network: graph and targets as tensors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,10 +43,12 @@ class Sample:
     """Occupied orbitals of each spin, (s,)."""
     targets: Targets | None = None
     """Observables, where they were asked for."""
+    broken_symmetry: bool = False
+    """Whether the label is a singlet of broken symmetry: only its energy and forces can be learnt."""
 
     @property
     def has_matrix(self) -> bool:
-        """Whether there is a matrix to compare with: not if the label has a larger basis."""
+        """Whether there is a matrix to compare with: not of a larger basis, nor of broken symmetry."""
         return bool(torch.isfinite(self.correction[0, 0, 0]))
 
     @property
@@ -80,6 +82,8 @@ def make_sample(
     coupled
         Aim at the label's coupled polarizability, where it has one, and not at the uncoupled one of its H.
     """
+    if not label.determines_hamiltonian:
+        derived = _without_orbitals(derived)
     correction = torch.from_numpy(_correction(label, derived, shells)).float()
     n = len(label.numbers)
     energy = float("nan") if label.energy is None else label.energy
@@ -101,6 +105,7 @@ def make_sample(
         orbital_energies=torch.from_numpy(derived.orbital_energies),
         electrons=derived.electrons,
         targets=None if position is None else _targets(label, derived, correction, shells, position, coupled),
+        broken_symmetry=not label.determines_hamiltonian,
     )
 
 
@@ -108,14 +113,25 @@ def _correction(
     label: LabelledMolecule, derived: Derived, shells: dict[int, tuple[int, ...]]
 ) -> NDArray[np.float64]:
     """H − H0 in canonical AO order, (s, A, A)."""
-    if derived.large is not None:
-        return np.full((label.spin_channels, *derived.baseline.shape), np.nan)
+    if derived.large is not None or not label.determines_hamiltonian:
+        return np.full((len(derived.electrons), *derived.baseline.shape), np.nan)
     degrees = [l for z in label.numbers.tolist() for l in shells[z]]
     index, sign = reordering(degrees, "pyscf", "e3nn")
     h = label.hamiltonian.reshape(-1, *label.hamiltonian.shape[-2:])[:, index[:, None], index]
     if (sign != 1).any():
         h = h * np.outer(sign, sign)
     return np.asarray(h - derived.baseline)
+
+
+def _without_orbitals(derived: Derived) -> Derived:
+    """A closed shell of which no orbital is known."""
+    (_, functions, width), levels = derived.orbitals.shape, derived.orbital_energies.shape[1]
+    return replace(
+        derived,
+        orbitals=np.zeros((1, functions, width), dtype=np.float32),
+        orbital_energies=np.full((1, levels), np.nan),
+        electrons=derived.electrons[:1],
+    )
 
 
 def _targets(
@@ -127,4 +143,4 @@ def _targets(
     if coupled:
         alpha = np.full((3, 3), np.nan) if label.polarizability is None else label.polarizability
     atom = np.repeat(np.arange(len(sizes)), sizes)
-    return make_targets(derived, correction.double().numpy(), position, atom, alpha)
+    return make_targets(derived, correction.double().nan_to_num().numpy(), position, atom, alpha)

@@ -78,7 +78,8 @@ def levels(
     """
     with torch.no_grad():
         energies, orbitals = solve(hamiltonian, overlap, threshold)
-    return _Levels.apply(hamiltonian, energies, orbitals)
+    levels: Tensor = _Levels.apply(hamiltonian, energies, orbitals)
+    return levels
 
 
 def solve(hamiltonian: Tensor, overlap: Tensor | None, threshold: float) -> tuple[Tensor, Tensor]:

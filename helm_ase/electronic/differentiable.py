@@ -58,7 +58,8 @@ class Eigensystem:
         dε_i = v_iᵀ dF v_i; orbital energies within 1e-7 Eh get the mean over their set, which does not depend
         on how the set's orbitals happen to be turned.
         """
-        return _Levels.apply(self.fock, self.energies, self.vectors)
+        levels: Tensor = _Levels.apply(self.fock, self.energies, self.vectors)
+        return levels
 
     def projector(self, occupied: int) -> Tensor:
         """P = Σ_i v_i v_iᵀ over the ``occupied`` lowest orbitals, (M, M).
@@ -66,7 +67,8 @@ class Eigensystem:
         ∂P couples occupied with virtual orbitals only:
         dP = Σ_ia (v_i v_aᵀ + v_a v_iᵀ) (v_iᵀ dF v_a) / (ε_i − ε_a).
         """
-        return _OccupiedProjector.apply(self.fock, self.energies, self.vectors, occupied)
+        projector: Tensor = _OccupiedProjector.apply(self.fock, self.energies, self.vectors, occupied)
+        return projector
 
     def smeared_projector(self, occupations: Tensor, temperature: float) -> Tensor:
         """P = Σ_i f_i v_i v_iᵀ for Fermi occupations f at a fixed number of electrons, (M, M).
@@ -81,7 +83,10 @@ class Eigensystem:
         temperature
             kT in Hartree.
         """
-        return _SmearedProjector.apply(self.fock, self.energies, self.vectors, occupations, temperature)
+        projector: Tensor = _SmearedProjector.apply(
+            self.fock, self.energies, self.vectors, occupations, temperature
+        )
+        return projector
 
     def uncoupled_polarizability(self, position: Tensor, occupied: int, electrons: int = 2) -> Tensor:
         """Static polarizability of orbitals that do not respond to each other, atomic units, (3, 3).
@@ -98,9 +103,10 @@ class Eigensystem:
         electrons
             In each of them: 2 in a closed shell, 1 for each spin of an open one.
         """
-        return _UncoupledPolarizability.apply(
+        polarizability: Tensor = _UncoupledPolarizability.apply(
             self.fock, self.energies, self.vectors, position, occupied, electrons
         )
+        return polarizability
 
 
 def _eigh(focks: Tensor) -> tuple[Tensor, Tensor]:

@@ -58,4 +58,5 @@ def entropy(occupations: Tensor, weight: float) -> Tensor:
     weight
         Electrons that a full orbital holds: 2 in a closed shell, 1 for each spin of an open one.
     """
-    return weight * (torch.special.entr(occupations) + torch.special.entr(1 - occupations)).sum()
+    entropy: Tensor = torch.special.entr(occupations) + torch.special.entr(1 - occupations)
+    return weight * entropy.sum()

@@ -237,7 +237,8 @@ def canonical_orthogonaliser(overlap: Tensor, threshold: float = OVERLAP_THRESHO
     if float(eigenvalues[0]) < -1e-8:
         raise BasisError(f"the overlap has the eigenvalue {float(eigenvalues[0]):.3e}; it must be positive")
     keep = eigenvalues > threshold
-    return vectors[:, keep] * eigenvalues[keep].rsqrt()
+    orthonormal: Tensor = vectors[:, keep] * eigenvalues[keep].rsqrt()
+    return orthonormal
 
 
 def spin_channels(n_electrons: int, multiplicity: int, n_matrices: int) -> tuple[int, ...]:

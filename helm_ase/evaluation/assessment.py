@@ -168,9 +168,9 @@ class _Case:
         self.molecule = Molecule(self.label, checkpoint.basis, sample.overlap)
         self.reference = self.molecule.reference()
         h0 = np.stack([sample.baseline.numpy()] * self.reference.structure.n_spins)
-        self.baseline = self.molecule.solve(h0)
+        self.baseline = self.molecule.solve(h0) if self.label.determines_hamiltonian else None
         self.model: Solution | None = None
-        if answer.correction is None:
+        if answer.correction is None or self.baseline is None:
             return
         try:
             self.model = self.molecule.solve(h0 + answer.correction)

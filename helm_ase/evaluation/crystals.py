@@ -99,8 +99,8 @@ def _errors_of(
 
 def _lattice(sample: CrystalSample) -> Lattice:
     """Lattice with the periodic directions in which the crystal has neighbours."""
-    t = sample.overlap.translations.numpy()
-    return Lattice(sample.graph.cell[0].cpu().numpy(), t.any(0))
+    periodic = sample.overlap.translations.any(dim=0).numpy()
+    return Lattice(sample.graph.cell[0].cpu().numpy(), periodic)
 
 
 def mean_errors(errors: Sequence[CrystalErrors]) -> dict[str, Any]:

@@ -155,6 +155,9 @@ class _Run:
         }
         self.same = Finding("duplicates", 0, "", "the same geometry, charge and multiplicity twice")
         self.copies = Finding("copies", 0, "", "rotated, shifted or renumbered copies", advisory=True)
+        self.broken = Finding(
+            "broken symmetry", 0, "", "singlets with energy and forces to learn, not H", advisory=True
+        )
         self.keys: dict[str, str] = {}
         self.shapes: dict[bytes, str] = {}
         self.energies = _Energies()
@@ -168,6 +171,8 @@ class _Run:
             return
         self.readable.record(label.name, 0)
         self._compare(label)
+        if not label.determines_hamiltonian:
+            self.broken.record(label.name, 1.0)
         entry = Entry(label, self.source.level)
         if self._measure(SETUP, entry):
             for check in (*CHECKS, *(REBUILD_CHECKS if rebuild else ())):
@@ -193,7 +198,10 @@ class _Run:
 
     def findings(self) -> Iterator[Finding]:
         """Findings of the checks that found something to check."""
-        findings = [self.readable, *self.checks.values(), self.energies.finding(), self.same, self.copies]
+        findings = [
+            self.readable, *self.checks.values(), self.energies.finding(), self.same, self.copies,
+            self.broken,
+        ]  # fmt: skip
         return (f for f in findings if f.checked)
 
 

@@ -204,7 +204,8 @@ class CrystalSource(Sequence[LabelledCrystal]):
                     values_by_name[name] = values.tobytes().decode()
                 elif begin < end:
                     values_by_name[name] = values * quantity.factor if quantity.factor != 1.0 else values
-        mesh = tuple(map(int, values_by_name.pop("mesh")))
+        n, m, l = map(int, values_by_name.pop("mesh"))
+        mesh = (n, m, l)
         lattice = Lattice(values_by_name.pop("cell").reshape(3, 3), values_by_name.pop("pbc").astype(bool))
         size = round((len(values_by_name["fock"]) / _points(mesh)) ** 0.5)
         shapes = {"positions": (-1, 3), "forces": (-1, 3), "stress": (3, 3), "fock": (-1, size, size)}

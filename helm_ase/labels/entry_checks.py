@@ -80,7 +80,8 @@ class Entry:
             np.einsum("ji,jk,ki->i", c, 2 / 3 * (m * ROUNDING) ** 2, c)
             for m, c in zip(h, squares, strict=True)
         ]
-        return np.sqrt(np.stack(rows))
+        deviations: NDArray[np.float64] = np.sqrt(np.stack(rows))
+        return deviations
 
     @cached_property
     def rebuilt(self) -> Rebuilt:
@@ -114,7 +115,7 @@ class Check:
 
 def basis_size(entry: Entry) -> float:
     """Functions of H less those of the basis; raises where no such molecule exists."""
-    return abs(entry.label.hamiltonian.shape[-1] - entry.mole.nao)
+    return float(abs(entry.label.hamiltonian.shape[-1] - entry.mole.nao))
 
 
 def closeness(entry: Entry) -> float | None:

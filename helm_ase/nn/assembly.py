@@ -92,5 +92,5 @@ def trust_correction(correction: Tensor, trust: Tensor) -> Tensor:
 def trust_matrix(overlap: Tensor, delta: float) -> Tensor:
     """W = S (S + δ)⁻¹, symmetric, same shape as the overlap (..., A, A)."""
     shifted = overlap + delta * torch.eye(overlap.shape[-1], dtype=overlap.dtype, device=overlap.device)
-    w = torch.linalg.solve(shifted, overlap)
+    w: Tensor = torch.linalg.solve(shifted, overlap)
     return 0.5 * (w + w.transpose(-1, -2))

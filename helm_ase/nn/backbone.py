@@ -176,13 +176,15 @@ class Backbone(nn.Module):
         near = torch.linalg.vector_norm(vectors.detach(), dim=1) < self.settings.cutoff
         vectors, pairs = vectors[near], pairs[:, near]
         both = torch.arange(pairs.shape[1], device=pairs.device)
-        return self.node_frames(vectors, pairs, both, self.node_envelope, dtype)
+        edges: DirectedEdges = self.node_frames(vectors, pairs, both, self.node_envelope, dtype)
+        return edges
 
     def pair_edges(
         self, vectors: Tensor, pairs: Tensor, reverse: Tensor, dtype: torch.dtype
     ) -> DirectedEdges:
         """Edges that carry Hamiltonian blocks."""
-        return self.pair_frames(vectors, pairs, reverse, self.pair_envelope, dtype)
+        edges: DirectedEdges = self.pair_frames(vectors, pairs, reverse, self.pair_envelope, dtype)
+        return edges
 
     def embed_atoms(self, elements: Tensor, state: MolecularState) -> Tensor:
         """Initial scalars (N, Cn) from element indices (N,); of a state that is not shared, that too."""
@@ -226,7 +228,8 @@ class Backbone(nn.Module):
         for update, nodes in zip(self.edge_updates, layers[-len(self.edge_updates) :], strict=True):
             states = update(states, nodes, edges, x_ij)
         assert states is not None
-        return self.norm_edges(states)
+        embeddings: Tensor = self.norm_edges(states)
+        return embeddings
 
     def to_common_frame(self, states: Tensor, edges: DirectedEdges) -> Tensor:
         """Rotate pair embeddings (E, R, C) out of their frames, (E, L, C)."""

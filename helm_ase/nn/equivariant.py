@@ -110,4 +110,5 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, R, C) to (N, R, C)."""
-        return self.contract(self.gate(self.expand(x)))
+        y: Tensor = self.contract(self.gate(self.expand(x)))
+        return y

@@ -74,7 +74,7 @@ class BlockReadout(nn.Module):
 
     def features(self, embeddings: Tensor, species: Tensor) -> Tensor:
         """Mix, gate and weigh embeddings (E, L, C) by the gains of their species (E,)."""
-        x = self.gate(self.mix(embeddings))
+        x: Tensor = self.gate(self.mix(embeddings))
         return x * (1 + self.gain.index_select(0, species).index_select(1, self.degrees))
 
     def coefficients(self, x: Tensor, species: Tensor, rows: dict[PathKey, Tensor]) -> dict[PathKey, Tensor]:

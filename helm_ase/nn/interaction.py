@@ -70,7 +70,7 @@ def _both_ends(z: Tensor, edges: DirectedEdges) -> Tensor:
 def rotate_back(x: Tensor, edges: DirectedEdges, channels: Channels) -> Tensor:
     """Turn edge-frame features (E, R, C) into the common frame, (E, L, C)."""
     xn, xu = x.split([channels.natural, channels.unnatural], dim=-1)
-    natural = edges.natural.transpose(1, 2) @ xn
+    natural: Tensor = edges.natural.transpose(1, 2) @ xn
     if edges.unnatural is None:
         return natural
     return torch.cat([natural, edges.unnatural.transpose(1, 2) @ xu], dim=-1)
@@ -115,7 +115,8 @@ class NodeUpdate(nn.Module):
         """Update nodes (N, L, C)."""
         messages = self.message(self.norm_message(nodes), edges, scalars, edges.envelope * self.scale)
         nodes = nodes + gather_messages(messages, edges, self.channels, len(nodes))
-        return nodes + self.ffn(self.norm_ffn(nodes))
+        update: Tensor = self.ffn(self.norm_ffn(nodes))
+        return nodes + update
 
 
 class EdgeUpdate(nn.Module):
@@ -146,4 +147,5 @@ class EdgeUpdate(nn.Module):
         """Update edge states (E, R, C); None starts a new track."""
         messages = self.norm_message(self.message(self.norm_nodes(nodes), edges, scalars))
         states = messages if states is None else states + messages
-        return states + self.ffn(self.norm_ffn(states))
+        update: Tensor = self.ffn(self.norm_ffn(states))
+        return states + update

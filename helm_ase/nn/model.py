@@ -10,10 +10,11 @@ from torch_geometric.data import Data
 
 from helm_ase.errors import ChargeError, ElementError, SettingError, StructureError
 from helm_ase.nn.assembly import PlacedBlocks, assemble, trust_matrix
-from helm_ase.nn.backbone import Backbone, BackboneSettings, MolecularState
+from helm_ase.nn.backbone import Backbone, BackboneSettings
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.energy_head import EnergyHead
 from helm_ase.nn.hamiltonian_head import HamiltonianHead
+from helm_ase.nn.state_sharing import MolecularState
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.graph import block_slots, count_molecules, edge_vectors, molecule_index
 from helm_ase.representation.overlap import symmetric_root
@@ -206,7 +207,8 @@ class HELM(nn.Module):
         elements = self._elements(graph)
         edges = self.backbone.message_edges(edge_vectors(graph), graph.pair_index, self.dtype)
         layers, _ = self.backbone.node_track(elements, self._state(graph), edges)
-        return self.backbone.norm_nodes(layers[-1])
+        embeddings: Tensor = self.backbone.norm_nodes(layers[-1])
+        return embeddings
 
     def _energy(
         self, graph: Data, elements: Tensor, state: MolecularState, nodes: Tensor, edges: DirectedEdges,

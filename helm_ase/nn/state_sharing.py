@@ -86,7 +86,8 @@ class StateSharing(nn.Module):
         key = self.key(scalars).unflatten(1, (self.heads, -1))  # (N, H, C / H); query, value: (B, H, C / H)
         share = softmax_over((key * query[state.molecule]).sum(-1), state.molecule, len(s))  # (N, H)
         amount = self.gain * share / (1 + self.gain * share)  # of order one where the state is, else small
-        return (amount[:, :, None] * value[state.molecule]).flatten(1)
+        shared: Tensor = amount[:, :, None] * value[state.molecule]
+        return shared.flatten(1)
 
 
 class StateEnergy(nn.Module):

@@ -12,6 +12,8 @@ from helm_ase.units import HARTREE_IN_EV
 
 DEGENERATE = 0.01
 """eV: levels this close are drawn side by side."""
+BELOW, ABOVE = 20.0, 10.0
+"""eV below the HOMO and above the LUMO to which levels are drawn; core levels are not."""
 FILLED, EMPTY = "#2a6bb5", "#c8502a"
 
 
@@ -64,8 +66,8 @@ def level_figure(structure: ElectronicStructure, title: str, around: int = 8) ->
     axes = figure.add_subplot()
     for spin, n in enumerate(structure.occupied):
         levels = (structure.orbital_energies[spin] * HARTREE_IN_EV).tolist()
-        first = max(n - around, 0)
-        for group in level_groups(levels[: n + around], first, n):
+        first, last = _window(levels, n, around)
+        for group in level_groups(levels[:last], first, n):
             _draw_group(axes, spin, group, levels, n)
         if 0 < n < len(levels):
             homo, lumo = levels[n - 1], levels[n]
@@ -79,6 +81,13 @@ def level_figure(structure: ElectronicStructure, title: str, around: int = 8) ->
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.set_title(title)
     return figure
+
+
+def _window(levels: Sequence[float], occupied: int, around: int) -> tuple[int, int]:
+    """First level that is drawn and the one after the last; core levels would squeeze the others."""
+    homo, lumo = levels[max(occupied - 1, 0)], levels[min(occupied, len(levels) - 1)]
+    near = [k for k, energy in enumerate(levels) if homo - BELOW <= energy <= lumo + ABOVE]
+    return max(occupied - around, near[0]), min(occupied + around, near[-1] + 1)
 
 
 def level_groups(levels: Sequence[float], first: int, occupied: int) -> list[list[int]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -34,7 +35,8 @@ h2 { font-size: 1.15rem; font-weight: 650; margin: 2.2rem 0 .6rem }
 table { border-collapse: collapse; width: 100% }
 td, th { padding: .28rem .8rem .28rem 0; text-align: left; border-bottom: 1px solid #eceef2 }
 th { font-weight: 500; color: #667085; font-size: .88rem }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0 }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0;
+  white-space: nowrap }
 td.number + td.number, th.number + th.number { padding-left: .8rem }
 .columns { display: flex; flex-wrap: wrap; gap: 0 3.5rem; align-items: flex-start }
 .columns > div { flex: 1 1 19rem; min-width: 0; overflow-x: auto }
@@ -59,7 +61,7 @@ def write_page(
     calculator: HELMCalculator,
     orbitals: Sequence[str] = ("homo", "lumo"),
     check: bool = True,
-    spacing: float = 0.25,
+    spacing: float = 0.18,
     source: str = "",
 ) -> None:
     """Write the page; it appears only when it is complete.
@@ -88,7 +90,7 @@ def write_page(
     import plotly.io
 
     structure = calculator.get_electronic_structure()
-    atoms = calculator.atoms
+    atoms = _atoms_of(calculator)
     shown = [(name, spin) for name in orbitals for spin in spins_with(structure, name)]
     view = plotly.io.to_html(
         scene(structure, atoms, shown, spacing), include_plotlyjs=True, full_html=False,
@@ -178,16 +180,21 @@ def of_atoms(calculator: HELMCalculator) -> list[tuple[str, ...]]:
     forces = ["–"] * len(mulliken)
     if "forces" in calculator.checkpoint.predicts:
         forces = [f"{f:.3f}" for f in np.linalg.norm(calculator.get_property("forces"), axis=1)]
-    symbols = [f"{s}{k}" for k, s in enumerate(calculator.atoms.symbols)]
+    symbols = [f"{s}{k}" for k, s in enumerate(_atoms_of(calculator).symbols)]
     return [
         (symbol, f"{m:+.3f}", f"{l:+.3f}", f)
         for symbol, m, l, f in zip(symbols, mulliken, lowdin, forces, strict=True)
     ]
 
 
+def _atoms_of(calculator: HELMCalculator) -> Atoms:
+    assert calculator.atoms is not None  # the caller has asked for a property
+    return calculator.atoms
+
+
 def bonds(calculator: HELMCalculator, least: float = 0.2) -> list[tuple[str, ...]]:
     """Pairs of atoms with a Mayer bond order above ``least``, with length and both orders."""
-    structure, atoms = calculator.get_electronic_structure(), calculator.atoms
+    structure, atoms = calculator.get_electronic_structure(), _atoms_of(calculator)
     mayer, wiberg = structure.bond_orders().numpy(), structure.bond_orders("wiberg").numpy()
     names = [f"{s}{k}" for k, s in enumerate(atoms.symbols)]
     return [
@@ -202,10 +209,10 @@ def bonds(calculator: HELMCalculator, least: float = 0.2) -> list[tuple[str, ...
     ]
 
 
-def _verdict(found: Verdict) -> str:
+def _verdict(verdict: Verdict) -> str:
     """The verdict as a box in its colour."""
-    told = [*found.reasons, *filter(None, [found.evidence])] or ["like the molecules of the training set"]
-    return f'<p class="verdict {found.trust}"><b>{found.trust}</b>{html.escape("; ".join(told))}</p>'
+    told = [*verdict.reasons, *filter(None, [verdict.evidence])] or ["like the molecules of the training set"]
+    return f'<p class="verdict {verdict.trust}"><b>{verdict.trust}</b>{html.escape("; ".join(told))}</p>'
 
 
 def _koopmans(calculator: HELMCalculator) -> str:
@@ -249,5 +256,5 @@ def _svg(figure: Figure) -> str:
     FigureCanvasAgg(figure)
     buffer: Any = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
+    text: str = buffer.getvalue()
     return text[text.index("<svg") :]

@@ -13,9 +13,11 @@ from helm_ase.errors import SettingError
 from helm_ase.pictures.meshes import Mesh, flat_view, molecule_mesh, orbital_meshes
 from helm_ase.pictures.viewpoint import view_of_both_signs
 
+CLOSE = 0.85
+"""Distance of the camera in units of the scene: the molecule with its orbital fills the view."""
 MOST_NUMBERS = 40
 """Atoms up to which hydrogens have their numbers in the picture, too."""
-LIGHTING = {"ambient": 0.55, "diffuse": 0.7, "specular": 0.15, "roughness": 0.6}
+LIGHTING = {"ambient": 0.7, "diffuse": 0.55, "specular": 0.2, "roughness": 0.5}
 
 
 def check_plotly() -> None:
@@ -60,7 +62,7 @@ def scene(
     cameras = []
     for k, (name, spin) in enumerate(orbitals):
         lobes = orbital_meshes(sample_field(structure, name, grid, spin), grid)
-        traces += [_trace(mesh, 0.55) for mesh in lobes]
+        traces += [_trace(mesh, 0.62) for mesh in lobes]
         owners += [k] * len(lobes)
         cameras.append(_camera(view_of_both_signs(lobes, atoms)))
     cameras.append(_camera(flat_view(atoms)))
@@ -81,7 +83,7 @@ def scene(
 
 
 def _camera(view: NDArray[np.float64]) -> dict[str, Any]:
-    _, up, viewer = (dict(zip("xyz", (1.2 * row).tolist(), strict=True)) for row in view)
+    _, up, viewer = (dict(zip("xyz", (CLOSE * row).tolist(), strict=True)) for row in view)
     return {"eye": viewer, "up": up, "projection": {"type": "orthographic"}}
 
 

@@ -75,7 +75,8 @@ def graph_of(model: HELM, atoms: Atoms) -> AtomicGraph:
     graph = AtomicGraph.from_arrays(
         atoms.numbers, atoms.positions, model.cutoff, lattice=Lattice.of_atoms(atoms)
     )
-    return graph.to(model.energy_reference.device)
+    placed: AtomicGraph = graph.to(model.energy_reference.device)
+    return placed
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def mesh_of(kpts: Any, lattice: Lattice) -> KMesh:
     """
     if kpts is None:
         return KMesh.of_density(lattice, DENSITY)
-    given = dict(kpts) if isinstance(kpts, Mapping) else {"size": tuple(kpts)}
+    given: dict[str, Any] = dict(kpts) if isinstance(kpts, Mapping) else {"size": tuple(kpts)}
     gamma = given.pop("gamma", None)
     if set(given) == {"density"}:
         size = KMesh.of_density(lattice, float(given["density"])).size
@@ -173,5 +174,5 @@ def mesh_of(kpts: Any, lattice: Lattice) -> KMesh:
             f"kpts is {kpts!r}; allowed are None, three numbers, and {{'size': …}} or {{'density': …}} with "
             f"'gamma'; a path goes to band_structure(path)"
         )
-    size = tuple(n if periodic else 1 for n, periodic in zip(size, lattice.pbc, strict=True))
-    return KMesh.monkhorst_pack(size) if gamma is False else KMesh.gamma_centred(size)
+    points = np.where(lattice.pbc, size, 1).tolist()
+    return KMesh.monkhorst_pack(points) if gamma is False else KMesh.gamma_centred(points)

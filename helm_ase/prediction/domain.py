@@ -13,9 +13,9 @@ from torch import Tensor
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import ChargeError, ElementError, StructureError, UntrainedError
-from helm_ase.representation.bonding import BondCoverage, BondFault
+from helm_ase.representation.bonding import BIN_WIDTH, BondCoverage, BondFault
 from helm_ase.representation.charge_state import ChargeState, check_parity
-from helm_ase.representation.coverage import BIN_WIDTH, describe
+from helm_ase.representation.coverage import describe
 from helm_ase.representation.geometry import check_geometry
 from helm_ase.representation.lattice import Lattice
 

@@ -20,14 +20,15 @@ from helm_ase.errors import CheckpointError, PredictionError, SettingError
 from helm_ase.nn import HELM, trust_correction
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.charge_state import ChargeState
+from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.level import LevelOfTheory
+from helm_ase.representation.overlap import overlap_envelope
 from helm_ase.system.torch_state import own_torch_state
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
 
 if TYPE_CHECKING:
     from helm_ase.qc.scf_steps import SCFStep, SelfConsistency
-    from helm_ase.qc.tight_binding import TightBinding
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 """Names of the precisions in which a network can compute."""
@@ -125,7 +126,7 @@ def predict_energy(
     atoms: Atoms,
     state: ChargeState,
     forces: bool,
-    tight_binding: "TightBinding | None" = None,
+    tight_binding: EnergyMethod | None = None,
 ) -> EnergyPrediction:
     """Energy and, if asked, forces.
 
@@ -152,7 +153,7 @@ def predict_energy(
 
 
 def _energy(
-    model: HELM, atoms: Atoms, state: ChargeState, forces: bool, tight_binding: "TightBinding | None"
+    model: HELM, atoms: Atoms, state: ChargeState, forces: bool, tight_binding: EnergyMethod | None
 ) -> EnergyPrediction:
     baseline = None
     if tight_binding is not None:
@@ -173,7 +174,7 @@ def predict_electronic_structure(
     checkpoint: Checkpoint,
     atoms: Atoms,
     state: ChargeState,
-    tight_binding: "TightBinding | None" = None,
+    tight_binding: EnergyMethod | None = None,
 ) -> ElectronicPrediction:
     """Predict H = H0 + W ΔH W and solve H C = S C ε.
 
@@ -199,7 +200,7 @@ def finish_electronic_structure(
     atoms: Atoms,
     state: ChargeState,
     correction: torch.Tensor,
-    tight_binding: "TightBinding | None" = None,
+    tight_binding: EnergyMethod | None = None,
 ) -> ElectronicPrediction:
     """From the network's ΔH of a molecule to orbitals.
 
@@ -239,8 +240,10 @@ def finish_electronic_structure(
     correction = correction[:1] if state.multiplicity == 1 else correction
     if (sides := model.settings.filter_of(torch.from_numpy(s.values))) is not None:
         correction = trust_correction(correction, sides)
+    weights = 1.0 if model.settings.backbone.pair_decay_length else _envelope(s)
     matrices = [
-        AOMatrix(h0.values + dh.numpy(), h0.numbers, basis).reorder("pyscf").values for dh in correction
+        AOMatrix(h0.values + weights * dh.numpy(), h0.numbers, basis).reorder("pyscf").values
+        for dh in correction
     ]
     if not np.isfinite(matrices).all():
         raise PredictionError("the network returned a Hamiltonian that is not finite for this geometry")
@@ -254,12 +257,18 @@ def finish_electronic_structure(
     return ElectronicPrediction(mole, atoms.numbers.copy(), structure, checkpoint.level)
 
 
+def _envelope(s: AOMatrix) -> NDArray[np.float64]:
+    """What takes the place of the fading with distance that a network without it never learnt, (A, A)."""
+    return overlap_envelope(s.values, s.basis.offsets(s.numbers))
+
+
 def make_graph(model: HELM, atoms: Atoms, state: ChargeState) -> AtomicGraph:
     """Graph of ``atoms`` on the model's device."""
     graph = AtomicGraph.from_arrays(
         atoms.numbers, atoms.positions, model.cutoff, state.charge, state.multiplicity
     )
-    return graph.to(model.energy_reference.device)
+    placed: AtomicGraph = graph.to(model.energy_reference.device)
+    return placed
 
 
 def place_model(checkpoint: Checkpoint, device: str | None, dtype: str) -> HELM:

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.qc.tight_binding import TightBinding, checked_tight_binding
 from helm_ase.representation.charge_state import ChargeState
-from helm_ase.representation.energy_baseline import EnergyBaselineResult
+from helm_ase.representation.energy_baseline import EnergyBaselineResult, EnergyMethod
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 
@@ -32,7 +32,7 @@ class BaselineEnergy(torch.autograd.Function):
 
 
 def baseline_energy(
-    tight_binding: TightBinding, numbers: Any, state: ChargeState
+    tight_binding: EnergyMethod, numbers: Any, state: ChargeState
 ) -> Callable[[Tensor], Tensor]:
     """E0 of one molecule as a function of its positions, differentiable once.
 

@@ -4,8 +4,6 @@ The network's gradient is kept as a graph, whose rows are differentiated again, 
 baseline has an analytic gradient only, of which central differences are taken.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from ase import Atoms
@@ -15,10 +13,8 @@ from helm_ase.errors import PredictionError
 from helm_ase.nn import HELM
 from helm_ase.prediction.electronic import make_graph
 from helm_ase.representation.charge_state import ChargeState
+from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.units import HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
-
-if TYPE_CHECKING:
-    from helm_ase.qc.tight_binding import TightBinding
 
 LOAD = {"cpu": 2000}
 """Rows times atoms and pairs that are differentiated in one pass, by kind of device: they share memory."""
@@ -28,7 +24,7 @@ STEP = 0.005
 
 
 def predict_hessian(
-    model: HELM, atoms: Atoms, state: ChargeState, tight_binding: "TightBinding | None" = None
+    model: HELM, atoms: Atoms, state: ChargeState, tight_binding: EnergyMethod | None = None
 ) -> NDArray[np.float64]:
     """Second derivatives of the energy with respect to positions, eV/Å², symmetric, (3N, 3N).
 
@@ -84,7 +80,7 @@ def _rows(gradient: torch.Tensor, position: torch.Tensor, rows: torch.Tensor) ->
     return second.detach().flatten(1)
 
 
-def baseline_hessian(tight_binding: "TightBinding", atoms: Atoms, state: ChargeState) -> NDArray[np.float64]:
+def baseline_hessian(tight_binding: EnergyMethod, atoms: Atoms, state: ChargeState) -> NDArray[np.float64]:
     """The energy baseline's part by central differences of its gradient, eV/Å², (3N, 3N).
 
     Raises

@@ -4,11 +4,11 @@ A window of structures is read ahead, sorted by size and cut into batches; answe
 the structures were given.  No more than a window is ever kept, so the number of structures has no limit.
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,17 +19,17 @@ from tqdm import tqdm
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import HelmError, PredictionError, SettingError, StructureError
 from helm_ase.nn import HELM
+from helm_ase.prediction.dispersion import added_energy
 from helm_ase.prediction.domain import check_molecule, check_trained, warn_about_extrapolation
 from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure, place_model
-from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
+from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.graph import AtomicGraph, batch_graphs
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
-if TYPE_CHECKING:
-    from helm_ase.qc.tight_binding import TightBinding
-
 OF_ENERGY = ("energy", "forces")
+OF_NETWORK = ("features",)
+"""Properties that need neither the energy baseline nor orbitals."""
 OF_HAMILTONIAN = ("dipole", "charges", "eigenvalues", "gap", "hamiltonian")
 """Properties that need orbitals, solved for one structure after another."""
 
@@ -60,6 +60,8 @@ class StructurePrediction:
     """LUMO − HOMO, eV."""
     hamiltonian: NDArray[np.float64] | None = None
     """Hartree, PySCF AO order, (A, A), or (2, A, A) of an open shell."""
+    features: NDArray[np.float64] | None = None
+    """Last hidden layer of the energy head, mean over the atoms, (F,): what the error bar is made from."""
     error: HelmError | None = None
     """Why there is no answer; None if there is one."""
 
@@ -74,6 +76,7 @@ def predict_many(
     dtype: str = "float32",
     charge: int | None = None,
     multiplicity: int | None = None,
+    dispersion: str | None = None,
     raise_errors: bool = False,
     progress: bool = False,
 ) -> Iterator[StructurePrediction]:
@@ -84,13 +87,14 @@ def predict_many(
     structures
         List, iterator or trajectory; read a window ahead of the answers.
     properties
-        Any of ``energy``, ``forces``, ``dipole``, ``charges``, ``eigenvalues``, ``gap``, ``hamiltonian``.
+        Any of ``energy``, ``forces``, ``dipole``, ``charges``, ``eigenvalues``, ``gap``,
+        ``hamiltonian``, ``features``.
     model
         Name, path or address of a checkpoint, or a loaded one; None: the default.
     batch
         Limit of atoms and pairs in a batch, ``auto``: what suits the device.  A larger structure makes a
         batch of its own, and a batch that a GPU has no memory for is halved.
-    device, dtype, charge, multiplicity
+    device, dtype, charge, multiplicity, dispersion
         As for :class:`~helm_ase.HELMCalculator`; what ``atoms.info`` says about the state wins.
     raise_errors
         Raise the error of a structure that cannot be computed, in place of an answer that holds it.
@@ -105,7 +109,8 @@ def predict_many(
     Raises
     ------
     SettingError
-        If a property, the batch or the device is not valid, or one structure is given instead of several.
+        If a property, the batch, the device or the dispersion is not valid, or one structure is given instead
+        of several.
     UntrainedError
         If the model was not trained to predict a property.
     CheckpointError
@@ -125,21 +130,21 @@ def predict_many(
     if batch != "auto" and not (isinstance(batch, int) and batch > 0):
         raise SettingError(f'batch is {batch!r}; it must be "auto" or a positive number of atoms and pairs')
     checkpoint = model if isinstance(model, Checkpoint) else load_shared(model)
-    for quantity, names in (("energy", OF_ENERGY), ("hamiltonian", OF_HAMILTONIAN)):
+    for quantity, names in (("energy", OF_ENERGY + OF_NETWORK), ("hamiltonian", OF_HAMILTONIAN)):
         if wanted & set(names):
             check_trained(checkpoint, quantity)
     network = place_model(checkpoint, device, dtype)
     kind = network.energy_reference.device.type
     max_load = LOAD.get(kind, LOAD_ELSEWHERE) if batch == "auto" else int(batch)
     engine = _Engine(
-        checkpoint, network, tight_binding_of(checkpoint), wanted, max_load, (charge, multiplicity)
+        checkpoint, network, added_energy(checkpoint, dispersion), wanted, max_load, (charge, multiplicity)
     )
     return _results(structures, engine, raise_errors, progress)
 
 
 def _checked(properties: Sequence[str]) -> frozenset[str]:
     wanted = frozenset([properties] if isinstance(properties, str) else properties)
-    known = (*OF_ENERGY, *OF_HAMILTONIAN)
+    known = (*OF_ENERGY, *OF_HAMILTONIAN, *OF_NETWORK)
     if not wanted or wanted - set(known):
         unknown = ", ".join(sorted(wanted - set(known))) or "nothing"
         raise SettingError(f"predict_many cannot predict {unknown}; there are {', '.join(known)}")
@@ -214,13 +219,14 @@ class _Engine:
     """From structures to answers, a batch at a time."""
 
     def __init__(
-        self, checkpoint: Checkpoint, model: HELM, tight_binding: "TightBinding | None",
+        self, checkpoint: Checkpoint, model: HELM, tight_binding: EnergyMethod | None,
         properties: frozenset[str], max_load: int, state: tuple[int | None, int | None],
     ) -> None:  # fmt: skip
         self.checkpoint, self.model, self.tight_binding = checkpoint, model, tight_binding
         self.properties, self.max_load, self.state = properties, max_load, state
         self.matrices = bool(properties & set(OF_HAMILTONIAN))
         self.energies = bool(properties & set(OF_ENERGY))
+        self.features = bool(properties & set(OF_NETWORK))
         self.cutoff = model.cutoff if self.matrices else model.settings.backbone.cutoff
         self.warned: set[tuple[int, int, int]] = set()
 
@@ -242,21 +248,29 @@ class _Engine:
     def run(self, batch: Sequence[_Task]) -> list[StructurePrediction]:
         """Answers for a batch; where memory is short, for its halves."""
         try:
-            answers = self._network(batch)
+            answers, features = self._network(batch)
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 error = PredictionError("the device has too little memory for this structure")
                 return [StructurePrediction(batch[0].index, error=error)]
             half = len(batch) // 2
             return [*self.run(batch[:half]), *self.run(batch[half:])]
-        return [self._finished(task, *result) for task, result in zip(batch, answers, strict=True)]
+        found = [self._finished(task, *result) for task, result in zip(batch, answers, strict=True)]
+        if features is None:
+            return found
+        return [f if f.error else replace(f, features=row) for f, row in zip(found, features, strict=True)]
 
-    def _network(self, batch: Sequence[_Task]) -> list[tuple[float, Any, torch.Tensor | None]]:
-        """Energy (eV), forces (eV/Å, (N, 3)) and ΔH (Hartree, (s, A, A)) of each structure of a batch."""
+    def _network(
+        self, batch: Sequence[_Task]
+    ) -> tuple[list[tuple[float, Any, torch.Tensor | None]], NDArray[np.float64] | None]:
+        """Energy (eV), forces (eV/Å, (N, 3)) and ΔH (Hartree, (s, A, A)) of each; features, (B, F)."""
         with torch.inference_mode(False), torch.no_grad():  # forces switch autograd on by themselves
             graph = batch_graphs([task.graph for task in batch]).to(self.model.energy_reference.device)
             out = self.model(
-                graph, energy=self.energies, forces="forces" in self.properties, hamiltonian=self.matrices
+                graph,
+                energy=self.energies or self.features,
+                forces="forces" in self.properties,
+                hamiltonian=self.matrices,
             )
         energies = [float("nan")] * len(batch) if out.energy is None else out.energy.tolist()
         forces: list[Any] = [None] * len(batch)
@@ -268,7 +282,8 @@ class _Engine:
             sizes = [self.checkpoint.basis.size(task.atoms.numbers) for task in batch]
             padded = out.correction.cpu()
             matrices = [padded[k, :, :size, :size] for k, size in enumerate(sizes)]
-        return list(zip(energies, forces, matrices, strict=True))
+        features = out.energy_features.double().cpu().numpy() if self.features else None
+        return list(zip(energies, forces, matrices, strict=True)), features
 
     def _finished(
         self, task: _Task, energy: float, forces: NDArray[np.float64] | None, correction: torch.Tensor | None
@@ -302,7 +317,7 @@ class _Engine:
         self, answer: StructurePrediction, electronic: ElectronicPrediction
     ) -> StructurePrediction:
         levels = electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
-        compute = {
+        compute: dict[str, Callable[[], Any]] = {
             "dipole": lambda: electronic.dipole,
             "charges": lambda: electronic.charges,
             "eigenvalues": lambda: levels[0] if len(levels) == 1 else levels,

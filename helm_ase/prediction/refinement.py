@@ -28,9 +28,9 @@ class Refinement:
     last_change: float
     """How much the last step moved the estimate of the energy, eV/atom; more than is missing after it."""
     forces: NDArray[np.float64] | None = None
-    """Analytic gradient at the density after the last diagonalisation, eV/Å, (N, 3).  Its error is of first
-    order in what that density still misses; it is not the exact slope of ``energy``, from which it differs
-    by 2 meV/Å (root mean square of components) after two steps (``tests/benchmarks/refined_forces.py``)."""
+    """Analytic gradient at the refined density, eV/Å, (N, 3): one Fock matrix more is built for it, and it is
+    taken at the density extrapolated from all.  Its error is of first order in what that density misses, and
+    it is not the exact slope of ``energy`` (``tests/benchmarks/refined_forces.py`` measures by how much)."""
 
     @property
     def homo_lumo(self) -> tuple[float, float]:
@@ -72,8 +72,8 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
     gradient = None
     if forces:
         # One Fock matrix more, that of the refined density: a seventh of what the gradient itself costs.
-        last = prediction.scf.iterate(prediction.first_step, n_iterations + 1).step
-        gradient = prediction.scf.forces(last.densities, last.fock) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+        last = prediction.scf.iterate(prediction.first_step, n_iterations + 1)
+        gradient = prediction.scf.forces(last.mixed, last.fock) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
     return Refinement(
         steps.harris_energy * HARTREE_IN_EV,
         steps.step.energy * HARTREE_IN_EV,

@@ -92,7 +92,7 @@ def label_crystal(
     mf = crystal.converge()
     vacuum = 0.0 if lattice.dimensions == 3 else vacuum_potential(mf, lattice)
     kept = kept_points(mesh)
-    fock = np.asarray(mf.get_fock())[kept] - vacuum * np.asarray(mf.get_ovlp())[kept]
+    fock = np.asarray(mf.get_fock(), np.complex128)[kept] - vacuum * np.asarray(mf.get_ovlp())[kept]
     smeared = bool(settings.level.smearing)
     return LabelledCrystal(
         name=name,

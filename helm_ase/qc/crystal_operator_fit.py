@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.errors import DatasetError
-from helm_ase.qc.crystal_baseline import Array, CrystalIntegrals, projector_matrix, zero_of_energy
+from helm_ase.qc.crystal_baseline import projector_matrix, zero_of_energy
+from helm_ase.qc.crystal_integrals import Array, CrystalIntegrals
+from helm_ase.qc.crystal_pseudopotential import pseudopotential
 from helm_ase.representation import AOBasis
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.lattice import Lattice
@@ -64,7 +66,7 @@ class CrystalOperatorFit:
 
     def _columns(self, parts: CrystalIntegrals) -> tuple[Array, dict[Term, Array]]:
         """What is fixed, and the derivative of H0 with respect to every free parameter, (n, A, A) each."""
-        fixed = parts.kinetic.copy()
+        fixed = parts.kinetic + pseudopotential(parts)
         columns: dict[Term, Array] = {}
         for z in np.unique(parts.numbers).tolist():
             charge, core = self.cores.setdefault(z, parts.nucleus(z))

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyscf import gto
+from pyscf import gto, scf
 from pyscf.lo import orth
 
 from helm_ase.errors import BasisError, ChargeError, StructureError
@@ -63,6 +63,11 @@ def density_for(
         guess = guess @ orth.lowdin(guess.T @ overlap @ guess) if n else guess
         densities.append(2 / len(orbitals) * guess @ guess.T)
     return densities[0] if len(densities) == 1 else np.stack(densities)
+
+
+def own_guess(mole: Any) -> NDArray[np.float64]:
+    """PySCF's own start, a superposition of atomic densities: (A, A), or (2, A, A) of an open shell."""
+    return np.asarray((scf.RHF if mole.spin == 0 else scf.UHF)(mole).init_guess_by_minao())
 
 
 def _check_same(mole: Any, target: Any) -> None:

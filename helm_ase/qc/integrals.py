@@ -59,8 +59,8 @@ class MoleIntegrals:
     def second_moments(self, origin: Tensor) -> Tensor:
         """⟨μ| (r − O)_x (r − O)_y |ν⟩, bohr², (3, 3, A, A)."""
         with self.mole.with_common_orig(tuple(origin.tolist())):
-            moments = self.mole.intor_symmetric("int1e_rr", comp=9)
-        return torch.from_numpy(moments).unflatten(0, (3, 3))
+            moments = torch.from_numpy(self.mole.intor_symmetric("int1e_rr", comp=9))
+        return moments.reshape(3, 3, *moments.shape[1:])
 
     def values(self, points: Tensor) -> Tensor:
         """Functions at points in bohr, (P, 3) → (P, A)."""

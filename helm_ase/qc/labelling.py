@@ -1,7 +1,7 @@
 """One structure → one label, with PySCF."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from helm_ase.qc.convergence import Guess, converge
 from helm_ase.qc.level import LevelOfTheory
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.response import coupled_polarizability
+from helm_ase.qc.stability import follow_instability
 from helm_ase.qc.two_grids import FineAnswer, solve, suits_two_grids
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.structure import Structure
@@ -24,6 +25,8 @@ SETTLED = 3e-4
 density is the orbital gradient over the gap: at small gaps one that is good enough elsewhere is not."""
 TIGHT = 1e-7
 """Norm of the orbital gradient, Hartree, that is reached where the density was not settled."""
+BROKEN_SYMMETRY = "broken symmetry"
+"""Route of singlets whose lowest determinant has α and β orbitals that differ."""
 TWO_GRIDS = "two grids"
 """Name of the route that is tried first; the others are those of :func:`helm_ase.qc.convergence.converge`."""
 
@@ -42,6 +45,11 @@ class LabelSettings:
     """SCF cycles of each attempt."""
     min_gap: float = 0.0
     """Hartree; a smaller HOMO–LUMO gap within one spin is a failure (several SCF solutions lie close by)."""
+    stability_gap: float = 0.25
+    """Hartree; singlets with a smaller gap are examined for stability, at the cost of some SCF cycles, and
+    labelled with energy and forces of the broken-symmetry determinant where that is lower; 0: none is."""
+    max_spin_contamination: float = 0.1
+    """⟨S²⟩ of a radical may exceed S (S + 1) by so much; more is a failure."""
     tight: bool = False
     """Every cycle on the label's grid, with PySCF's own integration, as a plain script does it.  Otherwise
     labels are as good (H to 1 µEh on average, energies to 0.001 meV/atom, forces to 0.5 meV/Å) at a quarter
@@ -50,6 +58,11 @@ class LabelSettings:
     def __post_init__(self) -> None:
         if self.max_cycles < 1:
             raise SettingError(f"max_cycles is {self.max_cycles}; it must be at least 1")
+        if not (self.stability_gap >= 0 and self.max_spin_contamination >= 0):
+            raise SettingError(
+                f"stability_gap is {self.stability_gap}, max_spin_contamination "
+                f"{self.max_spin_contamination}; both must be 0 or more"
+            )
 
 
 def label_structure(
@@ -69,7 +82,8 @@ def label_structure(
     Raises
     ------
     SCFError
-        If the SCF does not converge, the gap is too small, or the response equations fail.
+        If the SCF does not converge, the gap is too small, a radical mixes with higher spins, or the response
+        equations fail.
     ChargeError, BasisError
         If the molecule cannot be set up.
     """
@@ -77,11 +91,12 @@ def label_structure(
     mole = build_mole(
         structure.numbers, structure.positions, settings.level.basis, structure.charge, structure.multiplicity
     )
-    solution = _settled(_solution(mole, settings, guess), settings)
+    solution = _settled(_lowest(_solution(mole, settings, guess), settings), settings)
     mf, answer = solution.mean_field, solution.answer
     energies = _levels(answer.fock, mf.get_ovlp())
     gap = _gap(energies, mole.nelec)
     _check_gap(gap, settings.min_gap)
+    _check_spin(mf, settings.max_spin_contamination)
     gradient = answer.gradient
     if settings.forces and gradient is None:
         gradient = mf.nuc_grad_method().kernel()
@@ -124,11 +139,33 @@ def _solution(mole: Any, settings: LabelSettings, guess: Guess | None) -> _Solut
             return _Solution(quick.mean_field, quick.answer, TWO_GRIDS, quick.cycles)
         cycles = quick.cycles
     found = converge(mole, settings.level, settings.max_cycles, guess)
-    solution = _fine(found.mean_field, found.route)
-    return replace(solution, cycles=cycles + found.cycles)
+    return _Solution(found.mean_field, _answer(found.mean_field), found.route, cycles + found.cycles)
 
 
-def _settled(found: "_Solution", settings: LabelSettings) -> "_Solution":
+def _lowest(solution: _Solution, settings: LabelSettings) -> _Solution:
+    """The solution, or what lies below it if it is an unstable closed shell of small gap."""
+    mf = solution.mean_field
+    if mf.mol.spin or np.ndim(mf.mo_energy) == 2 or not settings.stability_gap:
+        return solution
+    gap = _gap(_levels(solution.answer.fock, mf.get_ovlp()), mf.mol.nelec)
+    if gap is None or gap >= settings.stability_gap:
+        return solution
+    lower = follow_instability(mf, settings.level, settings.max_cycles)
+    if lower is None:
+        return solution
+    route = BROKEN_SYMMETRY if lower.broken else f"{solution.route}, descended"
+    return _Solution(lower.mean_field, _answer(lower.mean_field), route, solution.cycles + lower.cycles)
+
+
+def _answer(mf: Any) -> FineAnswer:
+    """Read the answer off a mean field that PySCF has converged; the gradient is still missing."""
+    fock = np.asarray(mf.get_fock(dm=mf.make_rdm1()))
+    return FineAnswer(
+        float(mf.e_tot), fock, None, float(np.linalg.norm(mf.get_grad(mf.mo_coeff, mf.mo_occ, fock)))
+    )
+
+
+def _settled(solution: _Solution, settings: LabelSettings) -> _Solution:
     """The solution, converged further where H's own orbitals have another density than the SCF stopped at.
 
     Raises
@@ -136,15 +173,16 @@ def _settled(found: "_Solution", settings: LabelSettings) -> "_Solution":
     SCFError
         If that does not help.
     """
-    if (off := _unsettled(found)) < SETTLED:
-        return found
-    mf = found.mean_field
+    off = _unsettled(solution)
+    if off < SETTLED:
+        return solution
+    mf = solution.mean_field
     mf.conv_tol, mf.conv_tol_grad = min(settings.level.conv_tol, 1e-9), TIGHT
     mf.max_cycle, mf.conv_check = settings.max_cycles, False
     mf.kernel(dm0=mf.make_rdm1())
-    again = replace(_fine(mf, f"{found.route}, tightened"), cycles=found.cycles + int(mf.cycles))
-    if not mf.converged or (left := _unsettled(again)) >= SETTLED:
-        left = off if not mf.converged else left
+    again = _Solution(mf, _answer(mf), f"{solution.route}, tightened", solution.cycles + int(mf.cycles))
+    left = _unsettled(again) if mf.converged else off
+    if left >= SETTLED:
         raise SCFError(
             f"the density does not settle: the dipole of the orbitals of H is {left:.2g} e·a0 off that of "
             "the SCF, as where the HOMO–LUMO gap is small or several solutions lie close by"
@@ -152,9 +190,9 @@ def _settled(found: "_Solution", settings: LabelSettings) -> "_Solution":
     return again
 
 
-def _unsettled(found: "_Solution") -> float:
+def _unsettled(solution: _Solution) -> float:
     """Largest component of the difference of the two dipoles, e·a0."""
-    mf, fock = found.mean_field, np.asarray(found.answer.fock)
+    mf, fock = solution.mean_field, np.asarray(solution.answer.fock)
     overlap = mf.get_ovlp()
     densities = np.asarray(mf.make_rdm1()).reshape(-1, *overlap.shape)
     change = -densities.sum(0)
@@ -163,12 +201,6 @@ def _unsettled(found: "_Solution") -> float:
         change += (2 if len(densities) == 1 else 1) * filled @ filled.T
     with mf.mol.with_common_orig((0.0, 0.0, 0.0)):
         return float(np.abs(np.einsum("xij,ij->x", mf.mol.intor_symmetric("int1e_r", comp=3), change)).max())
-
-
-def _fine(mf: Any, route: str) -> "_Solution":
-    fock = np.asarray(mf.get_fock(dm=mf.make_rdm1()))
-    residual = float(np.linalg.norm(mf.get_grad(mf.mo_coeff, mf.mo_occ, fock)))
-    return _Solution(mf, FineAnswer(float(mf.e_tot), fock, None, residual), route, int(mf.cycles))
 
 
 def _levels(fock: NDArray[np.float64], overlap: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -198,6 +230,19 @@ def _check_gap(gap: float | None, least: float) -> None:
         raise SCFError(f"the HOMO–LUMO gap is {gap:.4f} Eh, below the limit of {least} Eh")
 
 
+def _check_spin(mf: Any, most: float) -> None:
+    """Refuse radicals whose determinant is no spin state; singlets of broken symmetry never are one."""
+    if np.ndim(mf.mo_energy) != 2 or not mf.mol.spin:
+        return
+    s = mf.mol.spin / 2
+    found, exact = float(mf.spin_square()[0]), s * (s + 1)
+    if found - exact > most:
+        raise SCFError(
+            f"<S^2> is {found:.3f}, exact is {exact:.2f}: the determinant mixes with higher spins (limit "
+            f"{most} above it)"
+        )
+
+
 def _details(solution: _Solution, gap: float | None, begin: tuple[float, float]) -> dict[str, Any]:
     mf = solution.mean_field
     details: dict[str, Any] = {
@@ -211,4 +256,6 @@ def _details(solution: _Solution, gap: float | None, begin: tuple[float, float])
     }
     if np.asarray(mf.mo_energy).ndim == 2:
         details["spin_square"] = float(mf.spin_square()[0])
+    if solution.route == BROKEN_SYMMETRY:
+        details["broken_symmetry"] = True
     return details

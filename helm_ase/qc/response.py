@@ -58,7 +58,8 @@ def _restricted(mf: Any, dipole: NDArray[np.float64]) -> NDArray[np.float64]:
         x = vector.reshape(-1, *shape[1:])
         density = np.einsum("pa,xai,qi->xpq", virtual, 2 * x, occupied)
         potential = response(density + density.swapaxes(1, 2))
-        return np.einsum("pa,xpq,qi->xai", virtual, potential, occupied).reshape(vector.shape)
+        couplings: NDArray[np.float64] = np.einsum("pa,xpq,qi->xai", virtual, potential, occupied)
+        return couplings.reshape(vector.shape)
 
     amplitudes = _solved(cphf, induced, mf, perturbation)
     return _symmetrised(-4.0 * np.einsum("xai,yai->xy", perturbation, amplitudes.reshape(shape)))

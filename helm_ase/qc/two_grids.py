@@ -175,4 +175,6 @@ def _gradient(mf: Any, densities: Array, fock: Array, exchange: float) -> Array:
     occupied = [c[:, n > 0] for c, n in zip(
         np.reshape(mf.mo_coeff, (-1, mole.nao, spins)), np.reshape(mf.mo_occ, (-1, spins)), strict=True
     ) if (n > 0).any()]  # fmt: skip
-    return gradient + plain.grad_nuc(mole) + mf.with_df.gradient(densities, occupied, exchange)
+    fitted = mf.with_df.gradient(densities, occupied, exchange)
+    total_gradient: NDArray[np.float64] = gradient + plain.grad_nuc(mole) + fitted
+    return total_gradient

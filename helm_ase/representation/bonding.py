@@ -93,10 +93,10 @@ class BondCoverage:
         opened = count = 0
         for numbers, positions, state in molecules:
             readings = [_Reading.of(numbers, positions, factor) for factor in FACTORS]
-            found = min(readings, key=_Reading.open_valences)  # the stricter one, where both make sense
-            environments.update(set(found.environments))
-            for (i, j), length in found.bonds.items():
-                kind = found.kind(i, j)
+            reading = min(readings, key=_Reading.open_valences)  # the stricter one, where both make sense
+            environments.update(set(reading.environments))
+            for (i, j), length in reading.bonds.items():
+                kind = reading.kind(i, j)
                 low, high = lengths.get(kind, (length, length))
                 lengths[kind] = min(low, length), max(high, length)
             opened = max(opened, open_fragments(numbers, positions, state))
@@ -124,27 +124,27 @@ class BondCoverage:
         readings = [_Reading.of(numbers, positions, factor) for factor in FACTORS if self.environments]
         per_atom = [self._of_atoms(reading) for reading in readings]
         odd = [k for k in range(len(numbers)) if per_atom and all(faults[k] for faults in per_atom)]
-        found = list(dict.fromkeys(fault for k in odd for fault in _telling(per_atom, k)))
+        reasons = list(dict.fromkeys(fault for k in odd for fault in _telling(per_atom, k)))
         parts = open_fragments(numbers, positions, state)
         if parts > self.open_fragments:
             text = f"{parts} fragments with an odd number of electrons, radicals or ions"
-            found.insert(0, BondFault(f"{text}: bonds are broken", True, (parts,)))
-        return found
+            reasons.insert(0, BondFault(f"{text}: bonds are broken", True, (parts,)))
+        return reasons
 
     def _of_atoms(self, reading: "_Reading") -> list[list[BondFault]]:
         """Faults of each atom, its bonds included, in one reading."""
-        found: list[list[BondFault]] = [[] for _ in reading.environments]
+        faults: list[list[BondFault]] = [[] for _ in reading.environments]
         unknown = [k for k, e in enumerate(reading.environments) if e not in self.environments]
         torn = [k for k in unknown if reading.is_torn(k)]
         for k in unknown:
             alone = not reading.neighbours[k]
-            found[k].append(self._of_environment(k, reading, alone or (k in torn and len(torn) > 1)))
+            faults[k].append(self._of_environment(k, reading, alone or (k in torn and len(torn) > 1)))
         for (i, j), length in reading.bonds.items():
             fault = self._of_bond(reading, i, j, length)
             if fault is not None:
-                found[i].append(fault)
-                found[j].append(fault)
-        return found
+                faults[i].append(fault)
+                faults[j].append(fault)
+        return faults
 
     def _of_environment(self, k: int, reading: "_Reading", broken: bool) -> BondFault:
         environment = reading.environments[k]
@@ -224,11 +224,12 @@ class _Reading(NamedTuple):
         lengths = np.linalg.norm(positions[first] - positions[second], axis=1)
         degree = matrix.sum(1)
         open_ = np.array([n < VALENCE.get(int(z), 0) for z, n in zip(numbers, degree, strict=True)])
-        columns = zip(numbers, degree, matrix[:, numbers == 1].sum(1), matrix[:, open_].any(1), strict=True)
+        beside_open = matrix[:, open_].sum(1) > 0
+        columns = zip(numbers, degree, matrix[:, numbers == 1].sum(1), beside_open, strict=True)
         return cls(
             numbers,
             [np.flatnonzero(row).tolist() for row in matrix],
-            [Environment(*map(int, row[:3]), bool(row[3])) for row in columns],
+            [Environment(int(z), int(n), int(h), bool(u)) for z, n, h, u in columns],
             dict(zip(zip(first.tolist(), second.tolist(), strict=True), lengths.tolist(), strict=True)),
         )
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,3 +90,12 @@ class EnergyBaselineResult:
     """dE0/dr, Hartree/bohr, (N, 3)."""
     charges: NDArray[np.float64]
     """Mulliken charges of the atoms, e, (N,)."""
+
+
+class EnergyMethod(Protocol):
+    """What computes an energy that is added to the network's."""
+
+    def __call__(
+        self, numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int, multiplicity: int
+    ) -> EnergyBaselineResult:
+        """Energy, gradient and charges of atoms at positions in Å, (N, 3)."""

@@ -1,5 +1,7 @@
 """Geometries that no model and no calculation can take."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,9 +23,7 @@ def check_geometry(numbers: NDArray[np.int64], positions: NDArray[np.float64]) -
         raise StructureError("the Atoms object is empty; HELM needs at least one atom")
     if positions.shape != (len(numbers), 3):
         raise StructureError(f"positions have shape {positions.shape}, not ({len(numbers)}, 3)")
-    for what, values, kinds in (("atomic numbers", numbers, "iu"), ("positions", positions, "fiu")):
-        if values.dtype.kind not in kinds:  # complex ones would be cut down in silence
-            raise StructureError(f"{what} must be real numbers, not of type {values.dtype}")
+    check_types(numbers, positions)
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
         raise StructureError(f"position of atom {bad[0]} is not finite: {positions[bad[0]]}")
@@ -35,3 +35,17 @@ def check_geometry(numbers: NDArray[np.int64], positions: NDArray[np.float64]) -
             f"atoms {first[k]} and {second[k]} are {distances[k]:.3f} Å apart; "
             f"anything below {COINCIDENT} Å is refused: check the geometry for duplicated atoms"
         )
+
+
+def check_types(numbers: NDArray[Any], positions: NDArray[Any]) -> None:
+    """Refuse arrays that hold something else than atomic numbers and coordinates.
+
+    Raises
+    ------
+    StructureError
+        If atomic numbers are not whole, or positions not real; complex ones would be cut down in silence.
+    """
+    for what, values, kinds in (("atomic numbers", numbers, "iu"), ("positions", positions, "fiu")):
+        if values.dtype.kind not in kinds:
+            allowed = "whole" if kinds == "iu" else "real"
+            raise StructureError(f"{what} must be {allowed} numbers, not of type {values.dtype}")

@@ -118,6 +118,12 @@ class LabelledMolecule:
         return 1 if self.hamiltonian.ndim == 2 else 2
 
     @property
+    def determines_hamiltonian(self) -> bool:
+        """Whether H follows from geometry and state: not that of a singlet of broken symmetry, whose α and β
+        are one of two equal choices.  Its energy and forces can be learnt, its matrices cannot."""
+        return not self.details.get("broken_symmetry", False)
+
+    @property
     def key(self) -> str:
         """Fingerprint of geometry, charge and multiplicity."""
         return structure_key(self.numbers, self.positions, self.charge, self.multiplicity)

@@ -125,7 +125,8 @@ class _Drawing:
         atoms = atoms_of(self.molecule, place(one, two, self.settings.contact, random))
         relax(atoms, self.settings.fmax, self.settings.dimer_relax_steps)
         self._check(atoms.positions)
-        return atoms.get_positions()
+        positions: NDArray[np.float64] = atoms.get_positions()
+        return positions
 
     def _draw_trajectory(self, start: NDArray[np.float64], temperature: float) -> None:
         seed = derive_seed(self.task.seed, "md", temperature)
@@ -251,4 +252,5 @@ def relaxed_geometry(molecule: Molecule, seed: int, settings: SamplingSettings) 
         raise Fault(fault)
     if not converged:
         raise Fault(f"not relaxed within {settings.relax_steps} steps")
-    return atoms.get_positions()
+    relaxed: NDArray[np.float64] = atoms.get_positions()
+    return relaxed

@@ -183,7 +183,8 @@ def _inside(place: Any, key: str) -> Any:
 
 def to_yaml(recipe: Recipe) -> str:
     """The whole recipe, every value spelled out."""
-    return yaml.safe_dump(plain(asdict(recipe)), sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(plain(asdict(recipe)), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def without_places(recipe: Recipe) -> dict[str, Any]:

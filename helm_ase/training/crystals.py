@@ -221,7 +221,7 @@ def _checkpoint(
         "train_structures": len(samples[0]),
         "validation_structures": len(samples[1]),
     }
-    metrics = {}
+    metrics: dict[str, float] = {}
     for name, part in zip(("train", "val"), samples, strict=True):
         if part:
             errors = crystal_errors(model, part, level.smearing, settings.virtuals, "energy" in predicts)

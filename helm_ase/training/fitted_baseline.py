@@ -133,4 +133,6 @@ def _labels(
     flat = [(part, k) for part, indices in enumerate(entries) for k in indices]
     for n in np.random.default_rng(seed).permutation(len(flat)):
         part, k = flat[n]
-        yield sources[part][k]
+        label = sources[part][k]
+        if label.determines_hamiltonian:
+            yield label

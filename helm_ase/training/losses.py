@@ -117,10 +117,13 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, wanted: Collection[
             raise SettingError(f"{', '.join(matrices + observables)} need ΔH, which was not predicted")
         with torch.autocast(prediction.correction.device.type, enabled=False):
             correction = trusted(prediction.correction, batch)  # (B, s, A, A)
-            terms |= {name: MATRIX_TERMS[name](correction - batch.correction, batch) for name in matrices}
-            if observables and batch.targets is not None:
-                sums = observable_sums(correction, batch.targets, observables)
-                terms |= {name: Term(*values) for name, values in sums.items()}
+            if batch.matrix_known is not None:
+                correction = correction[batch.matrix_known]
+            part = batch.of_known_matrices()
+            terms |= {name: MATRIX_TERMS[name](correction - part.correction, part) for name in matrices}
+            if observables and part.targets is not None:
+                sums = observable_sums(correction, part.targets, observables)
+                terms |= {name: Term(*found) for name, found in sums.items()}
     if "energy" in wanted:
         terms["energy"] = _energy(prediction, batch)
     if "forces" in wanted:

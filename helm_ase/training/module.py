@@ -77,7 +77,8 @@ class TrainingModule(lightning.LightningModule):
         self._steps += 1
         for name, value in (values | {"loss": loss}).items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
-        return loss * self.trainer.world_size
+        times: int = self.trainer.world_size
+        return loss * times
 
     def _terms(self, batch: TrainingBatch | EmptyBatch, weights: LossWeights) -> tuple[dict[str, Term], Any]:
         if isinstance(batch, EmptyBatch):

@@ -128,7 +128,7 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
     """U Vᵀ of each U Σ Vᵀ, approximately: singular values between 0.7 and 1.2; (..., n, m)."""
     a, b, c = NEWTON_SCHULZ
     wide = matrices.shape[-2] <= matrices.shape[-1]
-    x = matrices if wide else matrices.transpose(-1, -2)
+    x: Tensor = matrices if wide else matrices.transpose(-1, -2)
     x = x / x.flatten(-2).norm(dim=-1)[..., None, None].clamp(min=1e-12)
     for _ in range(steps):
         gram = x @ x.transpose(-1, -2)

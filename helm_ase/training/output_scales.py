@@ -39,6 +39,7 @@ def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
 
     Where ΔH is unknown, a guess of its size must not become a shift: it would displace every core orbital.
     """
+    samples = [sample for sample in samples if not sample.broken_symmetry]
     known = all(sample.has_matrix for sample in samples)
     for spin, head in enumerate(model.hamiltonian_heads):
         assert isinstance(head, HamiltonianHead)

@@ -1,7 +1,7 @@
 """Preparation of a run before its first step: folder, labels, network, and proof that they fit together."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,8 +136,8 @@ def check_labels(
                 f"multiplicity ({multiplicity}) that is in no training molecule"
             )
     wanted = {name for s in stages for w in (s.weights, s.late_weights) if w for name in w.wanted}
-    known = {
-        "energy": lambda s: np.isfinite(s.energy),
+    known: dict[str, Callable[[Sample], bool]] = {
+        "energy": lambda s: bool(np.isfinite(s.energy)),
         "forces": lambda s: bool(np.isfinite(s.forces.numpy()).all()),
     }
     for name in sorted(wanted & set(known)):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from helm_ase.dataset.batch import TrainingBatch, shared_states
+from helm_ase.dataset.batch import TrainingBatch, known_matrices, shared_states
 from helm_ase.dataset.sample import Sample
 from helm_ase.nn import HELMSettings
 from helm_ase.training.batches import SharedBatches
@@ -73,7 +73,8 @@ class ResidentSamples:
         self.count = torch.zeros(len(samples), 2, dtype=torch.long)  # orbitals that are not padding
         for k, s in enumerate(samples):
             self.count[k] = (s.orbitals != 0).any(1).sum(1)
-        self.correction = Ragged.of([s.correction.flatten() for s in samples], device)
+        self.broken = [s.broken_symmetry for s in samples]
+        self.correction = Ragged.of([_masked(s).flatten() for s in samples], device)
         self.orbitals = Ragged.of([s.orbitals.flatten() for s in samples], device)
         self.filters = self._filters(samples, settings)
 
@@ -87,7 +88,7 @@ class ResidentSamples:
         index = torch.tensor(chosen)
         atoms, molecule = self.atoms.places(index)
         spins, size, width = (x[index] for x in (self.spins, self.size, self.width))
-        one = torch.ones_like(size)
+        one, known = torch.ones_like(size), known_matrices([self.broken[k] for k in index.tolist()])
         return TrainingBatch(
             graph=self._graph(index, atoms, molecule),
             energy=self.energy[index].to(self.device),
@@ -97,6 +98,7 @@ class ResidentSamples:
             orbitals=padded(self.orbitals, index, (spins, size, width)),
             orbital_count=self.count[index, : int(spins.max())].to(self.device),
             ao_count=size.to(self.device),
+            matrix_known=None if known is None else known.to(self.device),
         )
 
     def _graph(self, index: Tensor, atoms: Tensor, molecule: Tensor) -> Data:
@@ -113,6 +115,11 @@ class ResidentSamples:
             batch=molecule,
             group=shared_states(charge, multiplicity).to(self.device),
         )
+
+
+def _masked(sample: Sample) -> Tensor:
+    """ΔH, zero where it cannot be learnt, (s, A, A)."""
+    return torch.zeros_like(sample.correction) if sample.broken_symmetry else sample.correction
 
 
 def padded(matrices: Ragged, chosen: Tensor, shape: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/board.py GMTKN55.json.gz LABELS.h5 [LABELS.h5 …] [--model NAME_OR_PATH]
                                      [--trained LABELS.h5 …] [--density] [--refine 2] [--cache FILE]
+                                     [--subsets S22 …] [--dispersion] [--counterpoise]
                                      [--json OUT] [--markdown OUT]
 
 GMTKN55.json.gz holds ``reactions`` for each subset, each with ``reference_kcal_mol`` and ``species`` (name,
@@ -15,7 +16,8 @@ is over all reactions that the subset has in the set, n and MAD are of those ans
 are over the same reactions.  Energies are the model's by its head and, if asked for, E[D(H)] and those after
 SCF steps, where there are labels only for what is labelled.  ``--trained`` names label files of the training:
 reactions with a species of more than three heavy atoms whose molecular graph is in their split ``train`` are
-counted apart.
+counted apart.  ``--dispersion`` adds D3(BJ) to the model and its level, and compares the sums with the
+references; ``--counterpoise`` adds gCP, too, which takes back what a small basis binds too much.
 """
 
 from common import header, machine, one_thread, table
@@ -25,7 +27,7 @@ one_thread()
 import argparse  # noqa: E402
 import gzip  # noqa: E402
 import json  # noqa: E402
-from collections.abc import Iterable, Sequence  # noqa: E402
+from collections.abc import Callable, Iterable, Sequence  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -45,7 +47,10 @@ from methods import (  # noqa: E402
 )
 
 from helm_ase.labels.formats import open_labels  # noqa: E402
+from helm_ase.prediction.dispersion import dispersion_of  # noqa: E402
+from helm_ase.qc.dispersion import counterpoise  # noqa: E402
 from helm_ase.representation.structure import Structure  # noqa: E402
+from helm_ase.units import HARTREE_IN_EV  # noqa: E402
 
 KCAL = kcal / mol
 """eV."""
@@ -56,6 +61,8 @@ FIRST = frozenset((1, 6, 7, 8, 9))
 SMALL = 3
 """Species of up to so many heavy atoms may be trained on."""
 LEVEL, XTB = "level", Xtb.name
+Correction = Callable[[Structure], float]
+"""Energy of a structure, eV, that is added to that of a method."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +125,25 @@ def read_level(paths: Sequence[str], wanted: set[str], model: Model) -> dict[str
     return {key: energy for key, energy in energies.items() if energy is not None}
 
 
+def corrections_of(options: argparse.Namespace, model: Model) -> dict[str, Correction]:
+    """What is added, by the name that is written behind that of a method."""
+    if not options.dispersion:
+        return {}
+    checkpoint = model.calc.checkpoint
+    d3 = dispersion_of(checkpoint, "d3bj")
+    level = checkpoint.level
+
+    def both(s: Structure) -> float:
+        gcp = counterpoise(s.numbers, s.positions, level.functional, level.basis)
+        return (d3(s.numbers, s.positions).energy + gcp.energy) * HARTREE_IN_EV
+
+    found: dict[str, Correction] = {" + D3": lambda s: d3(s.numbers, s.positions).energy * HARTREE_IN_EV}
+    return found | ({" + D3 + gCP": both} if options.counterpoise else {})
+
+
 def rows_of(
     reactions: Sequence[Reaction], level: dict[str, float], model: Model, kinds: Sequence[str],
-    trained: set[str], energies: Energies,
+    trained: set[str], energies: Energies, corrections: dict[str, Correction],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row a reaction: its facts, and its energy in kcal/mol by every method (NaN: no answer)."""
     xtb, rows = Xtb(), []
@@ -135,6 +158,9 @@ def rows_of(
         worth = kinds if np.isfinite(row[LEVEL]) or not level else kinds[:1]
         for kind in kinds:
             row[kind] = r.energy(energies(model, s, kind) if kind in worth else None for s in r.species)
+        for name, correction in corrections.items():
+            added = r.energy(map(correction, r.species))
+            row |= {f"{method}{name}": row[method] + added for method in (*kinds, LEVEL)}
         rows.append(row)
     return rows
 
@@ -162,19 +188,24 @@ def answered(rows: Sequence[dict[str, Any]], columns: Iterable[str]) -> list[dic
     return [r for r in rows if np.isfinite([r[c] for c in columns]).all()]
 
 
-def comparisons(kinds: Sequence[str], labelled: bool) -> dict[str, tuple[str, str]]:
+def comparisons(
+    kinds: Sequence[str], labelled: bool, corrections: Iterable[str]
+) -> dict[str, tuple[str, str]]:
     """Heading → the two columns that it compares."""
     found = {f"{k} − level": (k, LEVEL) for k in kinds} if labelled else {}
     found |= {f"{k} − ref.": (k, "reference") for k in kinds}
     found |= {"level − ref.": (LEVEL, "reference")} if labelled else {}
+    sums = [f"{k}{c}" for c in corrections for k in (*kinds, *([LEVEL] if labelled else []))]
+    found |= {f"{name} − ref.": (name, "reference") for name in sums}
     return found | {f"{XTB} − ref.": (XTB, "reference")}
 
 
 def section(
-    title: str, rows: Sequence[dict[str, Any]], kinds: Sequence[str], labelled: bool, apart: bool
-) -> tuple[str, dict[str, Any]]:
+    title: str, rows: Sequence[dict[str, Any]], kinds: Sequence[str], labelled: bool, apart: bool,
+    corrections: Iterable[str] = (),
+) -> tuple[str, dict[str, Any]]:  # fmt: skip
     """Table of one set of reactions, and its totals."""
-    pairs, weight = comparisons(kinds, labelled), weights(rows)
+    pairs, weight = comparisons(kinds, labelled, corrections), weights(rows)
     used = answered(rows, {c for pair in pairs.values() for c in pair})
     if not used:
         return f"### {title}: none of {len(rows)}", {}
@@ -197,8 +228,9 @@ def section(
 
 
 def report_of(
-    rows: Sequence[dict[str, Any]], kinds: Sequence[str], labels: bool, apart: bool
-) -> tuple[list[str], dict[str, Any]]:
+    rows: Sequence[dict[str, Any]], kinds: Sequence[str], labels: bool, apart: bool,
+    corrections: Sequence[str] = (),
+) -> tuple[list[str], dict[str, Any]]:  # fmt: skip
     """Tables of both sets, with labels and without, and their totals."""
     parts, totals = [], {}
     sets = {"neutral closed shells of H, C, N, O, F": [r for r in rows if r["first"]], "all": rows}
@@ -206,7 +238,7 @@ def report_of(
         for labelled in (True, False) if labels else (False,):
             name = f"{title}{', labelled' if labelled else ''}"
             shown = kinds if labelled or not labels else kinds[:1]
-            text, totals[name] = section(name, chosen, shown, labelled, apart)
+            text, totals[name] = section(name, chosen, shown, labelled, apart, corrections)
             parts.append(text)
     return parts, totals
 
@@ -219,13 +251,20 @@ def main() -> None:
     parser.add_argument("labels", nargs="*", help="species at the level of the model")
     parser.add_argument("--model", help="name or path of a checkpoint (default: the shipped one)")
     parser.add_argument("--trained", nargs="+", default=[], help="label files of the training")
+    parser.add_argument("--subsets", nargs="+", metavar="NAME", help="only these (default: all)")
+    parser.add_argument("--dispersion", action="store_true", help="also with D3(BJ)")
+    parser.add_argument("--counterpoise", action="store_true", help="with --dispersion: also with D3 + gCP")
     add_energy_options(parser)
     options = parser.parse_args()
-    reactions, model, kinds = read_reactions(options.reactions), Model(options.model), energy_kinds(options)
+    model, kinds = Model(options.model), energy_kinds(options)
+    reactions = [
+        r for r in read_reactions(options.reactions) if not options.subsets or r.subset in options.subsets
+    ]
     level = read_level(options.labels, {s.key for r in reactions for s in r.species}, model)
     trained = trained_graphs(options.trained)
-    rows = rows_of(reactions, level, model, kinds, trained, Energies(options.cache))
-    parts, totals = report_of(rows, kinds, bool(level), bool(trained))
+    corrections = corrections_of(options, model)
+    rows = rows_of(reactions, level, model, kinds, trained, Energies(options.cache), corrections)
+    parts, totals = report_of(rows, kinds, bool(level), bool(trained), list(corrections))
     facts = machine() | {
         "model": model.name, "model_sha256": model.identity[:16],
         "reactions": len(rows), "labelled_species": len(level),

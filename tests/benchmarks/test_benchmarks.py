@@ -128,6 +128,14 @@ def test_board_compares_with_labels_references_and_xtb(own_labels, tmp_path):
     assert {"E[D(H)] − level", "refine(1) − level", "GFN2-xTB − ref."} <= set(total)
     again = run("board.py", path, own_labels, *options, *trained, tmp_path / "out.json")["totals"]
     assert again == found  # from the cache
+    more = run(
+        "board.py", path, own_labels, *options, "--dispersion", "--counterpoise", tmp_path / "out.json"
+    )
+    row = more["reactions"][0]
+    for method in ("head", "level"):
+        assert row[f"{method} + D3"] != row[method]
+        assert row[f"{method} + D3 + gCP"] != row[f"{method} + D3"]
+    assert {"head + D3 − ref.", "level + D3 + gCP − ref."} <= set(more["totals"]["all, labelled"]["total"])
 
 
 def test_interactions_of_the_labelling_model_are_its_own(own_labels, tmp_path):

@@ -243,6 +243,7 @@ def test_a_header_with_nonsense_in_it_is_refused(tiny, section, change):
     [("average_neighbours", 0.0), ("lmax", -1), ("natural_channels", 0), ("node_layers", 0),
      ("gaussians", 0), ("cutoff", "five"), ("edge_layers", 2)],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
 def test_an_architecture_that_cannot_be_built_is_refused(tiny, key, value):
     rewrite(tiny, header=lambda h: h["settings"]["backbone"].update({key: value}))
     refused(tiny)

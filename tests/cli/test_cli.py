@@ -196,13 +196,6 @@ def test_version_is_printed_without_importing_torch():
     assert done.stdout.startswith("helm-ase ")
 
 
-def test_the_module_can_be_run_as_a_program(tmp_path):
-    command = [sys.executable, "-m", "helm_ase.cli", "run", str(tmp_path / "absent.xyz")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("helm-ase: ")
-
-
 @pytest.fixture
 def one_sided(tmp_path):
     """Copy of the default model that says it has learnt only so much."""

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from io import BytesIO, TextIOWrapper
 
 import pytest
 from ase.build import molecule
 from ase.io import write
+from psutil import Process
 
 from helm_ase.cli import main
 
@@ -28,21 +30,32 @@ def started(arguments, sign, seconds=120):
         preexec_fn=hear_interrupts,
     )  # fmt: skip
     end = time.monotonic() + seconds
-    while not sign():
+    while not sign(process):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < end
         time.sleep(0.02)
     return process
 
 
+def computes(process):
+    """A child computes the first label."""
+    return any(
+        "helm_ase.labelling.worker" in p.cmdline() for p in Process(process.pid).children(recursive=True)
+    )
+
+
 @pytest.mark.parametrize(
-    ("sent", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+    ("sent", "code", "word"),
+    [
+        (signal.SIGTERM, 143, "terminated"),
+        pytest.param(signal.SIGINT, 130, "interrupted", marks=pytest.mark.slow),
+    ],
 )
 def test_dynamics_that_are_told_to_end_say_so(tmp_path, sent, code, word):
     write(tmp_path / "water.xyz", molecule("H2O"))
     frames = tmp_path / "md.traj"
     arguments = ["run", tmp_path / "water.xyz", "--md", 100000, "--trajectory", frames, "--no-orbitals"]
-    process = started(arguments, lambda: frames.exists() and frames.stat().st_size > 0)
+    process = started(arguments, lambda _: frames.exists() and frames.stat().st_size > 0)
     process.send_signal(sent)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == code
@@ -50,13 +63,15 @@ def test_dynamics_that_are_told_to_end_say_so(tmp_path, sent, code, word):
     assert b"Traceback" not in printed
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)]
+)
 def test_label_that_is_told_to_end_says_how_to_go_on(tmp_path, sent, code):
     names = ("C6H6", "CH3CH2OH", "CH3OCH3", "C2H6")
     write(tmp_path / "in.xyz", [molecule(name) for name in names])
     arguments = ["label", tmp_path / "in.xyz", "-o", tmp_path / "x.h5", "--workers", 1, "--quiet"]
-    process = started(arguments, (tmp_path / "x.h5.journal").exists)
-    time.sleep(8)
+    process = started(arguments, computes)
+    time.sleep(1)
     process.send_signal(sent)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == code
@@ -64,14 +79,22 @@ def test_label_that_is_told_to_end_says_how_to_go_on(tmp_path, sent, code):
     assert b"the same command goes on" in printed.splitlines()[-1]
 
 
-def test_output_for_a_terminal_without_our_letters_is_no_error(tmp_path):
+def test_output_for_a_terminal_without_our_letters_is_no_error(tmp_path, monkeypatch):
     write(tmp_path / "water.xyz", molecule("H2O"))
-    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     for arguments in (["run", tmp_path / "water.xyz"], ["info"], ["models"], ["run", tmp_path / "½.xyz"]):
-        done = subprocess.run(HELM + list(map(str, arguments)), env=environment, capture_output=True)
-        assert b"Traceback" not in done.stderr
-        assert done.returncode == (arguments[-1] == tmp_path / "½.xyz")
-        (done.stdout + done.stderr).decode("ascii")
+        terminal = TextIOWrapper(BytesIO(), encoding="ascii")
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert main(list(map(str, arguments))) == (arguments[-1] == tmp_path / "½.xyz")
+        terminal.flush()
+        assert terminal.buffer.getvalue()
+
+
+def test_the_module_is_a_program_in_a_terminal_without_our_letters_too(tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = subprocess.run([*HELM, "run", str(tmp_path / "½.xyz")], env=environment, capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr.decode("ascii").startswith("helm-ase: ")
 
 
 def test_a_nul_in_an_argument_is_refused_in_words(capsys):

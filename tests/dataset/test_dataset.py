@@ -148,16 +148,22 @@ def test_batches_hold_every_sample_once_within_the_limit(train):
     assert list(train.loads) == [s.graph.pair_index.shape[1] + s.graph.num_nodes for s in train]
 
 
-def test_worker_processes_prepare_the_same_batches(train):
-    batches = list(balanced_batches(train.loads, 40, np.random.default_rng(0)))
-    here = list(make_loader(train, batches))
-    there = list(make_loader(train, batches, workers=2))
+def test_worker_processes_prepare_the_same_batches_and_targets(labels, tmp_path):
+    data = dataset(labels, tmp_path, observables=True)
+    batches = list(balanced_batches(data.loads, 40, np.random.default_rng(0)))
+    here = list(make_loader(data, batches))
+    there = list(make_loader(data, batches, workers=2))
     for a, b in zip(here, there, strict=True):
+        assert len(a.targets) == len(a.correction)
+        for mine, theirs in zip(a.targets, b.targets, strict=True):
+            assert torch.equal(mine.polarizability, theirs.polarizability)
+            assert torch.equal(mine.projection, theirs.projection)
         assert torch.equal(a.correction, b.correction)
         assert torch.equal(a.graph.pos, b.graph.pos)
         assert torch.equal(a.orbital_count, b.orbital_count)
 
 
+@pytest.mark.slow  # workers of a loader show it, too
 def test_a_dataset_travels_without_its_open_files(labels, tmp_path):
     data = dataset(labels, tmp_path)
     data[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from helm_ase.dataset.batch import collate, make_loader
+from helm_ase.dataset.batch import collate
 from helm_ase.dataset.dataset import open_dataset
 from helm_ase.qc.level import Baseline
 from shared.sample_labels import TINY, write_labels
@@ -56,12 +56,3 @@ def test_targets_belong_to_the_sample(labels, tmp_path):
         assert float(t.gap) == pytest.approx(float(t.levels[0, homo] - t.levels[0, homo - 1]))
         assert (t.atom.diff() >= 0).all()
         assert t.atom.unique().tolist() == list(range(len(sample.graph.z)))
-
-
-def test_worker_processes_prepare_the_same_targets(labels, tmp_path):
-    data = dataset(labels, tmp_path, observables=True)
-    (here,), (there,) = (list(make_loader(data, [[0, 4]], workers=k)) for k in (0, 1))
-    assert len(here.targets) == 2
-    for a, b in zip(here.targets, there.targets, strict=True):
-        assert torch.equal(a.polarizability, b.polarizability)
-        assert torch.equal(a.projection, b.projection)

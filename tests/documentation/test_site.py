@@ -107,3 +107,12 @@ def test_links_to_files_of_the_repository_exist_in_the_readme():
     dead = [link for link in links if inside(link) and not (CHECKOUT / Path(link.partition("#")[0])).exists()]
     assert links
     assert dead == []
+
+
+@pytest.mark.slow
+def test_every_picture_of_the_guide_is_drawn_by_the_committed_script(tmp_path):
+    script = GUIDE / "pictures" / "make_pictures.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, timeout=500)
+    shown = {path.name for path in (GUIDE / "pictures").glob("*.png")}
+    assert shown
+    assert {path.name for path in tmp_path.glob("*.png")} == shown

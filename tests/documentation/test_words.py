@@ -66,7 +66,7 @@ def commands(parser, words="helm-ase"):
 
 
 @pytest.mark.parametrize(
-    ("name", "parser"), commands(_parser()), ids=lambda x: x if isinstance(x, str) else ""
+    ("name", "parser"), list(commands(_parser())), ids=lambda x: x if isinstance(x, str) else ""
 )
 def test_every_option_of_the_command_line_is_explained(name, parser):
     silent = [a.dest for a in parser._actions if a.dest != "help" and len((a.help or "").split()) < 3]

@@ -78,6 +78,17 @@ def test_good_labels_pass_every_check(tmp_path, good):
     assert {"density trace", "occupations", "Mulliken charges", "dipole", "torque"} <= set(names)
 
 
+def test_a_singlet_of_broken_symmetry_passes_and_is_named(tmp_path, good):
+    far = Structure("far", np.array([1, 1]), np.array([[0.0, 0, 0], [0, 0, 4]]))
+    label = label_structure(far, LabelSettings(level=TINY))
+    assert not label.determines_hamiltonian
+    found = report(tmp_path, [*good, label], rebuild=len(good) + 1)
+    assert found.passed, table(found)
+    (remark,) = [f for f in found.findings if f.name == "broken symmetry"]
+    assert remark.failures == 1
+    assert "broken symmetry" not in {f.name for f in report(tmp_path, good).findings}
+
+
 def test_single_precision_passes(tmp_path, good):
     write(tmp_path / "f32.h5", good, precision="float32")
     with open_labels(tmp_path / "f32.h5") as source:

@@ -74,7 +74,7 @@ def test_every_quantity_has_a_unit_and_checksums(labels, tmp_path, name):
 @pytest.mark.parametrize(("change", "message"), [
     ({"mesh": (7, 1, 1)}, r"not \(4, 8, 8\)"), ({"mesh": (1, 8, 1)}, "points along directions"),
     ({"positions": np.zeros((3, 3))}, "positions has shape"), ({"stress": np.full((3, 3), np.nan)}, "finite"),
-    ({"numbers": np.zeros(0, int)}, "no crystal"),
+    ({"numbers": np.zeros(0, int)}, "not a crystal"),
 ])  # fmt: skip
 def test_labels_that_contradict_themselves_are_refused(change, message):
     with pytest.raises(DatasetError, match=message):

@@ -114,10 +114,12 @@ def test_a_result_that_is_not_finite_is_an_error_of_its_structure_only(structure
     network = many._Engine._network
 
     def broken(self, batch):
-        return [
+        answers, features = network(self, batch)
+        spoiled = [
             (float("nan") if task.index == 2 else energy, forces, matrix)
-            for task, (energy, forces, matrix) in zip(batch, network(self, batch), strict=True)
+            for task, (energy, forces, matrix) in zip(batch, answers, strict=True)
         ]
+        return spoiled, features
 
     monkeypatch.setattr(many._Engine, "_network", broken)
     found = list(predict_many(structures))

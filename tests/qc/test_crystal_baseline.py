@@ -2,14 +2,20 @@
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import graphene
+from pyscf.pbc.gto.pseudo import pp_int
+from pyscf.scf import hf
 
+from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.errors import BasisError, SettingError
-from helm_ase.qc.atomic_operators import operator_hamiltonian
-from helm_ase.qc.crystal import build_content, crystal_basis, crystal_level
-from helm_ase.qc.crystal_baseline import CrystalIntegrals, crystal_hamiltonian
+from helm_ase.qc.atomic_operators import operator_hamiltonian, screening
+from helm_ase.qc.crystal import build_cell, build_content, crystal_basis, crystal_level
+from helm_ase.qc.crystal_baseline import crystal_hamiltonian
+from helm_ase.qc.crystal_integrals import CrystalIntegrals
 from helm_ase.qc.crystal_operator_fit import CrystalOperatorFit, cloud_exponents
+from helm_ase.qc.crystal_pseudopotential import local_part, projector_part, pseudopotential
 from helm_ase.qc.molecule import basis_of, build_mole
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.lattice import Lattice
@@ -77,7 +83,7 @@ def test_without_periodicity_it_is_the_baseline_of_molecules(molecule):
     )
 
 
-@pytest.mark.parametrize("make", [sheet, bulk])
+@pytest.mark.parametrize("make", [sheet, pytest.param(bulk, marks=pytest.mark.slow)])
 def test_a_supercell_has_the_same_blocks(make):
     atoms = make()
     n = (2, 1, 1)
@@ -87,7 +93,7 @@ def test_a_supercell_has_the_same_blocks(make):
     assert apart(h2, h0.supercell(n)) < 3e-6
 
 
-@pytest.mark.parametrize("make", [sheet, bulk])
+@pytest.mark.parametrize("make", [sheet, pytest.param(bulk, marks=pytest.mark.slow)])
 def test_another_cell_and_another_wrapping_have_the_same_blocks(make):
     atoms = make()
     h0, *_ = made_of(atoms, [BORON, NITROGEN])
@@ -123,6 +129,35 @@ def test_fields_of_neutral_charges_are_those_of_plane_waves_but_for_a_constant()
     mine, s = (sum(x + (x.T if k else 0) for k, x in enumerate(v)) for v in (found, parts.half_overlap))
     mean = np.pi / cell.vol * float((electrons / exponents).sum())  # −2π/3 Σ n ⟨r²⟩ of the charges, left out
     np.testing.assert_allclose(mine.real + mean * s, theirs.real, atol=2e-5)
+
+
+def test_of_a_molecule_all_parts_of_the_pseudopotential_are_those_of_pyscf():
+    numbers, positions = np.array(FORMAMIDE[0]), np.array(FORMAMIDE[1])
+    content = build_content(numbers, positions, LEVEL)
+    parts = CrystalIntegrals(content, Lattice.none(), crystal_basis(LEVEL, numbers.tolist()))
+    found, expected = parts.kinetic + pseudopotential(parts), hf.get_hcore(content)
+    for z in np.unique(numbers).tolist():
+        charge, core = parts.nucleus(z)
+        found = found + parts.fields(z, np.array([0.5, core]), np.array([charge, -charge]))
+        expected = expected + screening(content, np.flatnonzero(numbers == z), [0.5], [charge])
+    np.testing.assert_allclose(found[0], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("make", [sheet, bulk])
+def test_bloch_sums_of_the_short_ranged_pseudopotential_are_those_of_pyscf(make):
+    atoms = make()
+    lattice, basis = Lattice.of_atoms(atoms), crystal_basis(LEVEL, [5, 7])
+    parts = CrystalIntegrals(build_content(atoms.numbers, atoms.positions, LEVEL), lattice, basis)
+    cell = build_cell(atoms.numbers, atoms.positions, lattice, LEVEL)
+    k = np.array([[0.0, 0.0, 0.0], [0.13, -0.31, 0.0]])
+    kpts = cell.get_abs_kpts(k)
+    for ours, theirs in (
+        (local_part(parts), pp_int.get_pp_loc_part2(cell, kpts)),
+        (projector_part(parts), pp_int.get_pp_nl(cell, kpts)),
+    ):
+        found = LatticeOperator.of(parts.completed(ours, "pyscf")).at(torch.from_numpy(k))
+        assert np.abs(found).max() > 0.1
+        np.testing.assert_allclose(found, np.array(theirs), atol=5e-6)
 
 
 def test_the_fit_finds_the_operators_that_made_the_matrices():

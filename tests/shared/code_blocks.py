@@ -10,6 +10,8 @@ block say what is special about it:
 
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,20 +72,26 @@ def run_python(block: Block, page: Path, names: dict[str, object]) -> None:
 
 
 def run_bash(block: Block, page: Path) -> None:
-    """Run the ``helm-ase`` commands of a block in this process; of ``pip install`` check the extras."""
+    """Run the ``helm-ase`` commands of a block; of ``pip install`` check the extras."""
     for words in commands_of(block.text):
         where = f"{page.name}, line {block.line}: {shlex.join(words)}"
         if words[0] == "helm-ase":
-            try:
-                status = helm_ase(words[1:])
-            except SystemExit as end:  # --help and the like
-                status = int(end.code or 0)
-            assert not status, where
+            assert not _status(words[1:], block.mark == "slow"), where
         elif words[0] == "pip":
             extras = set(re.findall(r"[a-z]+", " ".join(re.findall(r"\[(.*?)\]", " ".join(words)))))
             assert extras <= set(optional_dependencies()), where
         else:
             assert words[0] in SET_UP, f"{where}: no test runs this; write helm-ase or Python, or mark it"
+
+
+def _status(arguments: list[str], separately: bool) -> int:
+    """Exit code of ``helm-ase``, in this process or in one of its own, which may start others."""
+    if separately:
+        return subprocess.run([sys.executable, "-m", "helm_ase.cli", *arguments], timeout=900).returncode
+    try:
+        return helm_ase(arguments)
+    except SystemExit as end:  # --help and the like
+        return int(end.code or 0)
 
 
 def optional_dependencies() -> dict[str, list[str]]:

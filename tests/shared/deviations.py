@@ -4,7 +4,7 @@ import numpy as np
 
 
 def largest(x):
-    return float(np.abs(x).max())
+    return float(np.abs(np.asarray(x)).max())
 
 
 def relative(x, reference):

@@ -47,6 +47,18 @@ def sample(name):
     return sample_of(labelled(name))
 
 
+@cache
+def broken_sample(name):
+    """The molecule as if it were a singlet of broken symmetry: α and β matrices, and the mark."""
+    label = labelled(name)
+    h = np.stack([label.hamiltonian + 0.01, label.hamiltonian - 0.01])
+    bare = replace(
+        label, hamiltonian=h, orbital_energies=None, occupations=None, density=None,
+        details={"broken_symmetry": True},
+    )  # fmt: skip
+    return sample_of(bare)
+
+
 def rotated(label, operation):
     """The same molecule turned, with the matrix that it then has."""
     basis = ao_basis(TINY.basis, sorted(set(label.numbers.tolist())))

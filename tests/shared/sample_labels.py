@@ -1,5 +1,7 @@
 """A small file of real labels for the tests, made with PySCF in the layout that the package reads."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -15,6 +17,16 @@ TINY = LevelOfTheory(functional="pbe", variant="", basis="sto-3g", grid_level=0)
 
 def write_labels(path: Path, level: LevelOfTheory = TINY) -> list[dict]:
     """Label distorted water and methane, and HF; the last geometry of each is for validation."""
+    records = deepcopy(ten_labels(level))
+    with h5py.File(path, "w") as file:
+        for k, record in enumerate(records):
+            write_entry(file, f"{k:06d}", record)
+    return records
+
+
+@cache
+def ten_labels(level: LevelOfTheory) -> list[dict]:
+    """The calculations behind :func:`write_labels`, made once in a process."""
     rng = np.random.default_rng(7)
     records = []
     for name, smiles, count in (("H2O", "O", 4), ("CH4", "C", 4), ("HF", "F", 2)):
@@ -23,9 +35,6 @@ def write_labels(path: Path, level: LevelOfTheory = TINY) -> list[dict]:
             atoms.positions += rng.normal(scale=0.04, size=atoms.positions.shape)
             split = "val" if k == count - 1 else "train"
             records.append(label(atoms, level) | {"smiles": smiles, "split": split})
-    with h5py.File(path, "w") as file:
-        for k, record in enumerate(records):
-            write_entry(file, f"{k:06d}", record)
     return records
 
 

@@ -1,8 +1,9 @@
 """What a process has told torch changes nothing: neither whether a model loads nor what it answers."""
 
+import io
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 
 import numpy as np
 import pytest
@@ -13,13 +14,12 @@ from helm_ase import HELMCalculator, load_model
 from helm_ase.system.torch_state import own_torch_state
 
 ANSWER = """
-import sys, warnings
 import torch
 {setting}
 from ase.build import molecule
 from helm_ase import HELMCalculator
 atoms = molecule("CH3OH"); atoms.rattle(0.03, seed=1)
-atoms.calc = HELMCalculator(dtype=sys.argv[1])
+atoms.calc = HELMCalculator(dtype={dtype!r})
 print(repr(atoms.get_potential_energy()), repr(atoms.get_forces()[0, 0]))
 print(repr(atoms.calc.get_homo_lumo()[0]), repr(atoms.get_dipole_moment()[0]), repr(atoms.get_charges()[0]))
 print(repr(float(atoms.calc.get_electronic_structure().bond_orders()[0, 1])))
@@ -27,23 +27,35 @@ print(repr(atoms.calc.get_uncoupled_polarizability()[0, 0]))
 """
 
 
+SETTINGS = (
+    "torch.set_default_dtype(torch.bfloat16)",
+    "torch.set_default_device('meta')",
+    "context = torch.autocast('cpu', torch.bfloat16); context.__enter__()",
+)
+
+
+def numbers(printed):
+    return np.array([float(word.removeprefix("np.float64(").rstrip(")")) for word in printed.split()])
+
+
 def answers(setting, dtype):
-    code = ANSWER.format(setting=setting)
-    done = subprocess.run([sys.executable, "-c", code, dtype], capture_output=True, text=True)
+    code = ANSWER.format(setting=setting, dtype=dtype)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    return np.array([float(word.removeprefix("np.float64(").rstrip(")")) for word in done.stdout.split()])
+    return numbers(done.stdout)
 
 
 @pytest.fixture(scope="module", params=["float32"])
 def untouched(request):
-    return request.param, answers("", request.param)
+    with redirect_stdout(io.StringIO()) as printed:
+        exec(ANSWER.format(setting="", dtype=request.param), {})
+    return request.param, numbers(printed.getvalue())
 
 
 @pytest.mark.parametrize(
     "setting",
-    ["torch.set_default_dtype(torch.float64)", "torch.set_default_dtype(torch.bfloat16)",
-     "torch.set_default_device('meta')",
-     "context = torch.autocast('cpu', torch.bfloat16); context.__enter__()"],
+    ["torch.set_default_dtype(torch.float64)", "\n".join(SETTINGS),
+     *(pytest.param(setting, marks=pytest.mark.slow) for setting in SETTINGS)],
 )  # fmt: skip
 def test_settings_made_before_a_model_is_loaded_change_nothing(untouched, setting):
     dtype, expected = untouched

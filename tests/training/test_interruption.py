@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from helm_ase.cli import main
 from helm_ase.training.configuration import to_yaml
 from helm_ase.training.curves import read_log, read_stages
 from helm_ase.training.recipe import Compute, RateSettings
@@ -18,7 +19,8 @@ from shared.sample_labels import write_labels
 from shared.small_recipes import recipe, stage
 
 pytestmark = pytest.mark.scf
-STAGES = (stage("hamiltonian", 3), stage("joint", 6, rate=RateSettings("plateau", warmup_steps=4)))
+PLATEAU = RateSettings("plateau", warmup_steps=4)
+STAGES = (stage("hamiltonian", 3), stage("joint", 6, rate=PLATEAU))
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +35,9 @@ def whole(data, tmp_path_factory):
     return train(recipe(data, tmp_path_factory.mktemp("whole"), *STAGES))
 
 
-def command(folder, **more):
+def command(folder, stages=STAGES, **more):
     path = folder / "recipe.input.yaml"
-    path.write_text(to_yaml(recipe(more.pop("data"), folder, *STAGES, **more)))
+    path.write_text(to_yaml(recipe(more.pop("data"), folder, *stages, **more)))
     return [sys.executable, "-m", "helm_ase.cli", "train", str(path)]
 
 
@@ -57,56 +59,47 @@ def wait_for(found, process, seconds=300):
         time.sleep(0.005)
 
 
-def test_killed_twice_and_resumed_to_the_last_digit(data, whole, tmp_path):
-    folder = tmp_path / "killed"
-    folder.mkdir()
-    for stage_, epochs in (("0", 2), ("1", 3)):
-        process = subprocess.Popen(
-            command(folder, data=data),
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        wait_for(lambda k=stage_, n=epochs: len(read_log(folder / k)) >= n, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert not (folder / "1" / "finished").exists()
-    subprocess.run(command(folder, data=data), env=environment(), check=True, capture_output=True)
-
-    assert curve(folder) == curve(whole.parent)
-    a, b = load_file(whole), load_file(folder / "model.safetensors")
-    assert all(torch.equal(a[k], b[k]) for k in a)
-
-
-def test_two_processes_give_the_weights_of_one(data, whole, tmp_path):
-    folder = tmp_path / "two"
-    folder.mkdir()
-    subprocess.run(
-        command(folder, data=data, compute=Compute(devices=2, progress_bar=False)),
-        env=environment(), check=True, capture_output=True,
-    )  # fmt: skip
-    a, b = load_file(whole), load_file(folder / "model.safetensors")
-    for key, value in a.items():
-        torch.testing.assert_close(b[key], value, rtol=1e-3, atol=3e-5, msg=key)
-    ours, theirs = curve(whole.parent), curve(folder)
-    for key, row in ours.items():
-        for name, value in row.items():
-            assert float(theirs[key][name]) == pytest.approx(float(value), rel=1e-4, abs=1e-6), (key, name)
-
-
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_run_that_is_told_to_end_says_how_to_go_on(data, tmp_path, sent, code):
-    process = subprocess.Popen(
-        command(tmp_path, data=data),
+def start(folder, data):
+    return subprocess.Popen(
+        command(folder, data=data),
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(lambda: len(read_log(tmp_path / "0")) >= 1, process)
-    process.send_signal(sent)
-    _, printed = process.communicate(timeout=100)
-    assert process.returncode == code
-    assert "the same command goes on from the last epoch" in printed.splitlines()[-1]
-    assert "Traceback" not in printed
+
+
+def test_killed_told_to_end_and_resumed_to_the_last_digit(data, whole, tmp_path):
+    """SIGKILL cannot be answered; SIGINT and SIGTERM are, with a line that says how to go on."""
+    told = {signal.SIGINT: 130, signal.SIGTERM: 143}
+    for sent, stage_, epochs in ((signal.SIGKILL, "0", 2), (signal.SIGINT, "1", 1), (signal.SIGTERM, "1", 3)):
+        process = start(tmp_path, data)
+        wait_for(lambda k=stage_, n=epochs: len(read_log(tmp_path / k)) >= n, process)
+        process.send_signal(sent)
+        _, printed = process.communicate(timeout=100)
+        if sent in told:
+            assert process.returncode == told[sent]
+            assert "the same command goes on from the last epoch" in printed.splitlines()[-1]
+            assert "Traceback" not in printed
+    assert not (tmp_path / "1" / "finished").exists()
+    assert main(command(tmp_path, data=data)[3:]) == 0
+
+    assert curve(tmp_path) == curve(whole.parent)
+    a, b = load_file(whole), load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_two_processes_give_the_weights_of_one(data, tmp_path):
+    """One stage suffices: what they share, they share in every batch."""
+    settings = {"data": data, "compute": Compute(devices=2, progress_bar=False)}
+    stages = (stage("joint", 2, rate=PLATEAU),)
+    together, alone = tmp_path / "two", tmp_path / "one"
+    together.mkdir()
+    subprocess.run(command(together, stages, **settings), env=environment(), check=True, capture_output=True)
+    theirs = load_file(together / "model.safetensors")
+    for key, value in load_file(train(recipe(data, alone, *stages))).items():
+        torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=3e-5, msg=key)
+    rows = curve(together)
+    for key, row in curve(alone).items():
+        for name, value in row.items():
+            assert float(rows[key][name]) == pytest.approx(float(value), rel=1e-4, abs=1e-6), (key, name)

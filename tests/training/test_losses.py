@@ -14,7 +14,17 @@ from helm_ase.qc.molecule import build_mole
 from helm_ase.representation.overlap import symmetric_root
 from helm_ase.training.losses import LossWeights, Term, loss_terms, term_value, total_loss
 from helm_ase.training.observables import OBSERVABLES
-from shared.labelled_samples import batch_of, labelled, noise, padded, rotated, sample, sample_of, values_of
+from shared.labelled_samples import (
+    batch_of,
+    broken_sample,
+    labelled,
+    noise,
+    padded,
+    rotated,
+    sample,
+    sample_of,
+    values_of,
+)
 from shared.rotations import rotation
 from shared.sample_labels import TINY
 
@@ -330,3 +340,53 @@ def test_a_batch_moves_as_a_whole_and_the_old_one_stays():
     assert {x.device.type for x in tensors} == {"meta"}
     assert batch.graph.pos.device.type == batch.targets[0].atom.device.type == "cpu"
     assert all(name in ALL for name in OBSERVABLES)
+
+
+# --- singlets of broken symmetry ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_no_loss_of_the_hamiltonian_sees_a_singlet_of_broken_symmetry(first):
+    good, broken = sample("H2O"), broken_sample("CH4")
+    pair = [broken, good] if first else [good, broken]
+    alone, both = batch_of(good), batch_of(*pair)
+    size = both.correction.shape[-1]
+    guess = 0.5 * good.correction.double() + noise(good.correction.shape, 0.01)
+    other = noise((1, size, size), 1.0, seed=3)
+    stacked = torch.cat([other[None], padded(guess, size)] if first else [padded(guess, size), other[None]])
+    stacked.requires_grad_()
+    terms = (*OF_MATRICES, *OBSERVABLES)
+    found, wanted = values_of(stacked, both, *terms), values_of(guess[None], alone, *terms)
+    for name in terms:
+        assert found[name].item() == pytest.approx(float(wanted[name]), rel=1e-9), name
+    slope = torch.autograd.grad(sum(found.values()), stacked)[0]
+    assert not slope[0 if first else 1].any()
+    assert slope[1 if first else 0].any()
+
+
+def test_a_batch_of_broken_symmetry_alone_has_no_loss_of_the_hamiltonian():
+    batch = batch_of(broken_sample("CH4"))
+    values = values_of(noise(batch.correction.shape, 0.1), batch, *OF_MATRICES, *OBSERVABLES)
+    assert all(float(value) < 1e-9 for value in values.values())
+
+
+def test_its_energy_and_forces_are_learnt_as_any():
+    good, broken = sample("CH4"), broken_sample("CH4")
+    assert broken.energy == good.energy
+    n = len(good.graph.z)
+    guess = Prediction(energy=torch.tensor([good.energy + 1.0]), forces=good.forces + 0.1, correction=None)
+    for s in (good, broken):
+        terms = loss_terms(guess, batch_of(s), ("energy", "forces"))
+        assert float(term_value("energy", *terms["energy"])) == pytest.approx(1.0 / n / 0.01, rel=1e-4)
+        assert float(term_value("forces", *terms["forces"])) == pytest.approx(3**0.5, rel=1e-3)
+
+
+def test_errors_of_its_hamiltonian_are_not_counted():
+    from helm_ase.evaluation.errors import matrix_errors
+
+    broken = broken_sample("CH4")
+    assert not broken.has_matrix
+    found = matrix_errors(broken, np.zeros((1, *broken.overlap.shape)), 0.5, 0.1)
+    assert np.isnan(found.hamiltonian)
+    assert np.isnan(found.gap)
+    assert found.energy == pytest.approx(0.5 / 5)

@@ -7,7 +7,7 @@ from helm_ase.dataset.batch import collate
 from helm_ase.nn import HELMSettings
 from helm_ase.training.batches import SharedBatches
 from helm_ase.training.resident import ResidentBatches, ResidentSamples
-from shared.labelled_samples import sample
+from shared.labelled_samples import broken_sample, sample
 
 NAMES = ("H2O", "CH3", "CH4", "O2")
 
@@ -38,3 +38,13 @@ def test_batches_of_an_epoch_hold_every_sample_once(samples):
     batches = list(ResidentBatches(resident, shared))
     assert len(batches) == len(ResidentBatches(resident, shared))
     assert sum(len(b.energy) for b in batches) == len(samples)
+
+
+def test_singlets_of_broken_symmetry_are_masked_as_on_the_host(samples):
+    mixed = [samples[0], broken_sample("CH4")]
+    resident = ResidentSamples(mixed, HELMSettings(), torch.device("cpu"))
+    for chosen in ([0], [1], [1, 0]):
+        found, wanted = resident.batch(chosen), collate([mixed[k] for k in chosen])
+        assert torch.equal(found.correction, wanted.correction)
+        mine, theirs = found.matrix_known, wanted.matrix_known
+        assert (mine is None and theirs is None) or torch.equal(mine, theirs)

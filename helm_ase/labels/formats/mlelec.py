@@ -206,7 +206,7 @@ def _load(path: Path, rank: int) -> Arrays:
     """One array per frame; ``rank`` is that of one."""
     try:
         if path.suffix == ".npy":
-            stacked = np.load(path, mmap_mode="r", allow_pickle=False)
+            stacked: NDArray[np.float64] = np.load(path, mmap_mode="r", allow_pickle=False)
             return stacked[None] if stacked.ndim == rank else stacked
         archive = load_npz(path)
         arrays = [archive[key] for key in sorted(archive, key=_by_number)]

@@ -248,7 +248,8 @@ def array(data: Mapping[str, Any], name: str) -> Any:
 def _dtype(name: Any) -> np.dtype[Any]:
     if name not in TYPES:
         raise DatasetError(f"an array of {name!s:.40} is not an array of plain numbers")
-    return np.dtype(name).newbyteorder("<")
+    little: np.dtype[Any] = np.dtype(name).newbyteorder("<")
+    return little
 
 
 def _atomic_numbers(blob: bytes | None) -> NDArray[np.int64]:

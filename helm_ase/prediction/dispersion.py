@@ -1,0 +1,129 @@
+"""What is added to the network's energy: the baseline of the model, and dispersion where it is asked for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.errors import SettingError
+from helm_ase.prediction.crystals import CrystalEnergy
+from helm_ase.prediction.energy_baseline import tight_binding_of
+from helm_ase.qc.dispersion import Dispersion
+from helm_ase.representation.energy_baseline import EnergyBaselineResult, EnergyMethod
+from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+
+NAMES = {"d3bj": "D3(BJ)"}
+"""Value of the keyword → what is written beside a level of theory."""
+
+
+@dataclass(frozen=True)
+class WithDispersion:
+    """Energy and gradient of a baseline, or zero, plus dispersion; charges of the baseline."""
+
+    baseline: EnergyMethod | None
+    dispersion: Dispersion
+
+    def __call__(
+        self, numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int, multiplicity: int
+    ) -> EnergyBaselineResult:
+        """Compute both; the state matters to the baseline only."""
+        added = self.dispersion(numbers, positions)
+        if self.baseline is None:
+            return added
+        found = self.baseline(numbers, positions, charge, multiplicity)
+        return EnergyBaselineResult(
+            found.energy + added.energy, found.gradient + added.gradient, found.charges
+        )
+
+
+def dispersion_of(checkpoint: Checkpoint, kind: str) -> Dispersion:
+    """Dispersion with the parameters of the functional that a model has learnt.
+
+    Raises
+    ------
+    SettingError
+        If the energy baseline or the functional holds dispersion, the functional has no parameters, or dftd3
+        is not installed.
+    """
+    if checkpoint.energy_baseline.dispersion:
+        raise SettingError(
+            f"the energy baseline of model {checkpoint.name!r} holds dispersion: {kind} would count it twice"
+        )
+    return Dispersion(kind, checkpoint.level.functional)
+
+
+def add_to_molecule(
+    energy: float, forces: NDArray[np.float64] | None, atoms: Atoms, added: EnergyMethod | None
+) -> tuple[float, NDArray[np.float64] | None]:
+    """Energy (eV) and forces (eV/Å, (N, 3)) of the functional, plus dispersion if that is what is added.
+
+    Parameters
+    ----------
+    energy, forces
+        After SCF steps, which hold no energy baseline.
+    atoms
+        The molecule.
+    added
+        What :func:`added_energy` gave.
+    """
+    if not isinstance(added, WithDispersion):
+        return energy, forces
+    found = added.dispersion(atoms.numbers, atoms.positions)
+    if forces is not None:
+        forces = forces - found.gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+    return energy + found.energy * HARTREE_IN_EV, forces
+
+
+def add_to_crystal(found: CrystalEnergy, atoms: Atoms, added: EnergyMethod | None) -> CrystalEnergy:
+    """What the network says about a crystal, plus dispersion if that is what is added.
+
+    Parameters
+    ----------
+    found
+        Answer of the network.
+    atoms
+        The crystal.
+    added
+        What :func:`added_energy` gave.
+    """
+    if not isinstance(added, WithDispersion):
+        return found
+    cell = np.asarray(atoms.cell.complete())
+    energy, gradient, strain = added.dispersion.of_crystal(atoms.numbers, atoms.positions, cell, atoms.pbc)
+    forces, stress = found.forces, found.stress
+    if forces is not None:
+        forces = forces - gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+    if stress is not None:
+        stress = stress + strain * HARTREE_IN_EV / abs(atoms.cell.volume)
+    return CrystalEnergy(found.energy + energy * HARTREE_IN_EV, forces, stress)
+
+
+def note_dispersion(atoms: Atoms, kind: str | None) -> None:
+    """Say in ``atoms.info`` what the energies contain, or nothing more than those of the model.
+
+    Files of structures keep energies and forces, and would not say how they were made.
+    """
+    atoms.info.pop("dispersion", None)
+    if kind is not None:
+        atoms.info["dispersion"] = kind
+
+
+def added_energy(checkpoint: Checkpoint, dispersion: str | None = None) -> EnergyMethod | None:
+    """What computes the part of the energy that is not the network's; None if there is none.
+
+    Parameters
+    ----------
+    checkpoint
+        With its energy baseline and level of theory.
+    dispersion
+        ``d3bj`` or None.
+
+    Raises
+    ------
+    SettingError, CheckpointError
+        As :func:`dispersion_of`; or if tblite is not installed, or gives other energies than in training.
+    """
+    baseline = tight_binding_of(checkpoint)
+    return baseline if dispersion is None else WithDispersion(baseline, dispersion_of(checkpoint, dispersion))
