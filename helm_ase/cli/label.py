@@ -91,14 +91,14 @@ def _add_answers(group: Any) -> None:
     )
     group.add_argument(
         "--stability-gap",
-        type=float,
+        type=real(),
         default=0.25,
         metavar="EH",
         help="examine singlets with a smaller gap for broken symmetry, Hartree (0.25; 0: none)",
     )
     group.add_argument(
         "--max-spin-contamination",
-        type=float,
+        type=real(),
         default=0.1,
         metavar="S2",
         help="reject radicals whose <S^2> is higher by more (0.1)",

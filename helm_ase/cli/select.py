@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from helm_ase.cli.number_types import COUNT
+
 EPILOG = """Each step takes the structure whose energy is most uncertain once those chosen before are known:
 the greedy maximum of det(1 + K/s^2) with K_ij = u_i u_j cos(f_i, f_j), u the error bar of the model (and its
 disagreement with other models or with E[D(H)], if asked for) and f its last-layer features.  Copies, and
@@ -18,7 +20,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument(
         "pool", nargs="+", metavar="POOL", help="structures in any format ASE reads (all frames)"
     )
-    parser.add_argument("-n", "--count", type=int, required=True, metavar="N", help="how many to choose")
+    parser.add_argument("-n", "--count", type=COUNT, required=True, metavar="N", help="how many to choose")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the chosen (extended XYZ)")
     parser.add_argument("--model", help="name, path or address of a checkpoint (default: the default model)")
     parser.add_argument(

@@ -20,13 +20,13 @@ from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.structure import Structure
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
-BROKEN_SYMMETRY = "broken symmetry"
-"""Route of singlets whose lowest determinant has α and β orbitals that differ."""
 SETTLED = 3e-4
 """e·a0 by which the dipole of H's own orbitals may differ from that of the SCF's density.  The error of a
 density is the orbital gradient over the gap: at small gaps one that is good enough elsewhere is not."""
 TIGHT = 1e-7
 """Norm of the orbital gradient, Hartree, that is reached where the density was not settled."""
+BROKEN_SYMMETRY = "broken symmetry"
+"""Route of singlets whose lowest determinant has α and β orbitals that differ."""
 TWO_GRIDS = "two grids"
 """Name of the route that is tried first; the others are those of :func:`helm_ase.qc.convergence.converge`."""
 
@@ -138,10 +138,8 @@ def _solution(mole: Any, settings: LabelSettings, guess: Guess | None) -> _Solut
         if quick.answer is not None:
             return _Solution(quick.mean_field, quick.answer, TWO_GRIDS, quick.cycles)
         cycles = quick.cycles
-    converged = converge(mole, settings.level, settings.max_cycles, guess)
-    return _Solution(
-        converged.mean_field, _answer(converged.mean_field), converged.route, cycles + converged.cycles
-    )
+    found = converge(mole, settings.level, settings.max_cycles, guess)
+    return _Solution(found.mean_field, _answer(found.mean_field), found.route, cycles + found.cycles)
 
 
 def _lowest(solution: _Solution, settings: LabelSettings) -> _Solution:
@@ -167,7 +165,7 @@ def _answer(mf: Any) -> FineAnswer:
     )
 
 
-def _settled(found: "_Solution", settings: LabelSettings) -> "_Solution":
+def _settled(solution: _Solution, settings: LabelSettings) -> _Solution:
     """The solution, converged further where H's own orbitals have another density than the SCF stopped at.
 
     Raises
@@ -175,15 +173,16 @@ def _settled(found: "_Solution", settings: LabelSettings) -> "_Solution":
     SCFError
         If that does not help.
     """
-    if (off := _unsettled(found)) < SETTLED:
-        return found
-    mf = found.mean_field
+    off = _unsettled(solution)
+    if off < SETTLED:
+        return solution
+    mf = solution.mean_field
     mf.conv_tol, mf.conv_tol_grad = min(settings.level.conv_tol, 1e-9), TIGHT
     mf.max_cycle, mf.conv_check = settings.max_cycles, False
     mf.kernel(dm0=mf.make_rdm1())
-    again = _Solution(mf, _answer(mf), f"{found.route}, tightened", found.cycles + int(mf.cycles))
-    if not mf.converged or (left := _unsettled(again)) >= SETTLED:
-        left = off if not mf.converged else left
+    again = _Solution(mf, _answer(mf), f"{solution.route}, tightened", solution.cycles + int(mf.cycles))
+    left = _unsettled(again) if mf.converged else off
+    if left >= SETTLED:
         raise SCFError(
             f"the density does not settle: the dipole of the orbitals of H is {left:.2g} e·a0 off that of "
             "the SCF, as where the HOMO–LUMO gap is small or several solutions lie close by"
@@ -191,9 +190,9 @@ def _settled(found: "_Solution", settings: LabelSettings) -> "_Solution":
     return again
 
 
-def _unsettled(found: "_Solution") -> float:
+def _unsettled(solution: _Solution) -> float:
     """Largest component of the difference of the two dipoles, e·a0."""
-    mf, fock = found.mean_field, np.asarray(found.answer.fock)
+    mf, fock = solution.mean_field, np.asarray(solution.answer.fock)
     overlap = mf.get_ovlp()
     densities = np.asarray(mf.make_rdm1()).reshape(-1, *overlap.shape)
     change = -densities.sum(0)

@@ -43,7 +43,8 @@ SIGNED = {"--charge", "--window"}
 ZERO_IS_FINE = {
     "--charge", "--seed", "--md", "--temperature", "--temperatures", "--md-steps", "--displacements",
     "--dimers", "--dimer-heavy-atoms", "--dimer-relax-steps", "--duplicate-tolerance", "--rebuild", "--val",
-    "--test", "--scf", "--smearing", "--window", "--grid", "--min-gap",
+    "--test", "--scf", "--smearing", "--window", "--refine", "--stability-gap",
+    "--max-spin-contamination", "--grid", "--min-gap",
 }  # fmt: skip
 
 
@@ -146,7 +147,7 @@ LINES = {
     "info: nothing there": ("info absent", "neither a model"),
     "info: labels": ("info labels.h5", "not a readable"),
     "info: a folder": ("info a_folder", "neither a model"),
-    "publish: a name with a folder": ("publish tiny.safetensors new ../x", "no name"),
+    "publish: a name with a folder": ("publish tiny.safetensors new ../x", "letters, digits"),
     "publish: labels": ("publish labels.h5 new x", "not a readable"),
     "download: an unknown name": ("download absent", "neither a model"),
     "data info: nothing": ("data info", "name a file"),
