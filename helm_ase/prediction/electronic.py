@@ -205,7 +205,7 @@ def finish_electronic_structure(
     model, checkpoint, atoms, state, tight_binding
         As for :func:`predict_electronic_structure`.
     output
-        Of the Hamiltonian heads, Hartree, canonical AO order, (s, A, A), padded or not.
+        What the Hamiltonian heads give, Hartree, canonical AO order, (s, A, A), padded or not.
 
     Raises
     ------
