@@ -206,7 +206,7 @@ def three_centre(
     everything = gto.conc_env(*tables, charges._atm, charges._bas, charges._env)
     count = content.nbas
     window = (*shells[0], *(shells[1] + count), 2 * count, 2 * count + charges.nbas)
-    values = gto.moleintor.getints(name, *everything, shls_slice=tuple(map(int, window)))
+    values = gto.moleintor.getints(name, *everything, comp=1, shls_slice=tuple(map(int, window)))
     return np.asarray(values), slice(*map(int, functions[0])), slice(*map(int, functions[1]))
 
 
