@@ -120,7 +120,7 @@ class Allowance(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Of torch: called in place of each of its functions."""
+        """Count what torch is about to allocate, before it does."""
         kwargs = kwargs or {}
         if func in self.SIZED:
             size = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)

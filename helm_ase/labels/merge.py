@@ -49,7 +49,7 @@ def convert(
     output
         File to write.
     precision
-        Of the matrices; that of the source if absent.
+        Precision of the matrices; that of the source if absent.
     limit
         Stop after so many molecules.
     overwrite

@@ -35,7 +35,7 @@ class LabelSource(ABC):
     level_is_recorded: bool = True
     """Whether the file itself, or what it is known to be, says which level; else it was assumed."""
     precision: Literal["float32", "float64"] = "float64"
-    """Of the matrices in the file."""
+    """Precision of the matrices in the file."""
     official_splits: tuple[str, ...] = ()
     """Names that :meth:`official_split` knows."""
 

@@ -26,7 +26,7 @@ ORDERS = {"-": 1, "=": 2, "#": 3, "$": 4}
 """Symbol of a bond → order; all others count as single."""
 VALENCES = {"B": (3,), "C": (4,), "N": (3, 5), "O": (2,), "P": (3, 5), "S": (2, 4, 6), "F": (1,), "Cl": (1,),
             "Br": (1,), "I": (1,)}  # fmt: skip
-"""Of atoms written without brackets, which are filled up with hydrogen."""
+"""Valences of atoms written without brackets, which are filled up with hydrogen."""
 AROMATIC_CARBON = 3
 
 

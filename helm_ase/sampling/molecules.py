@@ -98,9 +98,9 @@ class Reading:
     """How files are read, and what of them cannot be used."""
 
     charge: int | None = None
-    """Of all structures; SMILES have their own."""
+    """Charge of all structures; SMILES have their own."""
     multiplicity: int | None = None
-    """Of everything that does not say its own."""
+    """Multiplicity of everything that does not say its own."""
     no_pbc: bool = False
     """Take molecules out of their periodic boxes."""
     skipped: list[str] | None = None
