@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from helm_ase.errors import CheckpointError
 from helm_ase.nn import BackboneSettings, HELMSettings
-from helm_ase.representation.coverage import BIN_WIDTH
+from helm_ase.representation.bonding import BIN_WIDTH
 from helm_ase.representation.level import plain
 
 HEADER_BYTES = 64 * 2**20
@@ -120,7 +120,7 @@ class Allowance(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Count what torch is about to allocate, before it does."""
+        """The method of torch: called in place of each of its functions."""
         kwargs = kwargs or {}
         if func in self.SIZED:
             size = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from helm_ase.checkpoint.bounds import HEADER_BYTES, bounded_allocation, check_consistency, check_keys
+from helm_ase.checkpoint.knowledge import EVERYTHING, Knowledge
 from helm_ase.checkpoint.uncertainty import EnergyUncertainty, read_uncertainty, uncertainty_path
 from helm_ase.errors import CheckpointError
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
@@ -32,8 +33,6 @@ from helm_ase.system.torch_state import own_torch_state
 FORMAT_VERSION = 2
 HEADER_KEY = "helm_ase"
 UNITS = {"length": "angstrom", "energy": "eV", "forces": "eV/angstrom", "hamiltonian": "hartree"}
-EVERYTHING = ("energy", "forces", "hamiltonian")
-"""Quantities that a checkpoint predicts if its header does not name any."""
 
 _NOT_A_MODEL = (
     ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError,
@@ -89,6 +88,12 @@ class Checkpoint:
         """Bonds seen in training, from the header or the file beside it; None if nobody recorded them."""
         beside = None if self.uncertainty is None else self.uncertainty.bonding
         return self.coverage.bonding or beside
+
+    @property
+    def knows(self) -> Knowledge:
+        """What it may be asked."""
+        known, settings = self.model.basis.elements, self.model.settings
+        return Knowledge(known, settings.charges, settings.multiplicities, self.predicts, self.dimensions)
 
     @property
     def predicts(self) -> frozenset[str]:

@@ -32,7 +32,7 @@ class ModelEntry:
     """Whether the file is part of the package."""
     description: str = ""
     uncertainty_sha256: str = ""
-    """SHA-256 of the file with the error bar, which lies beside it; empty if there is none."""
+    """SHA-256 of the file with its error bar, which lies beside it; empty if it has none."""
 
 
 @dataclass(frozen=True)

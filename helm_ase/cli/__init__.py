@@ -66,7 +66,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the message and leave with exit code 2, as argparse does."""
+        """End with a message and exit code 2, as argparse does."""
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message[:600])
         self.exit(2, f"{self.prog}: {text} (see {self.prog} --help)\n")
 

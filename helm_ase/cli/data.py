@@ -262,11 +262,13 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _merge(options: argparse.Namespace) -> None:
-    from helm_ase.labels.merge import merge
+    from helm_ase.labels.merge import merge, numerical_differences
 
     _check_apart([options.output], options.files)
     sources = [_open(path, options) for path in options.files]
     _report(merge(sources, options.output, **_writing(options)))
+    if unlike := numerical_differences(sources):
+        print(f"the file states the level of {sources[0].path}; others differ in {unlike}")
 
 
 def _split(options: argparse.Namespace) -> None:

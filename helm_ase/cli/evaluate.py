@@ -89,8 +89,8 @@ def add_subject(parser: Any, limit: int | None) -> None:
 def load_subject(options: argparse.Namespace) -> "tuple[Checkpoint, LabelSource]":
     """Checkpoint on its device and in its precision, and the open label file."""
     from helm_ase.checkpoint import load_model
-    from helm_ase.evaluation.inference import move
     from helm_ase.labels.formats import open_labels
+    from helm_ase.nn.placement import move
 
     checkpoint = load_model(options.checkpoint)
     move(checkpoint.model, options.device, options.dtype)

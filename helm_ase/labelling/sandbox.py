@@ -35,7 +35,7 @@ class Limits:
     """Limits of time and memory for one molecule."""
 
     seconds: float = 3600.0
-    """Processor time on each thread, s: a node that is shared makes no molecule fail."""
+    """Processor time of each thread, s: a node that is shared makes no molecule fail."""
     memory: float = 8e9
     """Bytes of resident memory."""
     threads: int = 1

@@ -39,19 +39,19 @@ class ForgivingFile(io.RawIOBase):
             raise self._failure
 
     def readable(self) -> bool:
-        """Do what io.RawIOBase asks for."""
+        """As in io."""
         return True
 
     def writable(self) -> bool:
-        """Do what io.RawIOBase asks for."""
+        """As in io."""
         return True
 
     def seekable(self) -> bool:
-        """Do what io.RawIOBase asks for."""
+        """As in io."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Do what io.RawIOBase asks for."""
+        """As in io."""
         if whence == io.SEEK_CUR:
             offset += self._place
         elif whence == io.SEEK_END:
@@ -61,11 +61,11 @@ class ForgivingFile(io.RawIOBase):
         return offset
 
     def tell(self) -> int:
-        """Do what io.RawIOBase asks for."""
+        """As in io."""
         return self._place
 
     def readinto(self, buffer: Any) -> int:
-        """Read what is on the disk, and over it what is not."""
+        """As in io: what is on the disk, and over it what is not."""
         view = memoryview(buffer).cast("B")
         self._file.seek(self._place)
         count = self._file.readinto(view) or 0
@@ -78,7 +78,7 @@ class ForgivingFile(io.RawIOBase):
         return count
 
     def write(self, data: Any) -> int:
-        """Write, always as if all were written."""
+        """As in io; always as if all were written."""
         rest = memoryview(data).cast("B")
         total = len(rest)
         if self._failure is None:
@@ -95,7 +95,7 @@ class ForgivingFile(io.RawIOBase):
         return total
 
     def truncate(self, size: int | None = None) -> int:
-        """Do what io.RawIOBase asks for."""
+        """As in io."""
         size = self._place if size is None else size
         if self._failure is None:
             try:
@@ -105,7 +105,7 @@ class ForgivingFile(io.RawIOBase):
         return size
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """As in io: nothing is held back."""
 
     def close(self) -> None:
         """Close the file on the disk."""

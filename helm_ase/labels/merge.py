@@ -13,7 +13,7 @@ from helm_ase.errors import DatasetError, HelmError, SettingError
 from helm_ase.labels.source import LabelSource
 from helm_ase.labels.writer import LabelWriter
 from helm_ase.representation import LabelledMolecule, LevelOfTheory
-from helm_ase.representation.level import differences
+from helm_ase.representation.level import differences, physical_differences
 
 Precision = Literal["float32", "float64"]
 
@@ -79,7 +79,9 @@ def merge(
 ) -> Copied:
     """Write the molecules of several sources of one level of theory into one file.
 
-    A structure that was there before is left out; a name that was is prefixed with that of its file.
+    A structure that was there before is left out; a name that was is prefixed with that of its file.  As in
+    training, grids, thresholds and versions of the program may differ: the file states those of the first
+    source, and :func:`numerical_differences` names the others.
 
     Parameters
     ----------
@@ -144,20 +146,27 @@ def split(
     return done
 
 
+def numerical_differences(sources: Sequence[LabelSource]) -> str:
+    """In which settings that hardly move the numbers sources differ from the first; empty if in none."""
+    unlike = [found for x in sources[1:] if (found := differences(sources[0].level, x.level))]
+    return "; ".join(dict.fromkeys(unlike))
+
+
 def _precision(sources: Sequence[LabelSource]) -> Precision:
     """Single if all sources have it: nothing is gained by more."""
     return "float32" if all(source.precision == "float32" for source in sources) else "float64"
 
 
 def require_same_level(first: LabelSource, other: LabelSource) -> None:
-    """Refuse to mix levels of theory.
+    """Refuse to mix levels of theory that could not be learnt together.
 
     Raises
     ------
     DatasetError
         If they differ; the message names the fields.
     """
-    if differing := differences(first.level, other.level, (f"in {first.path.name}", f"in {other.path.name}")):
+    whose = (f"in {first.path.name}", f"in {other.path.name}")
+    if differing := physical_differences(first.level, other.level, whose):
         raise DatasetError(
             f"{first.path} and {other.path} have different levels of theory ({differing}); "
             f"labels of different levels cannot be in one file"

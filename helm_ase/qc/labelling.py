@@ -235,10 +235,10 @@ def _check_spin(mf: Any, most: float) -> None:
     if np.ndim(mf.mo_energy) != 2 or not mf.mol.spin:
         return
     s = mf.mol.spin / 2
-    found, exact = float(mf.spin_square()[0]), s * (s + 1)
-    if found - exact > most:
+    measured, exact = float(mf.spin_square()[0]), s * (s + 1)
+    if measured - exact > most:
         raise SCFError(
-            f"<S^2> is {found:.3f}, exact is {exact:.2f}: the determinant mixes with higher spins (limit "
+            f"<S^2> is {measured:.3f}, exact is {exact:.2f}: the determinant mixes with higher spins (limit "
             f"{most} above it)"
         )
 
@@ -256,6 +256,6 @@ def _details(solution: _Solution, gap: float | None, begin: tuple[float, float])
     }
     if np.asarray(mf.mo_energy).ndim == 2:
         details["spin_square"] = float(mf.spin_square()[0])
-    if solution.route == BROKEN_SYMMETRY:
+    if solution.route.startswith(BROKEN_SYMMETRY):
         details["broken_symmetry"] = True
     return details

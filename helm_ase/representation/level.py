@@ -56,6 +56,17 @@ def plain(name: str) -> str:
     return re.sub(r"[-_ ]", "", name.lower())
 
 
+def physical_differences(
+    first: LevelOfTheory, second: LevelOfTheory, whose: tuple[str, str] | None = None
+) -> str:
+    """In which fields two levels differ for whoever learns or mixes their numbers; empty if in none.
+
+    Grids, thresholds, versions of the program and ways of spelling do not count: the one comparison for
+    training, evaluation, committees and merged files.  ``whose`` as in :func:`differences`.
+    """
+    return differences(first.physical, second.physical, whose)
+
+
 def differences(first: LevelOfTheory, second: LevelOfTheory, whose: tuple[str, str] | None = None) -> str:
     """Fields in which two levels of theory differ, and how; empty if they are the same.
 

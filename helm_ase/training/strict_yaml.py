@@ -37,7 +37,7 @@ class _StrictLoader(yaml.SafeLoader):
     """Safe, and without silence about keys that are there twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Read a YAML mapping, and refuse one that has a key twice."""
+        """The method of YAML's loader."""
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         for key, (place, _) in zip(keys, node.value, strict=False):
             if isinstance(key, str) and keys.count(key) > 1:
