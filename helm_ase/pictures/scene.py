@@ -13,7 +13,7 @@ from helm_ase.errors import SettingError
 from helm_ase.pictures.meshes import Mesh, flat_view, molecule_mesh, orbital_meshes
 from helm_ase.pictures.viewpoint import view_of_both_signs
 
-SIZE = 1.5
+SIZE = 2.0
 """Length of the longest axis of the scene, in units of the view."""
 MOST_NUMBERS = 40
 """Atoms up to which hydrogens have their numbers in the picture, too."""
