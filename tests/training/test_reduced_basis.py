@@ -208,5 +208,5 @@ def test_a_trained_model_says_that_its_matrix_is_an_effective_one(labels, tmp_pa
     calc, atoms = HELMCalculator(str(path)), molecule("H2CO")
     assert len(calc.get_hamiltonian(atoms)) == 12
     assert calc.get_eigenvalues().shape == (12,)
-    with pytest.raises(SettingError, match="effective one in sto-3g with the levels of def2-svp"):
+    with pytest.raises(SettingError, match="effective one in sto-3g with the orbital energies of def2-svp"):
         calc.refine(1)
