@@ -13,8 +13,8 @@ from helm_ase.errors import SettingError
 from helm_ase.pictures.meshes import Mesh, flat_view, molecule_mesh, orbital_meshes
 from helm_ase.pictures.viewpoint import view_of_both_signs
 
-CLOSE = 0.85
-"""Distance of the camera in units of the scene: the molecule with its orbital fills the view."""
+SIZE = 2.0
+"""Length of the longest axis of the scene, in units of the view."""
 MOST_NUMBERS = 40
 """Atoms up to which hydrogens have their numbers in the picture, too."""
 LIGHTING = {"ambient": 0.7, "diffuse": 0.55, "specular": 0.2, "roughness": 0.5}
@@ -70,20 +70,28 @@ def scene(
     for trace, owner in zip(traces, owners, strict=True):
         trace.visible = owner in (-1, 0)
     figure = go.Figure(traces)
-    axis = {"visible": False}
     figure.update_layout(
-        scene={
-            "xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "data", "camera": cameras[0],
-            "annotations": _numbers(atoms),
-        },
+        scene={**_axes(traces), "camera": cameras[0], "annotations": _numbers(atoms)},
         margin={"l": 0, "r": 0, "t": 40, "b": 0}, height=520, showlegend=False, uirevision="kept",
         updatemenus=[_buttons(titles, owners, cameras)],
     )  # fmt: skip
     return figure
 
 
+def _axes(traces: list[Any]) -> dict[str, Any]:
+    """Hidden axes with equal scales on which everything, shown or not, fills the view."""
+    low = np.array([min(float(np.min(trace[axis])) for trace in traces) for axis in "xyz"])
+    high = np.array([max(float(np.max(trace[axis])) for trace in traces) for axis in "xyz"])
+    extent = np.maximum(high - low, 1.0)
+    middle = 0.5 * (low + high)
+    ends = np.stack([middle - 0.5 * extent, middle + 0.5 * extent], axis=1).tolist()
+    ratio = dict(zip("xyz", (SIZE * extent / extent.max()).tolist(), strict=True))
+    axes = {f"{name}axis": {"visible": False, "range": ends[k]} for k, name in enumerate("xyz")}
+    return {**axes, "aspectmode": "manual", "aspectratio": ratio}
+
+
 def _camera(view: NDArray[np.float64]) -> dict[str, Any]:
-    _, up, viewer = (dict(zip("xyz", (CLOSE * row).tolist(), strict=True)) for row in view)
+    _, up, viewer = (dict(zip("xyz", (1.2 * row).tolist(), strict=True)) for row in view)
     return {"eye": viewer, "up": up, "projection": {"type": "orthographic"}}
 
 

@@ -100,7 +100,7 @@ def test_meshes_may_be_given_as_elsewhere_in_ase(path, kpts, points):
 
 
 def test_smearing_moves_the_occupations(path):
-    sharp, soft = (with_calculator(chain(), path, smearing=w) for w in (0.0, 2.0))
+    sharp, soft = (with_calculator(chain(), path, smearing=w) for w in (0.0, 5.0))
     assert set(np.round(sharp.calc.get_occupation_numbers(1), 9)) <= {0.0, 2.0}
     assert 1e-3 < soft.calc.get_occupation_numbers(1)[4] < 1.99
 

@@ -75,6 +75,14 @@ def test_a_number_of_steps_that_is_none_is_refused(steps):
         HELMCalculator(refine=steps)
 
 
+def test_one_step_has_an_energy_and_no_forces(water):
+    atoms = water.copy()
+    atoms.calc = HELMCalculator(refine=1)
+    assert atoms.get_potential_energy() < 0
+    with pytest.raises(SettingError, match="refine=2 or more"):
+        atoms.get_forces()
+
+
 def test_what_belongs_to_the_network_is_refused(refined):
     with pytest.raises(SettingError, match="network"):
         refined.calc.get_uncertainty()

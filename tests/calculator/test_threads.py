@@ -5,9 +5,12 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 from ase.build import molecule
 
 from helm_ase import HELMCalculator
+
+pytestmark = pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
 
 NAMES = ("H2O", "CH4", "NH3", "HF", "H2O2")
 

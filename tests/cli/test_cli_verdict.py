@@ -9,6 +9,8 @@ from ase.io import read, write
 from helm_ase import HELMCalculator
 from helm_ase.cli import main
 
+pytestmark = pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
+
 
 def run(*arguments):
     return main(["run", *(str(a) for a in arguments)])
@@ -63,7 +65,6 @@ def test_dynamics_that_scatter_the_atoms_stop_and_keep_their_frames(tmp_path, ca
     assert len(read(frames, ":")) >= 2
 
 
-@pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
 def test_with_permission_it_goes_on(tmp_path, capsys):
     arguments = ["--md", 3, "--timestep", 0.1, "--no-orbitals", "--allow-extrapolation"]
     assert run(put(tmp_path, fluorine(1.8)), *arguments) == 0

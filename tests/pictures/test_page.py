@@ -45,6 +45,11 @@ def test_the_page_says_what_the_calculator_says(written):
     assert f"{atoms.calc.get_reliability().fock_residual * 1e6:.0f} µEh" in text
     assert atoms.calc.checkpoint.name in text
     assert "<h1>CH<sub>4</sub>O</h1>" in text
+    assert '<p class="verdict trusted"><b>trusted</b>error bar ' in text
+    assert "methanol.xyz · predicted by" in text
+    assert '<meta name="viewport" content="width=device-width' in text
+    assert "is no ionisation energy" in text
+    assert atoms.calc.get_reliability().words in text
     assert "http-equiv" in text.split("<style>")[0]
     assert [p.name for p in written.parent.iterdir() if "partial" in p.name] == []
 
