@@ -100,7 +100,7 @@ def _pdb_charge(atoms: list[str], path: str) -> int | None:
     for line, text in zip(atoms, texts, strict=True):
         match = re.fullmatch(r"(?:(\d)?([+-])|([+-]?)(\d)|)", text)
         if match is None:
-            raise StructureError(f"{path}: {text!r} is no charge of an atom (columns 79-80) in {line!r}")
+            raise StructureError(f"{path}: {text!r} is not a charge of an atom (columns 79-80) in {line!r}")
         size, sign = int(match[1] or match[4] or (1 if match[2] else 0)), match[2] or match[3]
         total += -size if sign == "-" else size
     return total

@@ -16,6 +16,10 @@ from helm_ase.errors import CheckpointError
 from hostile.bounded_process import readable
 from shared.small_checkpoints import tiny_checkpoint
 
+pytestmark = [  # pooch leaves the connection of a download that was given up to the collector
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 GOOD = os.urandom(5000)
 CHECKSUM = hashlib.sha256(GOOD).hexdigest()
 
