@@ -31,7 +31,7 @@ if __name__ == "__main__":  # worker processes import this file again
 
     labels = "quick-labels.h5" if options.quick else "labels.h5"
     smiles = [argument for s in ("O", "CO", "C=O") for argument in ("--smiles", s)]
-    run("sample", *smiles, "--temperatures", "300", "-o", "structures.xyz", "--quiet")
+    run("sample", *smiles, "--temperatures", "300", "-o", "structures.xyz", "--quiet", "--force")
     run("label", "structures.xyz", "-o", labels, "--quiet", *level)
     run("data", "check", labels)
 

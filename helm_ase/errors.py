@@ -11,9 +11,38 @@ from ase.calculators.calculator import (
     PropertyNotImplementedError,
 )
 
+LONGEST = 1800
+"""Letters of a message; what is quoted from files can be of any length."""
+
 
 class HelmError(Exception):
-    """Base class of every error raised on purpose by helm_ase."""
+    """Base class of every error raised on purpose by helm_ase.
+
+    Its text is of bounded length and free of control characters, whatever was quoted in it.
+    """
+
+    def __str__(self) -> str:
+        return plain_text(super().__str__(), LONGEST)
+
+
+def plain_text(text: str, longest: int | None = None) -> str:
+    """Text without control characters, which a terminal would obey; line breaks and tabs stay.
+
+    Parameters
+    ----------
+    text
+        Anything.
+    longest
+        Letters that are kept, the first and the last ones.
+
+    Examples
+    --------
+    >>> plain_text("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    if longest is not None and len(text) > longest:
+        text = f"{text[: longest // 2]} … {text[-longest // 2 :]}"
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 class StructureError(HelmError, InputError, ValueError):

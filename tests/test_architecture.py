@@ -26,16 +26,27 @@ MAY_IMPORT = {
     "qc": BASE | FOUNDATION,
     "checkpoint": BASE | {"representation", "nn", "qc.level"},
     "labels": BASE | {"representation", "qc"},
-    "dataset": BASE | {"representation", "qc", "labels"},
+    "dataset": BASE | {"representation", "electronic", "qc", "labels"},
     "prediction": BASE | COLUMNS | {"checkpoint"},
     "sampling": BASE | {"representation"},
     "calculator": BASE | COLUMNS | {"checkpoint", "prediction"},
     "pictures": BASE | {"electronic", "calculator", "prediction"},
-    "labelling": BASE | {"representation", "qc", "labels", "checkpoint", "prediction"},
+    "labelling": BASE | {"representation", "nn.placement", "qc", "labels", "checkpoint", "prediction"},
     "evaluation": BASE | COLUMNS | {"labels", "dataset", "checkpoint"},
     "training": BASE | COLUMNS | {"labels", "dataset", "checkpoint", "evaluation"},
     "cli": BASE
-    | {"", "representation", "qc", "checkpoint", "labels", "sampling", "labelling", "evaluation", "training"},
+    | {
+        "",
+        "representation",
+        "nn.placement",
+        "qc",
+        "checkpoint",
+        "labels",
+        "sampling",
+        "labelling",
+        "evaluation",
+        "training",
+    },
     "": set(),  # the package itself: everything it offers is loaded on first use
 }
 """Part of the package → parts (or single modules) that it may import, its own modules aside."""
@@ -75,7 +86,7 @@ SINGLE = {
     "calculator.vibration_getters": BASE
     | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
-    "cli.bands": BASE | {"representation", "calculator", "pictures"},
+    "cli.bands": BASE | {"representation", "calculator", "pictures", "cli.number_types"},
     "cli.frame_commands": BASE | {"representation", "prediction.dispersion", "prediction.many"},
     "cli.structure_commands": BASE
     | {"representation", "calculator", "pictures", "cli.dynamics", "cli.watch"}
@@ -90,7 +101,7 @@ ONLY_IN = {
     "e3nn": {"nn"},
     "pooch": {"checkpoint"},
     "safetensors": {"checkpoint"},
-    "sqlite3": {"labels"},
+    "sqlite3": {"system"},
     "lmdb": {"labels"},
     "rdkit": {"sampling"},
     "tblite": {"qc", "sampling"},

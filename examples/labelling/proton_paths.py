@@ -16,8 +16,8 @@ from special_geometries import SETTINGS, Special, atoms_of, contact, run
 
 from helm_ase.sampling import Molecule
 from helm_ase.sampling.conformers import canonical_smiles
-from helm_ase.sampling.dimers import place
 from helm_ase.sampling.filters import find_fault
+from helm_ase.sampling.placement import place
 from helm_ase.sampling.relaxation import relax, xtb_calculator
 from helm_ase.sampling.seeds import derive_seed
 from helm_ase.sampling.task import Fault

@@ -19,8 +19,9 @@ from rdkit import Chem
 
 from helm_ase.representation.connectivity import fragments
 from helm_ase.sampling import Molecule, SamplingResult, SamplingSettings, from_smiles, write
-from helm_ase.sampling.dimers import join, place
+from helm_ase.sampling.dimers import join
 from helm_ase.sampling.filters import find_fault
+from helm_ase.sampling.placement import place
 from helm_ase.sampling.relaxation import relax, xtb_calculator
 from helm_ase.sampling.seeds import derive_seed, generator
 from helm_ase.sampling.task import FAILURES, Fault, relaxed_geometry

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.errors import SettingError
-from helm_ase.representation.level import differences
+from helm_ase.representation.level import physical_differences
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class HELMCommittee(AverageCalculator):
         if len({member.checkpoint.sha256 for member in self.members}) < len(self.members):
             raise SettingError(f"{', '.join(models)} hold one checkpoint twice: it would agree with itself")
         for other in others:
-            if different := differences(first.level.physical, other.level.physical):
+            if different := physical_differences(first.level, other.level):
                 raise SettingError(
                     f"{first.name} and {other.name} have learnt different levels of theory "
                     f"({different}): their mean would mean nothing"

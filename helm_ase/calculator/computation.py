@@ -1,4 +1,4 @@
-"""What the calculator has computed: network and, if asked for, SCF steps after it."""
+"""Computation of the calculator's results: network and, if asked for, SCF steps after it."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

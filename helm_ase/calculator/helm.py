@@ -41,10 +41,11 @@ from helm_ase.calculator.vibration_getters import VibrationGetters
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import StructureError
 from helm_ase.nn import HELM
+from helm_ase.nn.placement import placed
 from helm_ase.prediction import domain
 from helm_ase.prediction.crystals import CrystalPrediction
 from helm_ase.prediction.dispersion import added_energy
-from helm_ase.prediction.electronic import ElectronicPrediction, place_model
+from helm_ase.prediction.electronic import ElectronicPrediction
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.geometry import check_types
@@ -162,7 +163,7 @@ class HELMCalculator(
         if self._loaded is not None and self._loaded[0] == wanted:
             return
         checkpoint = load_shared(wanted[0])
-        model = place_model(checkpoint, wanted[1], wanted[2])
+        model = placed(checkpoint.model, wanted[1], wanted[2])
         self._tight_binding = added_energy(checkpoint, wanted[3])
         self._loaded = wanted, checkpoint, model
         self._warned = domain.ExtrapolationMemory()

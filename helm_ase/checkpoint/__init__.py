@@ -1,8 +1,8 @@
 """Checkpoints: the file format, and the registry that finds files by name."""
 
 from helm_ase.checkpoint.format import Checkpoint, read_checkpoint, read_header, save_checkpoint
+from helm_ase.checkpoint.manifest import ModelEntry
 from helm_ase.checkpoint.registry import (
-    ModelEntry,
     default_model,
     list_models,
     load_model,

@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from helm_ase.checkpoint.bounds import HEADER_BYTES, bounded_allocation, check_consistency, check_keys
+from helm_ase.checkpoint.knowledge import EVERYTHING, Knowledge
 from helm_ase.checkpoint.uncertainty import EnergyUncertainty, read_uncertainty, uncertainty_path
 from helm_ase.errors import CheckpointError
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
@@ -31,11 +33,10 @@ from helm_ase.system.torch_state import own_torch_state
 FORMAT_VERSION = 2
 HEADER_KEY = "helm_ase"
 UNITS = {"length": "angstrom", "energy": "eV", "forces": "eV/angstrom", "hamiltonian": "hartree"}
-EVERYTHING = ("energy", "forces", "hamiltonian")
-"""Quantities that a checkpoint predicts if its header does not name any."""
 
 _NOT_A_MODEL = (
-    ArithmeticError, AttributeError, LookupError, RuntimeError, SafetensorError, TypeError, ValueError,
+    ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError,
+    ValueError,
 )  # fmt: skip
 """What building a model from nonsense may raise."""
 
@@ -89,6 +90,12 @@ class Checkpoint:
         return self.coverage.bonding or beside
 
     @property
+    def knows(self) -> Knowledge:
+        """What it may be asked."""
+        known, settings = self.model.basis.elements, self.model.settings
+        return Knowledge(known, settings.charges, settings.multiplicities, self.predicts, self.dimensions)
+
+    @property
     def predicts(self) -> frozenset[str]:
         """Quantities that were trained, of ``energy``, ``forces`` and ``hamiltonian``; the rest is noise."""
         return frozenset(self.training.get("predicts", EVERYTHING))
@@ -111,8 +118,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> str:
     tensors = {
         k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items() if v.numel()
     }
+    header = json.dumps(_header(checkpoint), sort_keys=True)
     with whole_file(target) as partial:
-        save_file(tensors, partial, metadata={HEADER_KEY: json.dumps(_header(checkpoint), sort_keys=True)})
+        try:
+            save_file(tensors, partial, metadata={HEADER_KEY: header})
+        except SafetensorError as error:  # what the disk says comes as text
+            raise CheckpointError(f"{target} cannot be written: {error}") from error
     return file_sha256(target)
 
 
@@ -159,10 +170,12 @@ def read_header(path: str | Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             raw = (file.metadata() or {}).get(HEADER_KEY)
+        if raw is not None and len(raw) > HEADER_BYTES:
+            raise CheckpointError(f"{path} has a header of {len(raw)} bytes; {HEADER_BYTES} are allowed")
         header = json.loads(raw) if raw is not None else None
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint at {path}") from error
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     if not isinstance(header, dict) or not isinstance(header.get("format_version"), int):
         raise CheckpointError(f"{path} is a safetensors file but not a helm_ase checkpoint")
@@ -172,8 +185,12 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {header['format_version']}, newer than {FORMAT_VERSION}: upgrade helm-ase"
         )
-    while header["format_version"] < FORMAT_VERSION:
-        header = UPGRADES[header["format_version"]](header)
+    try:
+        while header["format_version"] < FORMAT_VERSION:
+            header = UPGRADES[header["format_version"]](header)
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: the header is damaged: {error!r}") from error
+    check_keys(path, header)
     return header
 
 
@@ -194,12 +211,14 @@ def _read(path: str | Path, header: dict[str, Any]) -> Checkpoint:
     try:
         if header["units"] != UNITS or header["ao_order"] != CANONICAL:
             raise ValueError(f"units {header['units']} in AO order {header['ao_order']!r} are not known")
+        check_consistency(header)
         settings = dict(header["settings"])
         settings["backbone"] = BackboneSettings(**settings["backbone"])
         settings |= {k: tuple(settings[k]) for k in ("charges", "multiplicities")}
         shells = {int(z): tuple(s) for z, s in header["basis"]["shells"].items()}
         cores = {int(z): int(n) for z, n in header["basis"]["core_electrons"].items()}
-        model = _empty_model(AOBasis(header["basis"]["name"], shells, cores), HELMSettings(**settings))
+        with bounded_allocation(path):
+            model = _empty_model(AOBasis(header["basis"]["name"], shells, cores), HELMSettings(**settings))
         with safe_open(path, framework="pt") as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         _load_weights(model, weights)

@@ -1,12 +1,12 @@
 """Publication of a trained checkpoint as a model that others load by name."""
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from helm_ase.checkpoint.format import Checkpoint, read_checkpoint, save_checkpoint
+from helm_ase.checkpoint.manifest import NAME, read_manifest
 from helm_ase.errors import CheckpointError
 from helm_ase.system.atomic_write import whole_file
 
@@ -34,7 +34,7 @@ def publish(
     CheckpointError
         If the file is not a checkpoint, or the name is already in use or not a valid name.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not NAME.fullmatch(name):
         raise CheckpointError(
             f"{name!r} is not a name for a model: letters, digits, '.', '_' and '-' are allowed"
         )
@@ -43,6 +43,7 @@ def publish(
     target, path = Path(folder) / f"{name}.safetensors", Path(folder) / "manifest.json"
     manifest: dict[str, Any] = {"default": name, "models": {}}
     if path.exists():
+        read_manifest(path)  # a damaged one is not added to
         manifest = json.loads(path.read_text(encoding="utf8"))
     if target.exists() or name in manifest["models"]:
         raise CheckpointError(

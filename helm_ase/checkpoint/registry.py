@@ -12,38 +12,19 @@ HELM_WEIGHTS_URL
 
 import copy
 import difflib
-import json
 import os
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urljoin, urlparse
 
 import pooch
 
+from helm_ase.checkpoint.download import download
 from helm_ase.checkpoint.format import Checkpoint, file_sha256, read_checkpoint
+from helm_ase.checkpoint.manifest import CHECKSUM, ModelEntry, read_manifest
 from helm_ase.checkpoint.uncertainty import uncertainty_path
 from helm_ase.errors import CheckpointError
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """Entry of the manifest for one model."""
-
-    name: str
-    file: str
-    """File name in the checkpoint folder of the package, and in the cache."""
-    url: str
-    """Address of the file, absolute or relative to HELM_WEIGHTS_URL."""
-    sha256: str
-    size: int
-    """Size of the file in bytes."""
-    embedded: bool
-    """Whether the file is part of the package."""
-    description: str = ""
-    uncertainty_sha256: str = ""
-    """SHA-256 of the file with the model's error bar, which lies beside it; empty if there is none."""
 
 
 def checkpoint_folder() -> Path:
@@ -64,13 +45,12 @@ def cache_folder() -> Path:
 
 def list_models() -> dict[str, ModelEntry]:
     """All names that :func:`load_model` knows."""
-    data = json.loads((checkpoint_folder() / "manifest.json").read_text())
-    return {name: ModelEntry(name=name, **entry) for name, entry in data["models"].items()}
+    return read_manifest(checkpoint_folder() / "manifest.json").models
 
 
 def default_model() -> str:
     """Name of the model that is used when none is given."""
-    return str(json.loads((checkpoint_folder() / "manifest.json").read_text())["default"])
+    return read_manifest(checkpoint_folder() / "manifest.json").default
 
 
 def load_model(model: str | Path | None = None, sha256: str | None = None) -> Checkpoint:
@@ -121,6 +101,8 @@ def resolve(model: str | Path | None = None, sha256: str | None = None) -> Path:
         sha256 = sha256 or fragment.removeprefix("sha256=").lower()
         if not sha256:
             raise CheckpointError(f"loading {text} needs its checksum: append #sha256=… to the address")
+        if not CHECKSUM.fullmatch(sha256):
+            raise CheckpointError(f"{sha256!r} is no SHA-256: 64 hexadecimal digits")
         return _fetch(address, Path(urlparse(address).path).name or "model.safetensors", sha256)
     entries = list_models()
     if text in entries:
@@ -128,7 +110,7 @@ def resolve(model: str | Path | None = None, sha256: str | None = None) -> Path:
             raise CheckpointError(f"model {text!r} has checksum {entries[text].sha256}, not {sha256}")
         return _resolve_entry(entries[text])
     path = Path(text).expanduser()
-    if path.is_file():
+    if os.path.isfile(path):  # it says no to names that can be none, where Path raises
         if sha256 is not None and file_sha256(path) != sha256:
             raise CheckpointError(f"{path} has checksum {file_sha256(path)}, not {sha256}")
         return path
@@ -147,7 +129,7 @@ def _resolve_entry(entry: ModelEntry) -> Path:
         return packaged
     base = os.environ.get("HELM_WEIGHTS_URL", "")
     url = urljoin(base if base.endswith("/") or not base else base + "/", entry.url)
-    target = _fetch(url, entry.file, entry.sha256)
+    target = _fetch(url, entry.file, entry.sha256, size=entry.size)
     if entry.uncertainty_sha256:
         beside_url = urljoin(url, uncertainty_path(Path(urlparse(url).path)).name)
         _fetch(
@@ -164,7 +146,7 @@ def _discard(path: Path) -> None:
         raise CheckpointError(f"{path} is damaged and cannot be removed: {error}") from error
 
 
-def _fetch(url: str, file: str, sha256: str, target: Path | None = None) -> Path:
+def _fetch(url: str, file: str, sha256: str, target: Path | None = None, size: int | None = None) -> Path:
     target = target or cache_folder() / f"{sha256[:16]}-{file}"
     if target.is_file():
         if file_sha256(target) == sha256:
@@ -177,11 +159,5 @@ def _fetch(url: str, file: str, sha256: str, target: Path | None = None) -> Path
         )
     if urlparse(url).scheme not in ("http", "https"):
         raise CheckpointError(f"{file} has the relative address {url!r}: set HELM_WEIGHTS_URL")
-    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)
-    try:
-        pooch.retrieve(
-            url, known_hash=f"sha256:{sha256}", fname=target.name, path=target.parent, downloader=downloader
-        )
-    except Exception as error:  # ValueError for a bad hash, requests' errors for the rest
-        raise CheckpointError(f"cannot fetch {url} (nothing was kept): {error}") from error
+    download(url, target, sha256, size)
     return target

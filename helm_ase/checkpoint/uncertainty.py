@@ -75,7 +75,10 @@ def save_uncertainty(uncertainty: EnergyUncertainty, path: str | Path) -> None:
         header["bonding"] = uncertainty.bonding.to_json()
     with whole_file(Path(path)) as partial:
         tensors = {"whitening": uncertainty.whitening.contiguous()}
-        save_file(tensors, partial, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
+        try:
+            save_file(tensors, partial, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
+        except SafetensorError as error:  # what the disk says comes as text
+            raise CheckpointError(f"{path} cannot be written: {error}") from error
 
 
 def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:

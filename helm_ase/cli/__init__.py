@@ -4,6 +4,7 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from helm_ase import __version__
 from helm_ase.cli import (
@@ -28,10 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal without Å or ½ shows ?
             stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
+    from helm_ase.system.terminal import files_only, plain_streams
     from helm_ase.system.termination import Terminated, termination_raises
 
     try:
-        with termination_raises():
+        bars = options.command.__module__.endswith(".train")  # Lightning draws them on standard output
+        with termination_raises(), plain_streams(bars), files_only():
             return _run(options)
     except (KeyboardInterrupt, Terminated) as error:
         terminated = isinstance(error, Terminated)
@@ -41,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from helm_ase.errors import HelmError
+    from helm_ase.errors import LONGEST, HelmError, plain_text
 
     try:
         if any("\0" in text for text in _texts(options)):
@@ -51,9 +54,21 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout = None
         return 0
     except (HelmError, OSError) as error:
-        print(f"helm-ase: {error}", file=sys.stderr)
+        print(f"helm-ase: {plain_text(str(error), LONGEST)}", file=sys.stderr)
+        return 1
+    except MemoryError:
+        print("helm-ase: there is not enough memory for this", file=sys.stderr)
         return 1
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with a message and exit code 2, as argparse does."""
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message[:600])
+        self.exit(2, f"{self.prog}: {text} (see {self.prog} --help)\n")
 
 
 def _texts(options: argparse.Namespace) -> list[str]:
@@ -62,7 +77,7 @@ def _texts(options: argparse.Namespace) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="helm-ase",
         description="Energy, forces and the Kohn-Sham Hamiltonian of molecules with HELM.",
         epilog="'helm-ase COMMAND --help' explains the options of a command.",

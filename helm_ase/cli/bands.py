@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from helm_ase.cli.number_types import COUNT, real, whole
+
 
 def add_commands(commands: Any) -> None:
     """Add ``bands``."""
@@ -19,24 +21,28 @@ def add_commands(commands: Any) -> None:
         help="path between corners of the Brillouin zone (default: the usual one of the lattice)",
     )
     bands.add_argument(
-        "--points", type=int, default=100, metavar="N", help="number of k points of the path (100)"
+        "--points",
+        type=whole(2, 10**6),
+        default=100,
+        metavar="N",
+        help="number of k points of the path (100)",
     )
     bands.add_argument(
         "--kpts",
-        type=int,
+        type=COUNT,
         nargs=3,
         metavar="N",
         help="mesh of k points for Fermi level, gap and density of states",
     )
     bands.add_argument(
         "--smearing",
-        type=float,
+        type=real(),
         metavar="EV",
         help="width kT of the Fermi-Dirac occupations, eV (default: that of the labels)",
     )
     bands.add_argument(
         "--window",
-        type=float,
+        type=real(-1e6, 1e6),
         nargs=2,
         metavar="EV",
         help="lowest and highest energy shown, eV from the Fermi level",

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from helm_ase.cli.evaluate import add_subject, load_subject, output_folder, split_of
+from helm_ase.cli.number_types import SEED
 
 EPILOG = """FOLDER gets embeddings.npz, separation.json and, unless --no-umap, umap.png.  What is kept of the
 last layer does not depend on orientation: of degree l, the norm over m of every channel; of l = 0, the number
@@ -22,7 +23,7 @@ def add_commands(commands: Any) -> None:
     embed.add_argument("--no-umap", action="store_true", help="draw no picture")
     embed.add_argument(
         "--seed",
-        type=int,
+        type=SEED,
         default=42,
         help="seed of UMAP, of the random weights and of the choice of atoms (42)",
     )

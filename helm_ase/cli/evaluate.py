@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helm_ase.cli.number_types import COUNT, NUMBER
+
 if TYPE_CHECKING:
     from helm_ase.checkpoint import Checkpoint
     from helm_ase.evaluation.selection import Selection
@@ -35,7 +37,7 @@ def add_commands(commands: Any) -> None:
     )
     costly.add_argument(
         "--scf",
-        type=int,
+        type=NUMBER,
         default=0,
         metavar="N",
         help="count the SCF cycles from the prediction on N molecules (0)",
@@ -44,7 +46,7 @@ def add_commands(commands: Any) -> None:
         "--cache", metavar="FOLDER", help="folder in which H0 is kept (default: beside the labels, or in -o)"
     )
     costly.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="number of processes that compute H0 (1)"
+        "--processes", type=COUNT, default=1, metavar="N", help="number of processes that compute H0 (1)"
     )
     evaluate.add_argument(
         "--other-level", action="store_true", help="accept labels of another functional in the same basis"
@@ -63,7 +65,7 @@ def add_subject(parser: Any, limit: int | None) -> None:
         help="split of the file to evaluate; all for every molecule (val)",
     )
     parser.add_argument(
-        "--limit", type=int, default=limit, metavar="N",
+        "--limit", type=COUNT, default=limit, metavar="N",
         help=f"at most N molecules, evenly spaced ({limit or 'all'})",
     )  # fmt: skip
     parser.add_argument(
@@ -87,8 +89,8 @@ def add_subject(parser: Any, limit: int | None) -> None:
 def load_subject(options: argparse.Namespace) -> "tuple[Checkpoint, LabelSource]":
     """Checkpoint on its device and in its precision, and the open label file."""
     from helm_ase.checkpoint import load_model
-    from helm_ase.evaluation.inference import move
     from helm_ase.labels.formats import open_labels
+    from helm_ase.nn.placement import move
 
     checkpoint = load_model(options.checkpoint)
     move(checkpoint.model, options.device, options.dtype)

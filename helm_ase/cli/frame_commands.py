@@ -5,17 +5,18 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import iread, write
+from ase.io import write
+from ase.io.formats import parse_filename
 
-from helm_ase.errors import PredictionError, SettingError, StructureError
+from helm_ase.errors import PredictionError, SettingError
 from helm_ase.prediction.dispersion import note_dispersion
 from helm_ase.prediction.many import StructurePrediction, predict_many
 from helm_ase.representation.charge_state import give_state
+from helm_ase.representation.structure_files import choose, stream_frames
 from helm_ase.system.atomic_write import whole_file
 
 SUFFIXES = (".xyz", ".extxyz")
@@ -83,16 +84,8 @@ def check_frame_options(options: argparse.Namespace) -> None:
 
 def _frames(options: argparse.Namespace, waiting: "deque[Atoms]") -> Iterator[Atoms]:
     """Frames of the file, which also wait in a queue until their answers come."""
-    frames: Any = iread(options.file, index=None if "@" in options.file else ":")
-    while True:
-        try:
-            atoms = next(frames)
-        except StopIteration:
-            return
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # ASE's readers raise whatever they trip over
-            raise StructureError(f"ASE cannot read {options.file}: {error}") from error
+    path = parse_filename(str(options.file))[0]
+    for atoms in choose(str(options.file), stream_frames(path, options.no_pbc)):
         give_state(atoms, options.charge, options.multiplicity)
         waiting.append(atoms)
         yield atoms

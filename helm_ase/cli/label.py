@@ -3,6 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from helm_ase.cli.data import FLOAT32
+from helm_ase.cli.number_types import COUNT, POSITIVE, real, whole
+
 if TYPE_CHECKING:
     from helm_ase.labelling.campaign import CampaignSettings
 
@@ -22,6 +25,7 @@ def add_commands(commands: Any) -> None:
     label.add_argument(
         "structures", nargs="+", metavar="FILE", help="structures in any format that ASE reads"
     )
+    label.add_argument("--no-pbc", action="store_true", help="take molecules out of their periodic boxes")
     label.add_argument("-o", "--output", required=True, metavar="FILE", help="label file to write (.h5)")
     _add_level(label.add_argument_group("level of theory (recorded in the file)"))
     _add_answers(label.add_argument_group("answers"))
@@ -47,11 +51,15 @@ def _add_level(group: Any) -> None:
         help="auxiliary basis of the density fitting (default: PySCF's for the basis)",
     )
     group.add_argument(
-        "--grid", type=int, default=3, metavar="LEVEL", help="integration grid, 0-9 as PySCF numbers them (3)"
+        "--grid",
+        type=whole(0, 9),
+        default=3,
+        metavar="LEVEL",
+        help="integration grid, 0-9 as PySCF numbers them (3)",
     )
     group.add_argument(
         "--conv-tol",
-        type=float,
+        type=POSITIVE,
         default=1e-9,
         metavar="EH",
         help="convergence threshold of the SCF energy, Hartree (1e-9)",
@@ -66,31 +74,31 @@ def _add_answers(group: Any) -> None:
         action="store_true",
         help="also compute polarizabilities (coupled-perturbed Kohn-Sham)",
     )
-    group.add_argument("--float32", action="store_true", help="store matrices in single precision")
+    group.add_argument("--float32", action="store_true", help=FLOAT32)
     group.add_argument(
         "--max-cycles",
-        type=int,
+        type=COUNT,
         default=60,
         metavar="N",
         help="largest number of cycles of each SCF attempt (60)",
     )
     group.add_argument(
         "--min-gap",
-        type=float,
+        type=real(),
         default=0.0,
         metavar="EH",
         help="reject molecules with a smaller HOMO-LUMO gap, Hartree (0)",
     )
     group.add_argument(
         "--stability-gap",
-        type=float,
+        type=real(),
         default=0.25,
         metavar="EH",
         help="examine singlets with a smaller gap for broken symmetry, Hartree (0.25; 0: none)",
     )
     group.add_argument(
         "--max-spin-contamination",
-        type=float,
+        type=real(),
         default=0.1,
         metavar="S2",
         help="reject radicals whose <S^2> is higher by more (0.1)",
@@ -107,16 +115,20 @@ def _add_answers(group: Any) -> None:
 
 def _add_resources(group: Any) -> None:
     group.add_argument(
-        "--workers", type=int, metavar="N", help="number of local worker processes (default: one per core)"
+        "--workers", type=COUNT, metavar="N", help="number of local worker processes (default: one per core)"
     )
     group.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="number of threads of each worker (1)"
+        "--threads", type=COUNT, default=1, metavar="N", help="number of threads of each worker (1)"
     )
     group.add_argument(
-        "--time-limit", type=float, default=3600.0, metavar="S", help="time limit per molecule, s (3600)"
+        "--time-limit",
+        type=POSITIVE,
+        default=3600.0,
+        metavar="S",
+        help="processor time per molecule and thread, s (3600)",
     )
     group.add_argument(
-        "--memory-limit", type=float, default=8.0, metavar="GB", help="memory limit per molecule, GB (8)"
+        "--memory-limit", type=POSITIVE, default=8.0, metavar="GB", help="memory limit per molecule, GB (8)"
     )
     group.add_argument(
         "--scheduler", metavar="ADDRESS", help="address of a running Dask scheduler, or its .json file"
@@ -125,7 +137,7 @@ def _add_resources(group: Any) -> None:
         "--batch-system", metavar="NAME", help="submit workers to a batch system: slurm, pbs, lsf, ..."
     )
     group.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="number of jobs that --batch-system submits (1)"
+        "--jobs", type=COUNT, default=1, metavar="N", help="number of jobs that --batch-system submits (1)"
     )
     group.add_argument(
         "--order", choices=("largest", "smallest", "file", "random"), default="largest",
@@ -150,10 +162,10 @@ def _label(options: argparse.Namespace) -> None:
     if options.finish:
         campaign = finish_campaign(_settings(options))
     else:
-        campaign = run_campaign(read_structures(options.structures), _settings(options))
+        campaign = run_campaign(read_structures(options.structures, options.no_pbc), _settings(options))
     print(f"{campaign.output}: {campaign.labelled} new labels, {campaign.present} were there already")
-    if campaign.present and (options.density or options.polarizability or options.float32):
-        print("labels that were there already stay as they are, without what was asked for now")
+    if campaign.lacking:
+        print(f"labels that were there already stay as they are, without {', '.join(campaign.lacking)}")
     if campaign.duplicates:
         print(f"{campaign.duplicates} of the structures given are copies of others")
     if campaign.failures:

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from helm_ase.cli.number_types import CHARGE, MULTIPLICITY, NUMBER
+
 
 def add_commands(commands: Any) -> None:
     """Add ``report``."""
@@ -13,10 +15,14 @@ def add_commands(commands: Any) -> None:
     report.add_argument(
         "-o", "--output", default="report.html", metavar="HTML", help="page to write (report.html)"
     )
+    report.add_argument("--no-pbc", action="store_true", help="take the molecule out of its periodic box")
     report.add_argument("--model", help="name, path or address of a checkpoint (default: the default model)")
-    report.add_argument("--charge", type=int, help="total charge (default: that of the file, or 0)")
+    report.add_argument("--charge", type=CHARGE, help="total charge (default: that of the file, or 0)")
     report.add_argument(
-        "--multiplicity", type=int, metavar="2S+1", help="spin multiplicity (default: that of the file, or 1)"
+        "--multiplicity",
+        type=MULTIPLICITY,
+        metavar="2S+1",
+        help="spin multiplicity (default: that of the file, or 1)",
     )
     report.add_argument(
         "--orbitals",
@@ -26,7 +32,11 @@ def add_commands(commands: Any) -> None:
         help="orbitals to show: homo, homo-1, lumo+2, ... (homo lumo)",
     )
     report.add_argument(
-        "--refine", type=int, default=0, metavar="N", help="show what N real SCF steps make of the prediction"
+        "--refine",
+        type=NUMBER,
+        default=0,
+        metavar="N",
+        help="show what N real SCF steps make of the prediction",
     )
     report.add_argument(
         "--no-check",

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from helm_ase.cli.number_types import CHARGE, MULTIPLICITY, NUMBER, POSITIVE, SEED, TEMPERATURE
+
 
 def add_commands(commands: Any) -> None:
     """Add ``run``."""
@@ -19,10 +21,14 @@ def _add_question(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "file", metavar="FILE", help="structure in any format that ASE reads; of several frames the last one"
     )
+    run.add_argument("--no-pbc", action="store_true", help="take the molecule out of its periodic box")
     run.add_argument("--model", help="name, path or address of a checkpoint (default: the default model)")
-    run.add_argument("--charge", type=int, help="total charge (default: that of the file, or 0)")
+    run.add_argument("--charge", type=CHARGE, help="total charge (default: that of the file, or 0)")
     run.add_argument(
-        "--multiplicity", type=int, metavar="2S+1", help="spin multiplicity (default: that of the file, or 1)"
+        "--multiplicity",
+        type=MULTIPLICITY,
+        metavar="2S+1",
+        help="spin multiplicity (default: that of the file, or 1)",
     )
     run.add_argument(
         "--device", help="device of the network: cpu, cuda, ... (default: a GPU if there is one)"
@@ -38,7 +44,7 @@ def _add_question(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--refine",
-        type=int,
+        type=NUMBER,
         default=0,
         metavar="N",
         help="give energy, forces and orbitals after N real SCF steps from the prediction (try 2)",
@@ -49,22 +55,24 @@ def _add_motion(run: argparse.ArgumentParser) -> None:
     run.add_argument("--opt", action="store_true", help="optimise the geometry with BFGS")
     run.add_argument(
         "--fmax",
-        type=float,
+        type=POSITIVE,
         default=0.01,
         metavar="EV_PER_A",
         help="largest force at which --opt stops, eV/A (0.01)",
     )
     run.add_argument(
-        "--md", type=int, default=0, metavar="STEPS", help="run so many steps of molecular dynamics"
+        "--md", type=NUMBER, default=0, metavar="STEPS", help="run so many steps of molecular dynamics"
     )
     run.add_argument(
-        "--temperature", type=float, default=300.0, metavar="K", help="temperature of --md, K (300)"
+        "--temperature", type=TEMPERATURE, default=300.0, metavar="K", help="temperature of --md, K (300)"
     )
-    run.add_argument("--timestep", type=float, default=0.5, metavar="FS", help="time step of --md, fs (0.5)")
+    run.add_argument(
+        "--timestep", type=POSITIVE, default=0.5, metavar="FS", help="time step of --md, fs (0.5)"
+    )
     run.add_argument(
         "--nve", action="store_true", help="run --md at constant energy instead of with a Langevin thermostat"
     )
-    run.add_argument("--seed", type=int, default=0, help="seed of the velocities and the thermostat (0)")
+    run.add_argument("--seed", type=SEED, default=0, help="seed of the velocities and the thermostat (0)")
     run.add_argument(
         "--allow-extrapolation",
         action="store_true",

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from helm_ase.cli.number_types import COUNT
+
 EPILOG = """Each step takes the structure whose energy is most uncertain once those chosen before are known:
 the greedy maximum of det(1 + K/s^2) with K_ij = u_i u_j cos(f_i, f_j), u the error bar of the model (and its
 disagreement with other models or with E[D(H)], if asked for) and f its last-layer features.  Copies, and
@@ -18,7 +20,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument(
         "pool", nargs="+", metavar="POOL", help="structures in any format ASE reads (all frames)"
     )
-    parser.add_argument("-n", "--count", type=int, required=True, metavar="N", help="how many to choose")
+    parser.add_argument("-n", "--count", type=COUNT, required=True, metavar="N", help="how many to choose")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the chosen (extended XYZ)")
     parser.add_argument("--model", help="name, path or address of a checkpoint (default: the default model)")
     parser.add_argument(
@@ -57,9 +59,9 @@ def _select(options: argparse.Namespace) -> None:
         raise SettingError(f"select writes .xyz or .extxyz files, not {options.output}")
     if not Path(options.output).resolve().parent.is_dir():
         raise SettingError(f"there is no folder {Path(options.output).parent} for {options.output}")
-    found = select(read_pool(options.pool), settings, _keys(options.labelled))
-    beside = write_selection(found, options.output)
-    _print(found)
+    selection = select(read_pool(options.pool), settings, _keys(options.labelled))
+    beside = write_selection(selection, options.output)
+    _print(selection)
     print(f"chosen: {options.output}" + (f"\nrefused: {beside}" if beside else ""))
 
 
@@ -74,18 +76,18 @@ def _keys(paths: list[str]) -> frozenset[str]:
     return frozenset(keys)
 
 
-def _print(found: Any) -> None:
+def _print(selection: Any) -> None:
     """Table of the chosen, and how many are left out and why."""
     print(f"{'rank':>5}  {'name':<24} {'formula':<16} {'u / meV/atom':>13} {'of it left':>11}")
-    for rank, (judged, choice) in enumerate(found.chosen, 1):
+    for rank, (judged, choice) in enumerate(selection.chosen, 1):
         known = judged.error_bar is not None or judged.spread is not None or judged.functional is not None
         u = f"{1e3 * choice.uncertainty:13.2f}" if known else f"{'-':>13}"
         left = f"{choice.remaining / choice.uncertainty:11.0%}"
         name, formula = str(judged.atoms.info["name"]), judged.atoms.get_chemical_formula()
         print(f"{rank:>5}  {name:<24} {formula:<16} {u} {left}")
     print(
-        f"{len(found.chosen)} of {found.pool} structures chosen; {found.labelled} have a label or are there "
-        f"twice, {len(found.refused)} cannot be judged"
+        f"{len(selection.chosen)} of {selection.pool} structures chosen; {selection.labelled} have a label "
+        f"or are there twice, {len(selection.refused)} cannot be judged"
     )
-    for judged in found.refused[:5]:
+    for judged in selection.refused[:5]:
         print(f"  {judged.atoms.info.get('name', '')}: {judged.error}")

@@ -22,7 +22,7 @@ from helm_ase.prediction.dispersion import NAMES, note_dispersion
 from helm_ase.prediction.verdict import SMALLEST_GAP
 from helm_ase.representation.charge_state import charge_state, give_state
 from helm_ase.representation.structure_files import read_frames
-from helm_ase.system.atomic_write import check_apart
+from helm_ase.system.atomic_write import check_apart, whole_file
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 STATIONARY = 0.05
@@ -57,7 +57,9 @@ def run_file(options: argparse.Namespace) -> None:
         print_energies(atoms)
     if options.output:  # before anything that may fail
         note_dispersion(atoms, options.dispersion)
-        write(options.output, atoms)
+        form = filetype(options.output, read=False)
+        with whole_file(options.output) as partial:
+            write(partial, atoms, format=form)
         print(f"structure: {options.output}")
     if options.vibrations:
         print_vibrations(atoms)
@@ -139,10 +141,17 @@ def _inputs(options: argparse.Namespace) -> list[str]:
 
 
 def _read(options: argparse.Namespace) -> Atoms:
-    frames = read_frames(options.file, -1)
-    if len(frames) != 1 or str(options.file).endswith(":"):
+    """The structure, with what the command line says of its charge; which of several is told."""
+    frames = read_frames(options.file, no_pbc=options.no_pbc)
+    named = parse_filename(str(options.file), None)[1] is not None
+    if not frames or str(options.file).endswith(":") or (named and len(frames) != 1):
         raise StructureError(f"{options.file} names {len(frames)} frames: name one, as in FILE@0")
-    atoms = frames[0]
+    atoms = frames[-1]
+    if len(frames) > 1:
+        print(
+            f"{options.file} holds {len(frames)} structures; this is the last, number {len(frames) - 1} "
+            "(others: FILE@0; all: --all-frames)"
+        )
     give_state(atoms, options.charge, options.multiplicity)
     return atoms
 

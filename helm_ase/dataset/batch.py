@@ -28,8 +28,8 @@ class TrainingBatch:
     """(N, 3) eV/Å."""
     correction: Tensor
     """(B, s, A, A) Hartree; both channels of a closed shell are the same."""
-    trust: Tensor | None
-    """(B, A, A) trust filter W, or None."""
+    output_factor: Tensor | None
+    """(B, A, A) what multiplies the network's output from both sides (W, or S^½), or None."""
     orbitals: Tensor
     """(B, s, A, M); columns beyond a molecule's own are zero."""
     orbital_count: Tensor
@@ -48,7 +48,7 @@ class TrainingBatch:
         if self.matrix_known is None:
             return self
         known = self.matrix_known
-        of_matrices = ("correction", "trust", "orbitals", "orbital_count", "ao_count")
+        of_matrices = ("correction", "output_factor", "orbitals", "orbital_count", "ao_count")
         kept: dict[str, Any] = {
             k: None if getattr(self, k) is None else getattr(self, k)[known] for k in of_matrices
         }
@@ -79,7 +79,7 @@ def shared_states(charge: Tensor, multiplicity: Tensor) -> Tensor:
 
 
 def collate(
-    samples: Sequence[Sample], trust: Sequence[Tensor] | None = None, share: bool = False
+    samples: Sequence[Sample], factors: Sequence[Tensor] | None = None, share: bool = False
 ) -> TrainingBatch:
     """Pad and stack samples.
 
@@ -87,8 +87,8 @@ def collate(
     ----------
     samples
         Samples of the batch.
-    trust
-        The filter of each sample.
+    factors
+        Matrix by which the network's output for each sample is multiplied from both sides.
     share
         Let some molecules share a state, see :func:`shared_states`; for training only.
     """
@@ -99,14 +99,14 @@ def collate(
     targets = tuple(s.targets for s in samples if s.targets is not None)
     correction = torch.zeros(batch, spins, size, size)
     orbitals = torch.zeros(batch, spins, size, width)
-    filters = None if trust is None else torch.zeros(batch, size, size)
+    factor = None if factors is None else torch.zeros(batch, size, size)
     for k, s in enumerate(samples):
         a, m = s.orbitals.shape[1:]
         if not s.broken_symmetry:
             correction[k, :, :a, :a] = s.correction
         orbitals[k, :, :a, :m] = s.orbitals
-        if filters is not None and trust is not None:
-            filters[k, :a, :a] = trust[k]
+        if factor is not None and factors is not None:
+            factor[k, :a, :a] = factors[k]
     graph = batch_graphs([s.graph for s in samples])
     if share:
         graph.group = shared_states(graph.charge, graph.multiplicity)
@@ -115,7 +115,7 @@ def collate(
         energy=torch.tensor([s.energy for s in samples], dtype=torch.float64),
         forces=torch.cat([s.forces for s in samples]),
         correction=correction,
-        trust=filters,
+        output_factor=factor,
         orbitals=orbitals,
         orbital_count=(orbitals != 0).any(2).sum(2),
         ao_count=torch.tensor([len(s.overlap) for s in samples]),

@@ -19,7 +19,7 @@ from helm_ase.qc.level import Baseline
 from helm_ase.qc.molecule import ao_basis, check_basis_name
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.labelled import LabelledMolecule
-from helm_ase.representation.level import LevelOfTheory, differences
+from helm_ase.representation.level import LevelOfTheory, physical_differences
 
 
 class MoleculeDataset(Sequence[Sample]):
@@ -188,7 +188,7 @@ def open_dataset(
     source = open_labels(path)
     if level is not None and not source.level_is_recorded:
         source.level = level
-    elif level is not None and (other := differences(source.level.physical, level.physical)):
+    elif level is not None and (other := physical_differences(source.level, level)):
         raise DatasetError(f"{path} holds labels of another level of theory ({other})")
     indices = [k for k in range(len(source)) if split is None or source.split_of(k) == split][:limit]
     if not indices:

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
+import torch
 from numpy.typing import NDArray
 
-from helm_ase.dataset.orbitals import Orbitals
-from helm_ase.errors import BasisError
+from helm_ase.electronic.multipoles import electronic_dipole
+from helm_ase.electronic.orbitals import Orbitals
+from helm_ase.errors import BasisError, DatasetError, HelmError
 from helm_ase.qc.baseline import baseline_hamiltonian
 from helm_ase.qc.level import Baseline
 from helm_ase.qc.molecule import basis_of, build_mole, cross_overlap, dipole_integrals, overlap
@@ -24,6 +26,7 @@ from helm_ase.representation import AOBasis, AOMatrix
 from helm_ase.representation.energy_baseline import EnergyBaseline, EnergyBaselineResult
 from helm_ase.representation.labelled import LabelledMolecule, pack_triangle, unpack_triangle
 from helm_ase.representation.level import LevelOfTheory
+from helm_ase.representation.overlap import OVERLAP_THRESHOLD, SCF_OVERLAP_THRESHOLD, drops_directions
 
 VIRTUALS = 6
 """Number of virtual orbitals of the reference that are kept for losses on the spectrum."""
@@ -54,8 +57,8 @@ class Derived:
     overlap: NDArray[np.float64]
     """S, (A, A)."""
     orbital_energies: NDArray[np.float64]
-    """All orbital energies of the label's H, Hartree, (s, A); in a smaller basis those of ``orbitals``, (s,
-    M)."""
+    """All orbital energies of the label's H, Hartree, (s, A), NaN at the end where nearly dependent functions
+    were dropped; in a smaller basis those of ``orbitals``, (s, M)."""
     orbitals: NDArray[np.float32]
     """Its occupied and lowest virtual orbitals, (s, A, M); columns beyond a spin's own are zero.  In
     a smaller basis their projection on it."""
@@ -106,6 +109,15 @@ class DerivationSettings:
         """What is derived, for the user."""
         return "H0"
 
+    def holds(self, derived: Derived) -> bool:
+        """Whether levels were solved without the directions that are dropped today.
+
+        Earlier versions kept them; a cache of theirs serves for all other molecules.
+        """
+        if derived.large is not None or np.isnan(derived.orbital_energies[:, -1]).all():
+            return True
+        return not drops_directions(torch.from_numpy(derived.overlap))
+
     def derive(self, label: LabelledMolecule, known: Derived | None = None) -> Derived:
         """See :func:`derive`."""
         return derive(label, self, known)
@@ -139,9 +151,12 @@ def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived
         s, h0, e0 = known.overlap, known.baseline, known.energy_baseline
     if settings.model_basis:
         return replace(_derive_from_larger(label, settings, mole, basis, (h0, s)), energy_baseline=e0)
-    solved = _solve(label, mole, basis, s)
+    solved = _solve(label, mole, basis, s, OVERLAP_THRESHOLD)
     kept = _lowest(solved, min(max(solved.occupied) + settings.virtuals, len(s)), settings.virtuals)
-    return Derived(h0, s, np.stack(solved.energies), kept, solved.occupied, energy_baseline=e0)
+    levels = solved.orbital_energies.numpy()  # (s, M)
+    dropped = len(s) - levels.shape[1]
+    levels = np.pad(levels, ((0, 0), (0, dropped)), constant_values=np.nan)
+    return Derived(h0, s, levels, kept, solved.occupied, energy_baseline=e0)
 
 
 def _energy_baseline(label: LabelledMolecule, settings: DerivationSettings) -> EnergyBaselineResult | None:
@@ -162,7 +177,8 @@ def _derive_from_larger(
             f"model_basis {settings.model_basis} has {len(s)} functions, {settings.level.basis}, that of the "
             f"labels, only {theirs.nao}: a model's matrix may be smaller than theirs, not larger"
         )
-    solved = _solve(label, theirs, their_basis, overlap(theirs, their_basis).values)
+    their_overlap = overlap(theirs, their_basis).values
+    solved = _solve(label, theirs, their_basis, their_overlap, SCF_OVERLAP_THRESHOLD)
     occupied = max(solved.occupied)
     if theirs.nelec != mole.nelec or len(s) < occupied:
         raise BasisError(
@@ -171,14 +187,15 @@ def _derive_from_larger(
         )
     width = min(occupied + settings.virtuals, len(s))
     projection = scipy.linalg.solve(s, cross_overlap(mole, basis, theirs, their_basis), assume_a="pos")
-    r = dipole_integrals(theirs, their_basis)
+    r = torch.from_numpy(dipole_integrals(theirs, their_basis))
+    dipole, alpha = electronic_dipole(solved.density_matrix, r), solved.response(r)
     return Derived(
         h0,
         s,
-        np.stack([e[:width] for e in solved.energies]),
+        solved.orbital_energies[:, :width].numpy(),
         _lowest(solved, width, settings.virtuals, projection),
         solved.occupied,
-        LargeBasis(solved.gap, solved.dipole(r), solved.polarizability(r)),
+        LargeBasis(finite_gap(solved), dipole.numpy(), alpha.numpy()),
     )
 
 
@@ -187,15 +204,23 @@ def _molecule(label: LabelledMolecule, basis: str) -> tuple[Any, AOBasis]:
     return mole, basis_of(mole)
 
 
-def _solve(label: LabelledMolecule, mole: Any, basis: AOBasis, s: NDArray[np.float64]) -> Orbitals:
+def _solve(
+    label: LabelledMolecule, mole: Any, basis: AOBasis, s: NDArray[np.float64], threshold: float
+) -> Orbitals:
     """Orbitals of the label's H in canonical AO order."""
     matrices = label.hamiltonian.reshape(-1, *label.hamiltonian.shape[-2:])
-    pairs = [
-        scipy.linalg.eigh(AOMatrix(m, label.numbers, basis, "pyscf").reorder("e3nn").values, s)
-        for m in matrices
-    ]
-    electrons = tuple(map(int, mole.nelec[: label.spin_channels]))
-    return Orbitals(tuple(e for e, _ in pairs), tuple(c for _, c in pairs), electrons)
+    h = np.stack([AOMatrix(m, label.numbers, basis, "pyscf").reorder("e3nn").values for m in matrices])
+    try:
+        return Orbitals.solve(
+            torch.from_numpy(h), torch.from_numpy(s), mole.nelectron, label.multiplicity, threshold
+        )
+    except HelmError as error:
+        raise DatasetError(f"entry {label.name}: {error}") from error
+
+
+def finite_gap(solved: Orbitals) -> float:
+    """LUMO − HOMO, Hartree; NaN if there is no occupied or no virtual orbital."""
+    return solved.gap if np.isfinite(solved.gap) else float("nan")
 
 
 def _lowest(
@@ -203,7 +228,7 @@ def _lowest(
 ) -> NDArray[np.float32]:
     """Occupied and lowest virtual orbitals, (s, A, width), projected on another basis if asked."""
     kept = []
-    for c, n in zip(solved.coefficients, solved.occupied, strict=True):
+    for c, n in zip(solved.orbitals.numpy(), solved.occupied, strict=True):
         own = c[:, : min(n + virtuals, width)]
         own = own if projection is None else projection @ own
         kept.append(np.pad(own, ((0, 0), (0, width - own.shape[1]))).astype(np.float32))

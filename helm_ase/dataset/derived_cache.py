@@ -41,6 +41,9 @@ class Derivation(Protocol[T]):
     def derive(self, label: LabelledMolecule, known: T | None = None) -> T:
         """Compute it; ``known`` was derived from a label of the same geometry with another matrix."""
 
+    def holds(self, derived: T) -> bool:
+        """Whether what an earlier version wrote is what this one would; if not, it is derived anew."""
+
     def pack(self, derived: T) -> bytes:
         """Record → bytes."""
 
@@ -77,7 +80,8 @@ class DerivedCache(Generic[T]):
         if log is not None and label.key in log:
             digest, payload = split_digest(log.read(label.key))
             known = self.settings.unpack(payload)
-            return known if digest == hamiltonian_digest(label) else self.settings.derive(label, known)
+            same = digest == hamiltonian_digest(label) and self.settings.holds(known)
+            return known if same else self.settings.derive(label, known)
         return self.settings.derive(label)
 
     def fill(self, source: LabelSource, indices: Iterable[int], processes: int = 1) -> int:

@@ -32,6 +32,10 @@ class PositionIntegrals:
         """What is derived, for the user."""
         return "position integrals"
 
+    def holds(self, derived: NDArray[np.float64]) -> bool:
+        """Integrals do not change."""
+        return True
+
     def derive(
         self, label: LabelledMolecule, known: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:

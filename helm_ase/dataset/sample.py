@@ -37,8 +37,8 @@ class Sample:
     orbitals: Tensor
     """Reference orbitals, occupied and the lowest virtual ones, (s, A, M), float32, padded with zeros."""
     orbital_energies: Tensor
-    """All reference orbital energies, Hartree, (s, A), float64; of a label in a larger basis only those of
-    ``orbitals``, (s, M)."""
+    """All reference orbital energies, Hartree, (s, A), float64, NaN at the end where nearly dependent
+    functions were dropped; of a label in a larger basis only those of ``orbitals``, (s, M)."""
     electrons: tuple[int, ...]
     """Occupied orbitals of each spin, (s,)."""
     targets: Targets | None = None

@@ -1,5 +1,6 @@
 """What the losses of observables compare with, and the integrals that they take."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -8,8 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from helm_ase.dataset.derived import Derived
-from helm_ase.dataset.orbitals import Orbitals, orthonormaliser
+from helm_ase.dataset.derived import Derived, finite_gap
+from helm_ase.electronic.bond_orders import mayer_bond_orders
+from helm_ase.electronic.charges import mulliken_populations, sum_over_atoms
+from helm_ase.electronic.multipoles import electronic_dipole
+from helm_ase.electronic.orbitals import Orbitals
+from helm_ase.representation.overlap import canonical_orthogonaliser
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Targets:
     """H0, Hartree, (A, A)."""
     overlap: Tensor
     """S, (A, A)."""
-    orthonormaliser: Tensor
+    orthogonaliser: Tensor
     """X with Xᵀ S X = 1, (A, M); with its columns scaled to unit length, X̂, S^(−½) = X X̂ᵀ."""
     position: Tensor
     """⟨μ| r |ν⟩ about the origin, bohr, (3, A, A)."""
@@ -45,7 +50,7 @@ class Targets:
     populations: Tensor
     """Mulliken population of each atom, e, (N,)."""
     bond_orders: Tensor
-    """Mayer bond orders, (N, N); the diagonal has no meaning."""
+    """Mayer bond orders, (N, N), zero on the diagonal."""
     coupled: bool
     """Whether ``polarizability`` is the coupled one of the label or the uncoupled one of its H."""
     larger: bool
@@ -78,19 +83,20 @@ def make_targets(
     coupled
         Polarizability to aim at instead of the uncoupled one, a0³, (3, 3); NaN: none.
     """
-    x = orthonormaliser(derived.overlap)
+    h0, s = torch.from_numpy(derived.baseline), torch.from_numpy(derived.overlap)
+    integrals, owner = torch.from_numpy(position), torch.from_numpy(atom)
     if derived.large is None:
-        own = Orbitals.solve(derived.baseline + correction, x, derived.electrons)
-        targets = _of_matrix(derived, own, position, atom)
+        own = solve_occupied(h0 + torch.from_numpy(correction), s, derived.electrons)
+        x, found = own.orthogonaliser, _of_matrix(derived, own, integrals, owner)
     else:
-        targets = _of_larger_basis(derived, int(atom[-1]) + 1, x.shape[1])
+        x = canonical_orthogonaliser(s)
+        found = _of_larger_basis(derived, int(atom[-1]) + 1, x.shape[1])
     if coupled is not None:
-        targets["polarizability"] = coupled
-    arrays = {"baseline": derived.baseline, "overlap": derived.overlap, "orthonormaliser": x}
-    arrays |= {"position": position, **targets}
+        found["polarizability"] = coupled
+    arrays = {"baseline": h0, "overlap": s, "orthogonaliser": x, "position": integrals, **found}
     tensors = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in arrays.items()}
     return Targets(
-        atom=torch.from_numpy(atom),
+        atom=owner,
         occupied=derived.electrons,
         coupled=coupled is not None,
         larger=derived.large is not None,
@@ -98,23 +104,40 @@ def make_targets(
     )
 
 
-def _of_matrix(
-    derived: Derived, own: Orbitals, position: NDArray[np.float64], atom: NDArray[np.int64]
-) -> dict[str, Any]:
+def solve_occupied(hamiltonian: Tensor, overlap: Tensor, occupied: Sequence[int]) -> Orbitals:
+    """Orbitals of a matrix, Hartree, (s, A, A), of which so many are occupied in each spin.
+
+    Parameters
+    ----------
+    hamiltonian
+        Its symmetric part counts.
+    overlap
+        (A, A), same AO order.
+    occupied
+        (s,).
+    """
+    symmetric = 0.5 * (hamiltonian + hamiltonian.mT)
+    unpaired = occupied[0] - occupied[-1]
+    electrons = sum(occupied) * (2 // len(occupied))
+    return Orbitals.solve(symmetric, overlap, electrons, 1 + unpaired)
+
+
+def _of_matrix(derived: Derived, own: Orbitals, position: Tensor, atom: Tensor) -> dict[str, Any]:
     """Observables of a matrix in the basis of the model, of as many orbitals as were derived."""
-    s, kept = derived.overlap, (derived.orbitals != 0).any(1)  # (s, K)
+    s, kept = own.overlap, (derived.orbitals != 0).any(1)  # (s, K)
     levels, projection = np.full(kept.shape, np.nan), np.zeros((*kept.shape, len(s)))
-    for spin, (energies, c) in enumerate(zip(own.energies, own.coefficients, strict=True)):
+    for spin, (energies, c) in enumerate(zip(own.orbital_energies, own.orbitals, strict=True)):
         k = min(int(kept[spin].sum()), len(energies))
         levels[spin, :k], projection[spin, :k] = energies[:k], c[:, :k].T @ s
+    density, count = own.density_matrix, int(atom[-1]) + 1
     return {
         "projection": projection,
         "levels": levels,
-        "gap": own.gap,
-        "dipole": own.dipole(position),
-        "polarizability": own.polarizability(position),
-        "populations": own.populations(s, atom),
-        "bond_orders": own.bond_orders(s, atom),
+        "gap": finite_gap(own),
+        "dipole": electronic_dipole(density, position),
+        "polarizability": own.response(position),
+        "populations": sum_over_atoms(mulliken_populations(density, s), atom, count),
+        "bond_orders": mayer_bond_orders(own.spin_densities, s, atom, count),
     }
 
 

@@ -1,7 +1,7 @@
 """Electronic structure from H and S: orbitals, densities, observables. No network and no PySCF here."""
 
 from helm_ase.electronic.integrals import Integrals
-from helm_ase.electronic.orbitals import OVERLAP_THRESHOLD
 from helm_ase.electronic.structure import ElectronicStructure
+from helm_ase.representation.overlap import OVERLAP_THRESHOLD
 
 __all__ = ["OVERLAP_THRESHOLD", "ElectronicStructure", "Integrals"]

@@ -1,17 +1,14 @@
 """Levels of a crystal at given k points: H(k) C = S(k) C ε, with gradients exact where bands cross."""
 
-from typing import Any
-
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from helm_ase.electronic.bloch import LatticeOperator, chunks
-from helm_ase.electronic.differentiable import DEGENERATE
-from helm_ase.electronic.orbitals import OVERLAP_THRESHOLD
+from helm_ase.electronic.differentiable import with_gradient
 from helm_ase.errors import BasisError, PredictionError
 from helm_ase.representation.kpoints import as_tensor
+from helm_ase.representation.overlap import OVERLAP_THRESHOLD, CanonicalBasis, canonical_basis
 
 
 def levels_at(
@@ -78,8 +75,7 @@ def levels(
     """
     with torch.no_grad():
         energies, orbitals = solve(hamiltonian, overlap, threshold)
-    levels: Tensor = _Levels.apply(hamiltonian, energies, orbitals)
-    return levels
+    return with_gradient(hamiltonian, energies, orbitals)
 
 
 def solve(hamiltonian: Tensor, overlap: Tensor | None, threshold: float) -> tuple[Tensor, Tensor]:
@@ -93,46 +89,23 @@ def solve(hamiltonian: Tensor, overlap: Tensor | None, threshold: float) -> tupl
     if overlap is None:
         energies, vectors = torch.linalg.eigh(hamiltonian)
         return energies, vectors
-    x, dropped = _orthogonalisers(overlap, threshold)
+    x, kept, _ = _orthogonalisers(overlap, threshold)
     fock = x.mH @ hamiltonian @ x
     above = 2 * fock.abs().sum(2).amax(1) + 1  # beyond every level: Gershgorin
-    fock = 0.5 * (fock + fock.mH) + torch.diag_embed(torch.where(dropped, above[:, None], 0.0))
+    fock = 0.5 * (fock + fock.mH) + torch.diag_embed(torch.where(kept, 0.0, above[:, None]))
     energies, vectors = torch.linalg.eigh(fock)
     place = torch.arange(energies.shape[1], device=energies.device)
-    none = place >= energies.shape[1] - dropped.sum(1, keepdim=True)
+    none = place >= kept.sum(1, keepdim=True)
     orbitals = x @ vectors
     return energies.masked_fill(none, torch.inf), orbitals.masked_fill(none[:, None, :], 0.0)
 
 
-def _orthogonalisers(overlap: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """X = U λ^(−½), (K, A, A), with zero columns for directions that are dropped, and which, (K, A)."""
-    eigenvalues, vectors = torch.linalg.eigh(overlap)
-    if float(eigenvalues.min()) < -1e-6:
+def _orthogonalisers(overlap: Tensor, threshold: float) -> CanonicalBasis:
+    """As canonical orthogonalisation has them, at every k by itself."""
+    basis = canonical_basis(overlap, threshold)
+    if basis.smallest < -1e-6:
         raise BasisError(
-            f"S(k) has the eigenvalue {float(eigenvalues.min()):.2e}; it must be positive: translations are "
-            f"missing, or the sum over them was cut too early"
+            f"S(k) has the eigenvalue {basis.smallest:.2e}; it must be positive: translations are missing, "
+            f"or the sum over them was cut too early"
         )
-    dropped = eigenvalues <= threshold
-    scale = torch.where(dropped, 0.0, eigenvalues.clamp(min=1e-300).rsqrt())
-    return vectors * scale[:, None, :], dropped
-
-
-class _Levels(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, hamiltonian: Tensor, energies: Tensor, orbitals: Tensor) -> Tensor:
-        ctx.save_for_backward(energies, orbitals)
-        return energies.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        energies, orbitals = ctx.saved_tensors
-        real = torch.isfinite(energies)
-        gradient = torch.where(real, gradient, 0.0)
-        finite = torch.where(real, energies, energies.new_tensor(0.0))
-        step = (finite.diff(dim=1).abs() > DEGENERATE) | ~real[:, 1:]
-        group = torch.nn.functional.pad(torch.cumsum(step.long(), 1), (1, 0))
-        sums = torch.zeros_like(finite).scatter_add_(1, group, gradient)
-        counts = torch.zeros_like(finite).scatter_add_(1, group, torch.ones_like(finite))
-        shared = (sums / counts.clamp(min=1)).gather(1, group)
-        return (orbitals * shared[:, None, :]) @ orbitals.mH, None, None
+    return basis

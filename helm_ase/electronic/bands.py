@@ -16,9 +16,9 @@ from helm_ase.electronic.band_filling import Filling, Smearing, fill
 from helm_ase.electronic.band_levels import levels_at
 from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.electronic.density_of_states import density_of_states
-from helm_ase.electronic.orbitals import OVERLAP_THRESHOLD
 from helm_ase.errors import ChargeError, SettingError
 from helm_ase.representation.kpoints import KMesh
+from helm_ase.representation.overlap import OVERLAP_THRESHOLD
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,7 @@ class Eigensystem:
         dε_i = v_iᵀ dF v_i; orbital energies within 1e-7 Eh get the mean over their set, which does not depend
         on how the set's orbitals happen to be turned.
         """
-        levels: Tensor = _Levels.apply(self.fock, self.energies, self.vectors)
-        return levels
+        return with_gradient(self.fock, self.energies, self.vectors)
 
     def projector(self, occupied: int) -> Tensor:
         """P = Σ_i v_i v_iᵀ over the ``occupied`` lowest orbitals, (M, M).
@@ -114,6 +113,24 @@ def _eigh(focks: Tensor) -> tuple[Tensor, Tensor]:
     finite = torch.isfinite(focks).flatten(1).all(1)  # eigh would raise, and with it end a training run
     energies, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], focks, 0.0))
     return energies.where(finite[:, None], torch.nan), vectors.where(finite[:, None, None], torch.nan)
+
+
+def with_gradient(hamiltonian: Tensor, energies: Tensor, orbitals: Tensor) -> Tensor:
+    """Energies that give their gradient to the matrices that they were found for, exactly at degeneracy, too.
+
+    dε_i = c_i† dH c_i; levels of one matrix within 1e-7 Eh share the mean over their set.
+
+    Parameters
+    ----------
+    hamiltonian
+        Real or complex, (..., A, A).
+    energies
+        Ascending, Hartree, (..., M); those that are not finite have no gradient.
+    orbitals
+        Columns c_i, (..., A, M).
+    """
+    levels: Tensor = _Levels.apply(hamiltonian, energies, orbitals)
+    return levels
 
 
 def occupied_projector(fock: Tensor, occupied: int) -> Tensor:
@@ -181,18 +198,27 @@ class _SmearedProjector(torch.autograd.Function):
 
 class _Levels(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, fock: Tensor, energies: Tensor, vectors: Tensor) -> Tensor:
-        ctx.save_for_backward(energies, vectors)
+    def forward(ctx: Any, hamiltonian: Tensor, energies: Tensor, orbitals: Tensor) -> Tensor:
+        ctx.save_for_backward(energies, orbitals)
         return energies.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        energies, vectors = ctx.saved_tensors
-        group = torch.cumsum((energies.diff(prepend=energies[:1]) > DEGENERATE).long(), 0)
-        sums = torch.zeros_like(energies).index_add_(0, group, gradient)
-        shared = (sums / torch.bincount(group, minlength=len(energies)).clamp(min=1))[group]
-        return (vectors * shared) @ vectors.T, None, None
+        energies, orbitals = ctx.saved_tensors
+        shared = _mean_over_sets(gradient, energies)
+        return (orbitals * shared[..., None, :]) @ orbitals.mH, None, None
+
+
+def _mean_over_sets(gradient: Tensor, energies: Tensor) -> Tensor:
+    """Gradient of each level, (..., M), replaced by the mean over the levels that coincide with it."""
+    real = torch.isfinite(energies)
+    finite = torch.where(real, energies, 0.0)
+    step = (finite.diff(dim=-1).abs() > DEGENERATE) | ~real[..., 1:]
+    group = torch.nn.functional.pad(torch.cumsum(step.long(), -1), (1, 0))
+    sums = torch.zeros_like(finite).scatter_add_(-1, group, torch.where(real, gradient, 0.0))
+    counts = torch.zeros_like(finite).scatter_add_(-1, group, torch.ones_like(finite))
+    return (sums / counts.clamp(min=1)).gather(-1, group)
 
 
 class _UncoupledPolarizability(torch.autograd.Function):

@@ -18,7 +18,12 @@ def dipole_moment(density: Tensor, integrals: Tensor, charges: Tensor, positions
     positions
         Bohr, same origin as the integrals, shape (N, 3).  For a charged molecule the dipole depends on it.
     """
-    return charges @ positions - torch.einsum("xab,ba->x", integrals, density)
+    return charges @ positions + electronic_dipole(density, integrals)
+
+
+def electronic_dipole(density: Tensor, integrals: Tensor) -> Tensor:
+    """The electrons' part of it, −Tr(D r), (3,); parameters as in :func:`dipole_moment`."""
+    return -torch.einsum("xab,ba->x", integrals, density)
 
 
 def second_moments(density: Tensor, integrals: Tensor, charges: Tensor, positions: Tensor) -> Tensor:

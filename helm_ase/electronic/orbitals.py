@@ -16,14 +16,7 @@ from helm_ase.electronic.differentiable import Eigensystem
 from helm_ase.electronic.integrals import Integrals
 from helm_ase.electronic.occupations import entropy, fermi_occupations
 from helm_ase.errors import BasisError, ChargeError, PredictionError, SettingError
-
-OVERLAP_THRESHOLD = 1e-5
-"""Directions of the AO space with a smaller overlap eigenvalue are dropped (canonical orthogonalisation).
-
-With def2-TZVPD acetylene has an eigenvalue of 1.5e-6: an error of 30 µEh in H along that direction makes a
-level 8 Eh below the carbon 1s orbitals.  Of an exact H, dropping it moves the energies of occupied orbitals
-by up to 12 µEh and of virtual ones by more: pass a smaller ``threshold`` where the matrix has no error."""
-
+from helm_ase.representation.overlap import OVERLAP_THRESHOLD, canonical_orthogonaliser
 
 LARGEST_SKEW = 0.01
 """Hartree; heads that are not Hermitian by construction leave less, and their symmetric part is solved."""
@@ -206,6 +199,28 @@ class Orbitals:
             projectors = [solution.projector(n) for solution, n in filled]
         return self.capacity * (x @ torch.stack(projectors) @ x.T)
 
+    def response(self, position: Tensor) -> Tensor:
+        """Static polarizability of orbitals that do not respond to each other, a0³, (3, 3).
+
+        Parameters
+        ----------
+        position
+            ⟨μ| r |ν⟩ about any origin, bohr, (3, A, A).
+
+        Raises
+        ------
+        PredictionError
+            If occupations are fractional.
+        """
+        if self.smearing:
+            raise PredictionError("the uncoupled polarizability is defined for full and empty orbitals only")
+        x = self.orthogonaliser
+        transformed = x.T @ position @ x
+        pairs = zip(self.solutions, self.occupied, strict=True)
+        return torch.stack(
+            [solution.uncoupled_polarizability(transformed, n, self.capacity) for solution, n in pairs]
+        ).sum(0)
+
     @property
     def density_matrix(self) -> Tensor:
         """Total density matrix, shape (A, A)."""
@@ -223,22 +238,6 @@ def _check_symmetric(hamiltonian: Tensor) -> None:
         raise BasisError(
             f"the Hamiltonian is not symmetric: elements differ from their mirror by {skew:.2g} Eh"
         )
-
-
-def canonical_orthogonaliser(overlap: Tensor, threshold: float = OVERLAP_THRESHOLD) -> Tensor:
-    """X = U λ^(−1/2) over the eigenvalues of S above ``threshold``, shape (A, M).
-
-    Raises
-    ------
-    BasisError
-        If S has a clearly negative eigenvalue, i.e. is not an overlap matrix.
-    """
-    eigenvalues, vectors = torch.linalg.eigh(overlap)
-    if float(eigenvalues[0]) < -1e-8:
-        raise BasisError(f"the overlap has the eigenvalue {float(eigenvalues[0]):.3e}; it must be positive")
-    keep = eigenvalues > threshold
-    orthonormal: Tensor = vectors[:, keep] * eigenvalues[keep].rsqrt()
-    return orthonormal
 
 
 def spin_channels(n_electrons: int, multiplicity: int, n_matrices: int) -> tuple[int, ...]:

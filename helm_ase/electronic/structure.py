@@ -14,7 +14,7 @@ from torch import Tensor
 from helm_ase.electronic import bond_orders, charges, density_of_states, multipoles
 from helm_ase.electronic.integrals import Integrals
 from helm_ase.electronic.orbitals import Orbitals
-from helm_ase.errors import BasisError, PredictionError, SettingError
+from helm_ase.errors import BasisError, SettingError
 
 Scheme = Literal["mulliken", "lowdin"]
 BondScheme = Literal["mayer", "wiberg"]
@@ -137,14 +137,7 @@ class ElectronicStructure(Orbitals):
         PredictionError
             If occupations are fractional.
         """
-        if self.smearing:
-            raise PredictionError("the uncoupled polarizability is defined for full and empty orbitals only")
-        x = self.orthogonaliser
-        position = x.T @ self.molecule.position(self.origin(None)) @ x
-        pairs = zip(self.solutions, self.occupied, strict=True)
-        return torch.stack(
-            [solution.uncoupled_polarizability(position, n, self.capacity) for solution, n in pairs]
-        ).sum(0)
+        return self.response(self.molecule.position(self.origin(None)))
 
     # -- curves and fields ---------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
+import torch
 from numpy.typing import NDArray
 
 from helm_ase.dataset.sample import Sample
+from helm_ase.dataset.targets import solve_occupied
 from helm_ase.evaluation.inference import MAX_LOAD, answers
 from helm_ase.nn import HELM
 from helm_ase.units import HARTREE_IN_EV
@@ -80,9 +81,9 @@ def matrix_errors(
     if sample.broken_symmetry:
         unknown = (float("nan"),) * 6
         return MoleculeErrors(sample.name, atoms, *unknown, abs(energy_error) / atoms, force_error)
-    overlap, reference = sample.overlap.numpy(), sample.orbital_energies.numpy()
-    h0 = sample.baseline.numpy()
-    energies = np.stack([scipy.linalg.eigh(h0 + c, overlap, eigvals_only=True) for c in correction])
+    reference = sample.orbital_energies.numpy()
+    predicted = sample.baseline + torch.from_numpy(correction)
+    energies = solve_occupied(predicted, sample.overlap, sample.electrons).orbital_energies.numpy()
     occupied = [e[:n] - r[:n] for e, r, n in zip(energies, reference, sample.electrons, strict=True)]
     homo, lumo = (
         a - b
@@ -110,9 +111,9 @@ def mean_absolute(values: NDArray[np.float64]) -> float:
 
 
 def frontier(energies: NDArray[np.float64], electrons: Sequence[int]) -> tuple[float, float]:
-    """HOMO and LUMO over all spins, Hartree; NaN where there is none."""
+    """HOMO and LUMO over all spins, Hartree; NaN where there is none, levels that are NaN being none."""
     homo = [row[n - 1] for row, n in zip(energies, electrons, strict=True) if n > 0]
-    lumo = [row[n] for row, n in zip(energies, electrons, strict=True) if n < len(row)]
+    lumo = [row[n] for row, n in zip(energies, electrons, strict=True) if n < np.isfinite(row).sum()]
     return float(max(homo, default=np.nan)), float(min(lumo, default=np.nan))
 
 

@@ -9,13 +9,10 @@ from numpy.typing import NDArray
 
 from helm_ase.dataset.batch import collate
 from helm_ase.dataset.sample import Sample
-from helm_ase.errors import SettingError
-from helm_ase.nn import HELM, trust_correction
+from helm_ase.nn import HELM
 
 MAX_LOAD = 1500
 """Largest number of pairs and atoms in one batch; the network needs some kilobytes for a pair."""
-
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -59,32 +56,6 @@ def answers(
         yield from _answer(model, batch, energy, hamiltonian)
 
 
-def move(model: HELM, device: str | None = None, dtype: str = "float32") -> None:
-    """Put a model where it is to compute, in the precision asked for.
-
-    Parameters
-    ----------
-    model
-        Changed in place.
-    device
-        ``cpu``, ``cuda``, …; None: a GPU if there is one.
-    dtype
-        ``float32`` or ``float64``.
-
-    Raises
-    ------
-    SettingError
-        If there is no such device or precision.
-    """
-    if dtype not in PRECISIONS:
-        raise SettingError(f"dtype {dtype!r} is not one of {', '.join(PRECISIONS)}")
-    try:
-        model.cast(PRECISIONS[dtype]).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingError(f"device {device!r} cannot be used: {reason}; cpu always can") from error
-
-
 def _batches(samples: Sequence[Sample], max_load: int) -> Iterator[list[Sample]]:
     batch: list[Sample] = []
     load = 0
@@ -105,21 +76,14 @@ def _answer(model: HELM, batch: Sequence[Sample], energy: bool, hamiltonian: boo
         out = model(graph, energy=energy, forces=energy, hamiltonian=hamiltonian)
     energies = out.energy.tolist() if out.energy is not None else [float("nan")] * len(batch)
     forces = None if out.forces is None else out.forces.detach().cpu().numpy().astype(np.float64)
-    padded = None if out.correction is None else out.correction.double().cpu()
     first = 0
     for k, sample in enumerate(batch):
         n = len(sample.graph.z)
-        correction = None if padded is None else _trusted(model, sample, padded[k])
+        correction = None
+        if out.correction is not None:
+            spins = len(sample.correction)
+            correction = model.settings.correction(out.correction[k], sample.overlap, spins).numpy()
         own = None if forces is None else forces[first : first + n]
         features = None if out.energy_features is None else out.energy_features[k].cpu().double().numpy()
         yield Answer(sample, correction, energies[k], own, features)
         first += n
-
-
-def _trusted(model: HELM, sample: Sample, padded: torch.Tensor) -> NDArray[np.float64]:
-    """Correction of one molecule without padding, with as many spins as its label has, filtered."""
-    size, spins = len(sample.overlap), len(sample.correction)
-    correction = padded[:spins, :size, :size].expand(spins, size, size)
-    if (sides := model.settings.filter_of(sample.overlap)) is not None:
-        correction = trust_correction(correction, sides)
-    return np.asarray(correction.numpy())

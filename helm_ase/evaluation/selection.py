@@ -17,7 +17,7 @@ from helm_ase.dataset.derived_cache import may_write
 from helm_ase.errors import ChargeError, DatasetError, ElementError, SettingError
 from helm_ase.labels.source import LabelSource
 from helm_ase.representation import LabelledMolecule, LevelOfTheory
-from helm_ase.representation.level import differences, plain
+from helm_ase.representation.level import differences, physical_differences, plain
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _check_level(
         named = f"{model.functional}/{model.basis}"
         return model, [f"the file does not say its level of theory; {named}, the model's, is assumed"]
     labels = source.level
-    physical = differences(labels.physical, model.physical)
+    physical = physical_differences(labels, model)
     if plain(labels.basis) != plain(model.basis):
         raise DatasetError(
             f"{source.path} holds matrices in the basis {labels.basis}; model {checkpoint.name!r} predicts "
@@ -190,14 +190,12 @@ class _UnknownMolecule:
 def _unknown_molecules(
     checkpoint: Checkpoint, source: LabelSource, indices: NDArray[np.int64]
 ) -> dict[int, _UnknownMolecule]:
-    settings, elements = checkpoint.model.settings, set(checkpoint.basis.elements)
-    unknown = {}
+    knows, unknown = checkpoint.knows, {}
     for k in indices.tolist():
         label = source[k]
-        new = frozenset(label.numbers.tolist()) - elements
-        known = label.charge in settings.charges and label.multiplicity in settings.multiplicities
-        if new or not known:
-            unknown[k] = _UnknownMolecule(new, None if known else (label.charge, label.multiplicity))
+        if not knows.admits(label.numbers, label.charge, label.multiplicity):
+            new, state = frozenset(knows.unknown_elements(label.numbers)), (label.charge, label.multiplicity)
+            unknown[k] = _UnknownMolecule(new, None if knows.knows_state(*state) else state)
     return unknown
 
 
@@ -206,13 +204,12 @@ def _refuse(
 ) -> None:
     elements = {z for m in molecules.values() for z in m.elements}
     states = sorted({m.state for m in molecules.values() if m.state is not None})
-    settings = checkpoint.model.settings
     unknown = [_symbols(elements)] * bool(elements) + [f"(charge, multiplicity) {states}"] * bool(states)
     message = (
         f"{source.path}: {len(molecules)} of {count} molecules hold what model {checkpoint.name!r} has not "
-        f"seen: {' and '.join(unknown)}; it knows {_symbols(checkpoint.basis.elements)}, charges "
-        f"{list(settings.charges)} and multiplicities {list(settings.multiplicities)}: choose another model "
-        f"(helm-ase models), or leave them out with --skip-unknown"
+        f"seen: {' and '.join(unknown)}; it knows {_symbols(checkpoint.knows.elements)}, "
+        f"{checkpoint.knows.states}: choose another model (helm-ase models), or leave them out with "
+        f"--skip-unknown"
     )
     raise (ElementError if elements else ChargeError)(message)
 
@@ -225,15 +222,11 @@ def known_labels(
     checkpoint: Checkpoint, sources: Sequence[LabelSource], split: str
 ) -> Iterator[LabelledMolecule]:
     """Labels of a split whose elements, charge and multiplicity a model knows, one after the other."""
-    elements, settings = set(checkpoint.basis.elements), checkpoint.model.settings
+    knows = checkpoint.knows
     for source in sources:
         for k in range(len(source)):
             if source.split_of(k) != split:
                 continue
             label = source[k]
-            if (
-                set(label.numbers.tolist()) <= elements
-                and label.charge in settings.charges
-                and label.multiplicity in settings.multiplicities
-            ):
+            if knows.admits(label.numbers, label.charge, label.multiplicity):
                 yield label

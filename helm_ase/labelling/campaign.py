@@ -16,7 +16,7 @@ from helm_ase.labelling.failures import Failure, FailureList
 from helm_ase.labelling.journal import Journal
 from helm_ase.labelling.sandbox import Limits
 from helm_ase.labels.formats.helm_h5 import HelmH5Source
-from helm_ase.labels.writer import LabelWriter, check_label_path
+from helm_ase.labels.writer import IN_FILE, LabelWriter, check_label_path
 from helm_ase.qc.labelling import LabelSettings
 from helm_ase.qc.level import check_functional
 from helm_ase.qc.molecule import ao_basis, check_basis_name
@@ -71,6 +71,8 @@ class Campaign:
     """Structures of this campaign without label."""
     lost: int = 0
     """Structures whose Dask worker was lost; the next campaign tries them again."""
+    lacking: tuple[str, ...] = ()
+    """Answers asked for now that labels from before do not have."""
 
 
 def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) -> Campaign:
@@ -100,6 +102,7 @@ def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) ->
         present = _present_keys(output, settings) | journal.keys
         failures = FailureList(output.with_name(output.name + ".failures.jsonl"))
         _check_names(structures, output, journal)
+        earlier = _present_keys(output, settings)
         tasks, duplicates, known = _plan(structures, present, failures, settings)
         tasks = in_order(tasks, settings.order)
         labelled, lost = _label_all(tasks, settings, journal, failures)
@@ -107,7 +110,8 @@ def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) ->
         failures.rewrite(resolved=_present_keys(output, settings))
     keys = {s.key for s in structures}
     left = tuple(f for f in failures.entries.values() if f.key in keys)
-    return Campaign(output, labelled, known, duplicates, left, lost)
+    lacking = _lacking(output, earlier & keys, settings.label)
+    return Campaign(output, labelled, known, duplicates, left, lost, lacking)
 
 
 def finish_campaign(settings: CampaignSettings) -> Campaign:
@@ -125,6 +129,17 @@ def finish_campaign(settings: CampaignSettings) -> Campaign:
         finished = len(journal.keys - present)
         _move_to_file(journal, output, settings)
     return Campaign(output, finished, len(present), 0, ())
+
+
+def _lacking(output: Path, keys: set[str], label: LabelSettings) -> tuple[str, ...]:
+    """Which of the answers wanted some of the labels of ``keys`` do not have."""
+    wanted = {"forces": label.forces, "density": label.density, "polarizability": label.polarizability}
+    if not keys or not any(wanted.values()):
+        return ()
+    with HelmH5Source(output) as file:
+        rows = np.flatnonzero(np.isin(file.keys, sorted(keys)))
+        there = {name: file.has(name)[rows].all() for name, asked in wanted.items() if asked}
+    return tuple(name for name, whole in there.items() if not whole)
 
 
 def in_order(tasks: Sequence[Structure], order: LabelOrder) -> list[Structure]:
@@ -155,7 +170,7 @@ def _present_keys(output: Path, settings: CampaignSettings) -> set[str]:
         return set()
     with HelmH5Source(output) as file:
         if file.level != settings.label.level:
-            unlike = differences(file.level, settings.label.level)
+            unlike = differences(file.level, settings.label.level, IN_FILE)
             raise DatasetError(f"{output} holds labels of another level ({unlike}): use another output")
         return set(file.keys.tolist())
 

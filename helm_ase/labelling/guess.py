@@ -33,13 +33,8 @@ def _predict(structure: Structure, level: LevelOfTheory, model: str) -> NDArray[
     from helm_ase.prediction.electronic import predict_electronic_structure
 
     checkpoint = load_shared(model)
-    settings = checkpoint.model.settings
-    if not (
-        checkpoint.basis.name.lower() == level.basis.lower()
-        and set(structure.numbers.tolist()) <= set(checkpoint.basis.elements)
-        and structure.charge in settings.charges
-        and structure.multiplicity in settings.multiplicities
-    ):
+    known = checkpoint.knows.admits(structure.numbers, structure.charge, structure.multiplicity)
+    if not known or checkpoint.basis.name.lower() != level.basis.lower():
         return None
     atoms = Atoms(structure.numbers, structure.positions)
     state = ChargeState(structure.charge, structure.multiplicity)

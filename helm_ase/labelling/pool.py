@@ -1,4 +1,4 @@
-"""What a model says about a pool of unlabelled structures, and the part of it that is worth a label."""
+"""Uncertainty of a pool of unlabelled structures, and the part of it that is worth a label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import HelmError, PredictionError, SettingError, StructureError
 from helm_ase.labelling.selection import Candidates, Choice, choose, whiten
+from helm_ase.nn.placement import placed
 from helm_ase.prediction.domain import check_trained
-from helm_ase.prediction.electronic import place_model, predict_electronic_structure
+from helm_ase.prediction.electronic import predict_electronic_structure
 from helm_ase.prediction.energy_baseline import tight_binding_of
 from helm_ase.prediction.many import StructurePrediction, predict_many
 from helm_ase.representation.charge_state import charge_state
@@ -30,18 +31,18 @@ REFUSED = ".refused.xyz"
 
 @dataclass(frozen=True)
 class SelectionSettings:
-    """What decides which structures are worth a label."""
+    """Settings of a selection: how many structures, and by which uncertainty."""
 
     count: int
-    """How many to choose."""
+    """Number of structures to choose."""
     model: str | None = None
-    """Gives the features, and the error bar where it has one; None: the default."""
+    """Model that gives the features and, where it has one, the error bar; None: the default."""
     committee: tuple[str, ...] = ()
-    """Further models of the same level, whose energies are compared with the first one's."""
+    """Further models of the same level of theory, whose energies are compared with those of the first."""
     functional_energy: bool = False
-    """Also compare with E[D(H)], which builds one Fock matrix for each structure."""
+    """Whether energies are also compared with E[D(H)], which takes one Fock matrix for each structure."""
     diverse: bool = True
-    """Whether structures that teach the same count once."""
+    """Whether structures from which a model learns the same count once."""
     device: str | None = None
     progress: bool = True
 
@@ -51,8 +52,8 @@ class SelectionSettings:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One structure of a pool and what is said about it."""
+class AssessedStructure:
+    """Structure of a pool with the uncertainty that the models give it."""
 
     atoms: Atoms
     key: str
@@ -64,9 +65,9 @@ class Judged:
     functional: float | None = None
     """|E − E[D(H)]|, eV/atom."""
     features: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    """Whitened, (F,)."""
+    """Whitened features of the last layer, (F,)."""
     error: str = ""
-    """Why nothing can be said."""
+    """Reason why the models cannot judge it; empty if they can."""
 
     @property
     def uncertainty(self) -> float:
@@ -79,12 +80,12 @@ class Judged:
 class Selection:
     """The chosen structures, the first the most worth labelling, and what became of the others."""
 
-    chosen: list[tuple[Judged, Choice]]
-    refused: list[Judged]
+    chosen: list[tuple[AssessedStructure, Choice]]
+    refused: list[AssessedStructure]
     pool: int
-    """Structures that were given."""
+    """Number of structures that were given."""
     labelled: int
-    """How many of these have a label already, or stand in the pool twice."""
+    """Number of structures that have a label already, or occur in the pool twice."""
 
 
 def read_pool(paths: Sequence[str | Path]) -> list[Atoms]:
@@ -156,19 +157,21 @@ def _check_models(checkpoint: Checkpoint, others: Sequence[Checkpoint], settings
     if len({c.sha256 for c in (checkpoint, *others)}) < 1 + len(others):
         raise SettingError("the committee holds one model twice: it would agree with itself")
     for other in others:
-        if found := differences(checkpoint.level.physical, other.level.physical):
+        if different := differences(checkpoint.level.physical, other.level.physical):
             raise SettingError(
-                f"{checkpoint.name} and {other.name} have learnt different levels of theory ({found}): their "
-                "energies cannot be compared"
+                f"{checkpoint.name} and {other.name} have learnt different levels of theory ({different}): "
+                "their energies cannot be compared"
             )
 
 
-def _fresh(pool: Sequence[Atoms], labelled: frozenset[str]) -> tuple[list[Judged], list[Judged]]:
+def _fresh(
+    pool: Sequence[Atoms], labelled: frozenset[str]
+) -> tuple[list[AssessedStructure], list[AssessedStructure]]:
     """Structures without label, each once, in an order that does not depend on that of the pool.
 
     Batches of the network change its numbers in the last digits; with this order equal pools give equal ones.
     """
-    fresh: dict[str, Judged] = {}
+    fresh: dict[str, AssessedStructure] = {}
     refused = []
     for atoms in pool:
         try:
@@ -176,26 +179,29 @@ def _fresh(pool: Sequence[Atoms], labelled: frozenset[str]) -> tuple[list[Judged
                 raise StructureError("it is periodic; for a molecule in a box set atoms.pbc = False")
             key = structure_key(atoms.numbers, atoms.positions, *charge_state(atoms))
         except HelmError as error:
-            refused.append(Judged(atoms, "", error=str(error)))
+            refused.append(AssessedStructure(atoms, "", error=str(error)))
             continue
         if key not in labelled:
-            fresh.setdefault(key, Judged(atoms, key))
+            fresh.setdefault(key, AssessedStructure(atoms, key))
     return [fresh[key] for key in sorted(fresh)], refused
 
 
 def judge_pool(
-    pool: Sequence[Judged], checkpoint: Checkpoint, others: Sequence[Checkpoint], settings: SelectionSettings
-) -> tuple[list[Judged], list[Judged]]:
+    pool: Sequence[AssessedStructure],
+    checkpoint: Checkpoint,
+    others: Sequence[Checkpoint],
+    settings: SelectionSettings,
+) -> tuple[list[AssessedStructure], list[AssessedStructure]]:
     """Ask the models about all structures, in batches; those that cannot be answered come apart."""
     structures = [j.atoms for j in pool]
     compared = bool(others) or settings.functional_energy
     wanted = ["features", *(["energy"] if compared else [])]
 
     def ask(model: Checkpoint, properties: list[str]) -> list[StructurePrediction]:
-        found = predict_many(
+        predictions = predict_many(
             structures, properties, model, device=settings.device, progress=settings.progress
         )
-        return list(found)
+        return list(predictions)
 
     members = zip(ask(checkpoint, wanted), *(ask(other, ["energy"]) for other in others), strict=True)
     functional = _FunctionalEnergy(checkpoint, settings.device) if settings.functional_energy else None
@@ -209,25 +215,25 @@ def judge_pool(
 
 
 def _judge(
-    structure: Judged, answers: Sequence[StructurePrediction], checkpoint: Checkpoint,
+    structure: AssessedStructure, answers: Sequence[StructurePrediction], checkpoint: Checkpoint,
     functional: "_FunctionalEnergy | None",
-) -> Judged:  # fmt: skip
+) -> AssessedStructure:  # fmt: skip
     """What the answers of all models say; raises the error of one that has none."""
     for answer in answers:
         if answer.error is not None:
             raise answer.error
     features, size = answers[0].features, len(structure.atoms)
     assert features is not None
-    found = replace(structure, features=features)
+    judged = replace(structure, features=features)
     if checkpoint.uncertainty is not None:
         bar = checkpoint.uncertainty.per_atom(torch.from_numpy(features)[None], torch.tensor([size]))
-        found = replace(found, error_bar=float(bar[0]))
+        judged = replace(judged, error_bar=float(bar[0]))
     energies = [answer.energy for answer in answers if answer.energy is not None]
     if len(answers) > 1:
-        found = replace(found, spread=float(np.std(energies, ddof=1)) / size)
+        judged = replace(judged, spread=float(np.std(energies, ddof=1)) / size)
     if functional is not None:
-        found = replace(found, functional=abs(functional(structure.atoms) - energies[0]) / size)
-    return found
+        judged = replace(judged, functional=abs(functional(structure.atoms) - energies[0]) / size)
+    return judged
 
 
 class _FunctionalEnergy:
@@ -235,17 +241,17 @@ class _FunctionalEnergy:
 
     def __init__(self, checkpoint: Checkpoint, device: str | None) -> None:
         check_trained(checkpoint, "hamiltonian")
-        self.checkpoint, self.model = checkpoint, place_model(checkpoint, device, "float32")
+        self.checkpoint, self.model = checkpoint, placed(checkpoint.model, device, "float32")
         self.tight_binding = tight_binding_of(checkpoint)
 
     def __call__(self, atoms: Atoms) -> float:
-        found = predict_electronic_structure(
+        prediction = predict_electronic_structure(
             self.model, self.checkpoint, atoms, charge_state(atoms), self.tight_binding
         )
-        return found.first_step.energy * HARTREE_IN_EV
+        return prediction.first_step.energy * HARTREE_IN_EV
 
 
-def _features(judged: Sequence[Judged], checkpoint: Checkpoint) -> NDArray[np.float64]:
+def _features(judged: Sequence[AssessedStructure], checkpoint: Checkpoint) -> NDArray[np.float64]:
     """In the metric of the training set, or of the pool where the model has no error bar, (M, F)."""
     if not judged:
         return np.zeros((0, 1))
@@ -277,7 +283,7 @@ def write_selection(selection: Selection, path: str | Path) -> Path | None:
     Path or None
         File of the refused structures, ``PATH.refused.xyz``; None if there are none.
     """
-    frames = [_chosen_frame(rank, *found) for rank, found in enumerate(selection.chosen, 1)]
+    frames = [_chosen_frame(rank, *choice) for rank, choice in enumerate(selection.chosen, 1)]
     with whole_file(path) as partial:
         write(partial, frames, format="extxyz")
     if not selection.refused:
@@ -288,7 +294,7 @@ def write_selection(selection: Selection, path: str | Path) -> Path | None:
     return beside
 
 
-def _chosen_frame(rank: int, judged: Judged, choice: Choice) -> Atoms:
+def _chosen_frame(rank: int, judged: AssessedStructure, choice: Choice) -> Atoms:
     facts = {
         "error_bar": judged.error_bar, "committee_spread": judged.spread,
         "functional_difference": judged.functional, "remaining_uncertainty": choice.remaining,

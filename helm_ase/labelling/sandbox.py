@@ -3,6 +3,7 @@
 Parent and child exchange pickles over pipes: both are this package, on one machine, started by one user.
 """
 
+import math
 import os
 import pickle
 import struct
@@ -23,6 +24,8 @@ from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.structure import Structure
 
 LENGTH = struct.Struct("<Q")
+STALLED, STALL = 20.0, 60.0
+"""Times the limit and s on the clock after which a child that uses no processor time is given up."""
 POLL = 0.2
 """Seconds between looks at the child's memory."""
 
@@ -32,12 +35,14 @@ class Limits:
     """Limits of time and memory for one molecule."""
 
     seconds: float = 3600.0
+    """Processor time of each thread, s: a node that is shared makes no molecule fail."""
     memory: float = 8e9
     """Bytes of resident memory."""
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0 or self.memory <= 0 or self.threads < 1:
+        finite = math.isfinite(self.seconds) and math.isfinite(self.memory)
+        if not finite or self.seconds <= 0 or self.memory <= 0 or self.threads < 1:
             raise SettingError(f"limits must be positive, not {self}")
 
 
@@ -142,16 +147,30 @@ class Warden(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Look at clock and memory until the task is over."""
-        deadline = time.monotonic() + self.limits.seconds
-        while not self._over.wait(min(POLL, max(deadline - time.monotonic(), 0.0))):
-            if time.monotonic() > deadline:
+        """Look at processor time and memory until the task is over."""
+        allowed = self.limits.seconds * self.limits.threads
+        used, last = (
+            _processor_seconds(self.child.pid),
+            time.monotonic() + STALLED * self.limits.seconds + STALL,
+        )
+        while not self._over.wait(min(POLL, self.limits.seconds)):
+            if _processor_seconds(self.child.pid) - used > allowed:
                 self.verdict = f"time limit of {self.limits.seconds:g} s exceeded"
+            elif time.monotonic() > last:
+                self.verdict = f"no result in {STALLED:g} times the time limit of {self.limits.seconds:g} s"
             elif _resident(self.child.pid) > self.limits.memory:
                 self.verdict = f"memory limit of {self.limits.memory / 1e9:g} GB exceeded"
             if self.verdict:
                 self.child.kill()
                 return
+
+
+def _processor_seconds(pid: int) -> float:
+    try:
+        times = psutil.Process(pid).cpu_times()
+        return float(times.user + times.system)
+    except psutil.Error:  # it is gone; the pipe will say so
+        return 0.0
 
 
 def _resident(pid: int) -> int:

@@ -1,4 +1,4 @@
-"""Which structures of a pool teach a model most: uncertain ones, and not the same one twice."""
+"""Choice of the structures of a pool that teach a model most: uncertain ones, and not the same one twice."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Choice:
     uncertainty: float
     """u, eV/atom."""
     remaining: float
-    """What was left of u when it was chosen, given those chosen before, eV/atom."""
+    """Part of u that was left, given the structures chosen before, eV/atom."""
 
 
 def choose(candidates: Candidates, count: int, diverse: bool = True) -> list[Choice]:

@@ -16,11 +16,12 @@ from helm_ase.representation.structure_files import read_frames
 OWN_KEYS = {"name", "smiles", "split", *CHARGE_KEYS, *MULTIPLICITY_KEYS}
 
 
-def read_structures(paths: Sequence[str | Path]) -> list[Structure]:
+def read_structures(paths: Sequence[str | Path], no_pbc: bool = False) -> list[Structure]:
     """Read all frames of all files.
 
     Name, SMILES, split, charge and multiplicity come from ``atoms.info`` where they are there; further
     numbers and texts in it are kept as details.  A frame without a name is called after its file.
+    With ``no_pbc`` molecules are taken out of their periodic boxes.
 
     Raises
     ------
@@ -32,7 +33,7 @@ def read_structures(paths: Sequence[str | Path]) -> list[Structure]:
     structures = []
     names: dict[str, str] = {}
     for path in map(Path, paths):
-        for number, atoms in enumerate(_frames(path)):
+        for number, atoms in enumerate(_frames(path, no_pbc)):
             where = f"{path}, frame {number}"
             structure = _structure(atoms, f"{path.stem}-{number:06d}", where)
             if structure.name in names:
@@ -46,18 +47,18 @@ def read_structures(paths: Sequence[str | Path]) -> list[Structure]:
     return structures
 
 
-def _frames(path: Path) -> Iterator[Atoms]:
+def _frames(path: Path, no_pbc: bool) -> Iterator[Atoms]:
     if not path.exists():
         raise StructureError(f"{path} does not exist")
     if path.suffix.lower() in (".smi", ".smiles"):
         raise StructureError(f"{path} holds SMILES: make structures of them with 'helm-ase sample'")
-    yield from read_frames(path)
+    yield from read_frames(path, no_pbc=no_pbc)
 
 
 def _structure(atoms: Atoms, default_name: str, where: str) -> Structure:
     try:
         if atoms.pbc.any():
-            raise StructureError("it is periodic; for a molecule in a box set atoms.pbc = False")
+            raise StructureError("it is periodic: --no-pbc takes a molecule out of its box")
         check_geometry(atoms.numbers, atoms.positions)
         state = charge_state(atoms)
         check_parity(int(atoms.numbers.sum()) - state.charge, state)

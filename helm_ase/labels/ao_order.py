@@ -1,8 +1,8 @@
 """Recognition of the AO order of a file from its overlap matrices."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,9 +47,84 @@ def to_pyscf(
     return AOMatrix(matrix, numbers, basis, order).reorder("pyscf").values
 
 
-def matching_order(
-    samples: Iterable[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]], basis_name: str
-) -> tuple[AOOrder, int]:
+class OverlapSample(NamedTuple):
+    """One molecule of a file with its overlap matrix."""
+
+    numbers: NDArray[np.int64]
+    """(N,)"""
+    positions: NDArray[np.float64]
+    """Å, (N, 3)."""
+    overlap: NDArray[np.float64]
+    """In the file's own AO order, (A, A)."""
+
+
+class KnownOrder(NamedTuple):
+    """An AO order, and the degree of shells up to which it is known to be the file's."""
+
+    order: AOOrder
+    degree: int
+
+
+EVERY_DEGREE = 99
+
+
+class FileOrder:
+    """AO order of the matrices of a file, decided once: as given, or as the overlap matrices say.
+
+    Parameters
+    ----------
+    given
+        What the caller says; None: look.
+    basis
+        Basis as PySCF spells it.
+    """
+
+    def __init__(self, given: AOOrder | None, basis: str) -> None:
+        self.basis = basis
+        self._known = None if given is None else KnownOrder(given, EVERY_DEGREE)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether nothing has to be read any more."""
+        return self._known is not None
+
+    def of(self, degree: int, count: int, read: Callable[[int], OverlapSample]) -> AOOrder:
+        """Order of a molecule with shells up to a degree.
+
+        Parameters
+        ----------
+        degree
+            Largest degree of its shells.
+        count
+            Molecules of the file.
+        read
+            Index → molecule; a ``ValueError`` passes it over, for a damaged entry tells when it is asked for.
+
+        Raises
+        ------
+        DatasetError
+            As :func:`matching_order`, or if the order is not known up to that degree.
+        """
+        if self._known is None:
+            self._known = matching_order(_readable(count, read), self.basis)
+        if degree > self._known.degree:
+            raise DatasetError(
+                f"the AO order is known only up to shells of degree {self._known.degree}; pass ao_order="
+            )
+        return self._known.order
+
+
+def _readable(count: int, read: Callable[[int], OverlapSample]) -> Iterator[OverlapSample]:
+    for index in spread(count):
+        try:
+            sample = read(index)
+        except ValueError:
+            continue
+        if np.isfinite(sample.positions).all() and np.isfinite(sample.overlap).all():
+            yield sample
+
+
+def matching_order(samples: Iterable[OverlapSample], basis_name: str) -> KnownOrder:
     """Order in which the overlap matrices of a file are written, and the degree up to which that is known.
 
     One molecule may leave several orders possible (a lone atom leaves all of them), hence several samples.
@@ -57,7 +132,7 @@ def matching_order(
     Parameters
     ----------
     samples
-        Atomic numbers (N,), positions in Å (N, 3) and overlap matrix (A, A) of molecules of the file.
+        Molecules of the file.
     basis_name
         Basis as PySCF spells it.
 
@@ -82,12 +157,12 @@ def matching_order(
         left = [order for order in left if off[order] <= TOLERANCE]
         seen = max(seen, *basis.degrees(numbers))
         if _agree(left, max(seen, COMMON_DEGREE)):
-            return left[0], max(seen, COMMON_DEGREE)
+            return KnownOrder(left[0], max(seen, COMMON_DEGREE))
     if seen < 0 or not _agree(left, seen):
         raise DatasetError(
             f"the overlap matrices looked at leave the AO order open ({', '.join(left)}); pass ao_order="
         )
-    return left[0], seen
+    return KnownOrder(left[0], seen)
 
 
 def _agree(orders: list[AOOrder], lmax: int) -> bool:

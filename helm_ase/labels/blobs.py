@@ -1,6 +1,5 @@
 """Ids of SQLite tables, arrays and numbers in their blobs and in the values of LMDB files."""
 
-import sqlite3
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -10,20 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.errors import DatasetError
+from helm_ase.system.plain_database import BoundedConnection, connect
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open an SQLite file that must exist, without the right to change it."""
-    # Threads may share it: sqlite3 serialises them, and this package only reads.
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-
-
-def columns(connection: sqlite3.Connection, table: str) -> set[str]:
+def columns(connection: BoundedConnection, table: str) -> set[str]:
     """Names of the columns of a table; empty if there is no such table."""
     return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
 
 
-def row_ids(connection: sqlite3.Connection, table: str, path: Path) -> NDArray[np.int64]:
+def row_ids(connection: BoundedConnection, table: str, path: Path) -> NDArray[np.int64]:
     """Ids of all rows of a table, ascending, (n,); ``path`` is for messages.
 
     Raises
@@ -78,6 +72,20 @@ def integers(value: Any, count: int, name: str) -> NDArray[np.int64]:
     return numbers.astype(np.int64)
 
 
+def whole_numbers(values: Any, name: str) -> NDArray[np.int64]:
+    """Whole numbers as they are; others are refused, not cut.
+
+    Raises
+    ------
+    DatasetError
+        If one is no whole number.
+    """
+    found = np.asarray(values)
+    if found.dtype.kind not in "iuf" or not np.array_equal(found, np.trunc(found)):
+        raise DatasetError(f"{name} holds {str(found)[:60]}; whole numbers are needed")
+    return found.astype(np.int64)
+
+
 def integer(value: Any, name: str) -> int:
     """Return a whole number, which some programs write as the bytes of an int64.
 
@@ -111,3 +119,6 @@ def _numbers(value: Any, shape: Sequence[int], name: str, kind: str, widths: Seq
             return np.frombuffer(value, dtype=f"<{kind}{width}").reshape(tuple(shape))
     allowed = " or ".join(str(width * count) for width in widths)
     raise DatasetError(f"{name} has {length} bytes; shape {tuple(shape)} needs {allowed}")
+
+
+__all__ = ["columns", "connect", "floats", "integer", "integers", "row_ids", "whole_numbers"]

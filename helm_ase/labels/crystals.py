@@ -19,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.errors import DatasetError
+from helm_ase.labels.blobs import whole_numbers
+from helm_ase.labels.forgiving_file import ForgivingFile
+from helm_ase.labels.hdf5 import check_unit, dataset, item, number_attribute, open_hdf5, text_attribute
 from helm_ase.labels.writer import check_label_path
 from helm_ase.representation.labelled_crystal import LabelledCrystal
 from helm_ase.representation.lattice import Lattice
@@ -89,12 +92,14 @@ def write_crystals(
     kept = list(_existing(Path(path), level)) if append and Path(path).exists() else []
     everything = [*kept, *labels]
     _check_distinct(everything, Path(path))
-    with whole_file(path) as partial, h5py.File(partial, "w", libver="v110") as file:
-        texts = {"layout": LAYOUT, "level": json.dumps(asdict(level)), "ao_order": AO_ORDER}
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        file.attrs.update({k: np.bytes_(v.encode()) for k, v in texts.items()})
-        for name, quantity in QUANTITIES.items():
-            _write(file, name, quantity, [_row(name, label) for label in everything])
+    with whole_file(path) as partial, ForgivingFile(partial, "w+b") as disk:
+        with h5py.File(disk, "w", libver="v110") as file:
+            texts = {"layout": LAYOUT, "level": json.dumps(asdict(level)), "ao_order": AO_ORDER}
+            file.attrs["schema_version"] = SCHEMA_VERSION
+            file.attrs.update({k: np.bytes_(v.encode()) for k, v in texts.items()})
+            for name, quantity in QUANTITIES.items():
+                _write(file, name, quantity, [_row(name, label) for label in everything])
+        disk.check()
     return len(everything)
 
 
@@ -158,12 +163,14 @@ class CrystalSource(Sequence[LabelledCrystal]):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
-            with h5py.File(self.path, "r") as file:
-                layout, version = _text(file.attrs.get("layout", "")), int(file.attrs["schema_version"])
+            with open_hdf5(self.path) as file:
+                layout, version = text_attribute(file, "layout", ""), number_attribute(file, "schema_version")
                 if layout != LAYOUT or version > SCHEMA_VERSION:
                     raise DatasetError(f"layout {layout!r}, version {version}; {LAYOUT!r}, 1 is needed")
-                self.level = LevelOfTheory(**json.loads(_text(file.attrs["level"])))
-                self._offsets = {k: file[k]["offsets"][...] for k in QUANTITIES}
+                self.level = LevelOfTheory(**json.loads(text_attribute(file, "level")))
+                for name, quantity in QUANTITIES.items():
+                    check_unit(item(file, name), quantity.unit)
+                self._offsets = {k: whole_numbers(dataset(file, f"{k}/offsets")[...], k) for k in QUANTITIES}
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise DatasetError(f"{path} is not a file of labelled crystals: {error}") from error
 
@@ -189,10 +196,10 @@ class CrystalSource(Sequence[LabelledCrystal]):
 
     def _read(self, index: int) -> LabelledCrystal:
         values_by_name: dict[str, Any] = {}
-        with h5py.File(self.path, "r") as file:
+        with open_hdf5(self.path) as file:
             for name, quantity in QUANTITIES.items():
                 begin, end = self._offsets[name][index : index + 2]
-                values = file[name]["values"][begin:end]
+                values = dataset(file, f"{name}/values")[begin:end]
                 if name in TEXTS:
                     values_by_name[name] = values.tobytes().decode()
                 elif begin < end:
@@ -217,15 +224,11 @@ class CrystalSource(Sequence[LabelledCrystal]):
     def split_of(self, index: int) -> str:
         """Split of an entry, without reading the entry."""
         begin, end = self._offsets["split"][index : index + 2]
-        with h5py.File(self.path, "r") as file:
-            return str(file["split"]["values"][begin:end].tobytes().decode())
+        with open_hdf5(self.path) as file:
+            return str(dataset(file, "split/values")[begin:end].tobytes().decode())
 
 
 def _points(mesh: tuple[int, ...]) -> int:
     """Points of a Γ-centred mesh that time reversal leaves: half, and those that are their own partners."""
     own = int(np.prod([2 if n % 2 == 0 else 1 for n in mesh]))
     return (int(np.prod(mesh)) + own) // 2
-
-
-def _text(attribute: str | bytes) -> str:
-    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)

@@ -279,7 +279,8 @@ CHECKS = (
     Check("occupations", occupation_sum, 1e-6, "e", "charge or multiplicity"),
     Check("density trace", density_trace, 1e-4, "e", "density in another AO order, charge or normalisation"),
     Check("density of H", density_difference, 1e-2, "e", "density and H do not belong together"),
-    Check("dipole", dipole_difference, 1e-3, "e*a0", "AO order, charge, unit or origin of the dipole"),
+    Check("dipole", dipole_difference, 1e-3, "e*a0", "AO order, charge, unit or origin of the dipole; "
+          "below 0.05: an SCF that stopped early at a small gap"),
     Check("Mulliken charges", mulliken_sum, 1e-4, "e", "charge"),
     Check("spectrum", spectrum, 3.0, "Eh", "AO order, unit or sign of H, or a core Hamiltonian"),
     Check("energy", energy_scale, 0.3, "ln(E/atoms)", "unit or reference of the energy"),

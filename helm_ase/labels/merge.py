@@ -13,7 +13,7 @@ from helm_ase.errors import DatasetError, HelmError, SettingError
 from helm_ase.labels.source import LabelSource
 from helm_ase.labels.writer import LabelWriter
 from helm_ase.representation import LabelledMolecule, LevelOfTheory
-from helm_ase.representation.level import differences
+from helm_ase.representation.level import differences, physical_differences
 
 Precision = Literal["float32", "float64"]
 
@@ -33,7 +33,7 @@ class Copied:
 def convert(
     source: LabelSource,
     output: str | Path,
-    precision: Precision = "float64",
+    precision: Precision | None = None,
     limit: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
@@ -49,7 +49,7 @@ def convert(
     output
         File to write.
     precision
-        Precision of the matrices.
+        Precision of the matrices; that of the source if absent.
     limit
         Stop after so many molecules.
     overwrite
@@ -72,14 +72,16 @@ def convert(
 def merge(
     sources: Sequence[LabelSource],
     output: str | Path,
-    precision: Precision = "float64",
+    precision: Precision | None = None,
     limit: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> Copied:
     """Write the molecules of several sources of one level of theory into one file.
 
-    A structure that was there before is left out; a name that was is prefixed with that of its file.
+    A structure that was there before is left out; a name that was is prefixed with that of its file.  As in
+    training, grids, thresholds and versions of the program may differ: the file states those of the first
+    source, and :func:`numerical_differences` names the others.
 
     Parameters
     ----------
@@ -103,14 +105,14 @@ def merge(
     pairs = ((source, index) for source in sources for index in range(len(source)))
     total = sum(map(len, sources))
     total = total if limit is None else min(total, limit)
-    return _write(pairs, path, sources[0].level, precision, total, progress)
+    return _write(pairs, path, sources[0].level, precision or _precision(sources), total, progress)
 
 
 def split(
     source: LabelSource,
     parts: Mapping[str, NDArray[np.int64]],
     prefix: str | Path,
-    precision: Precision = "float64",
+    precision: Precision | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> dict[str, Copied]:
@@ -139,19 +141,32 @@ def split(
     for name, path in paths.items():
         indices = parts[name].tolist()
         pairs = ((source, index) for index in indices)
-        done[name] = _write(pairs, path, source.level, precision, len(indices), progress, name)
+        kept = precision or source.precision
+        done[name] = _write(pairs, path, source.level, kept, len(indices), progress, name)
     return done
 
 
+def numerical_differences(sources: Sequence[LabelSource]) -> str:
+    """In which settings that hardly move the numbers sources differ from the first; empty if in none."""
+    unlike = [found for x in sources[1:] if (found := differences(sources[0].level, x.level))]
+    return "; ".join(dict.fromkeys(unlike))
+
+
+def _precision(sources: Sequence[LabelSource]) -> Precision:
+    """Single if all sources have it: nothing is gained by more."""
+    return "float32" if all(source.precision == "float32" for source in sources) else "float64"
+
+
 def require_same_level(first: LabelSource, other: LabelSource) -> None:
-    """Refuse to mix levels of theory.
+    """Refuse to mix levels of theory that could not be learnt together.
 
     Raises
     ------
     DatasetError
         If they differ; the message names the fields.
     """
-    if differing := differences(first.level, other.level):
+    whose = (f"in {first.path.name}", f"in {other.path.name}")
+    if differing := physical_differences(first.level, other.level, whose):
         raise DatasetError(
             f"{first.path} and {other.path} have different levels of theory ({differing}); "
             f"labels of different levels cannot be in one file"

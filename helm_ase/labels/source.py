@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ class LabelSource(ABC):
 
     level_is_recorded: bool = True
     """Whether the file itself, or what it is known to be, says which level; else it was assumed."""
+    precision: Literal["float32", "float64"] = "float64"
+    """Precision of the matrices in the file."""
     official_splits: tuple[str, ...] = ()
     """Names that :meth:`official_split` knows."""
 

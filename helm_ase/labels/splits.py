@@ -1,20 +1,26 @@
-"""Dividing a data set for training, validation and test: functions from names to indices."""
+"""Dividing a data set for training, validation and test: functions from names to indices.
+
+What counts is what is bonded: spellings of one molecule are one, and an entry of several molecules (a dimer)
+goes where the strictest of them does, so that no molecule of the test is part of anything in training.
+"""
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from helm_ase.errors import SettingError
+from helm_ase.errors import SettingError, StructureError
 from helm_ase.labels.source import LabelSource
-from helm_ase.representation.connectivity import molecule_hash
+from helm_ase.representation.bond_graph import parts_of_geometry, parts_of_smiles
 
 Parts = dict[str, NDArray[np.int64]]
 """Name of every part → ascending indices; ``train`` is always there."""
 
+RULES = ("molecule", "hash", "smiles", "frame", "recorded")
 DEFAULT_SHARES = {"val": 0.05, "test": 0.05}
 HASH_SHARES = {"val": 0.04, "test": 0.06}
 """Shares of the rule by which the project's own labels are divided."""
@@ -37,7 +43,8 @@ def divide(
     source
         Open file.
     by
-        ``molecule``, ``hash``, ``frame``, or ``official:NAME`` for a published split.
+        ``molecule``, ``hash`` (of what is bonded), ``smiles`` (hash of the spelling), ``frame``, ``recorded``
+        for the split that the file names, or ``official:NAME`` for a published one.
     shares
         Shares of ``val`` and ``test``; absent or None: 0.05 each, by hash 0.04 and 0.06.
     seed
@@ -56,11 +63,13 @@ def divide(
     rule, _, name = by.partition(":")
     if rule == "official":
         return {k: np.asarray(v, dtype=np.int64) for k, v in source.official_split(name).items()}
-    if rule not in ("molecule", "hash", "frame") or name:
-        raise SettingError(f"unknown rule {by!r}; allowed: molecule, hash, frame, official:NAME")
+    if rule not in RULES or name:
+        raise SettingError(f"unknown rule {by!r}; allowed: {', '.join(RULES)}, official:NAME")
     if rule == "frame":
         return split_by_frame(len(source), DEFAULT_SHARES | given, seed)
     entries = tqdm(range(len(source)), desc="molecules", unit="mol", disable=not progress)
+    if rule == "recorded":
+        return split_as_recorded(source, entries, given)
     if rule == "molecule":
         return split_by_molecule(_molecules(source, entries), DEFAULT_SHARES | given, seed)
     smiles = [source.smiles_of(k) for k in entries]
@@ -70,19 +79,48 @@ def divide(
             f"divide by molecule instead"
         )
     val, test = (given.get(part, default) for part, default in HASH_SHARES.items())
-    return split_by_hash(smiles, _percent(test), _percent(val))
+    return split_by_hash(smiles, _percent(test), _percent(val), rule == "smiles")
 
 
-def _molecules(source: LabelSource, entries: Iterable[int]) -> list[str]:
-    """Molecule of every entry; one that is named in some entries only is still one."""
+def split_as_recorded(source: LabelSource, entries: Iterable[int], shares: Mapping[str, float]) -> Parts:
+    """The split that each entry names.
+
+    Raises
+    ------
+    SettingError
+        If entries name none, or shares are asked for.
+    """
+    if shares:
+        raise SettingError("--val and --test are shares; a recorded split has its own: leave them out")
+    names = [source.split_of(k) for k in entries]
+    if nameless := names.count(""):
+        raise SettingError(
+            f"{source.path}: {nameless} of {len(names)} entries record no split: divide by molecule or hash"
+        )
+    found = np.asarray(names)
+    return {name: np.flatnonzero(found == name).astype(np.int64) for name in sorted(set(names))}
+
+
+def _molecules(source: LabelSource, entries: Iterable[int]) -> list[tuple[str, ...]]:
+    """Molecules of every entry; one that is named in some entries only, or in several ways, is still one."""
     smiles = [source.smiles_of(k) for k in entries]
-    if not any(smiles):
-        return [source.molecule_of(k) for k in range(len(smiles))]
-    if all(smiles):
-        return smiles
-    graphs = [molecule_hash(label.numbers, label.positions, label.charge) for label in source]
-    known = {graph: name for graph, name in zip(graphs, smiles, strict=True) if name}
-    return [name or known.get(graph, graph) for graph, name in zip(graphs, smiles, strict=True)]
+    if not any(smiles) and type(source).molecule_of is not LabelSource.molecule_of:
+        return [(source.molecule_of(k),) for k in range(len(smiles))]
+    graphs = []
+    spelled: dict[str, str] = {}
+    for k, text in enumerate(smiles):
+        parts = _parts_of(text) or parts_of_geometry(source[k].numbers, source[k].positions)
+        graphs.append(parts)
+        for part, spelling in zip(parts, text.split(".") if text else (), strict=False):
+            spelled[part] = min(spelled.get(part, spelling), spelling)
+    return [tuple(spelled.get(part, part) for part in parts) for parts in graphs]
+
+
+def _parts_of(smiles: str) -> tuple[str, ...]:
+    try:
+        return parts_of_smiles(smiles) if smiles else ()
+    except StructureError:  # what a file calls a SMILES need not be one
+        return ()
 
 
 def _percent(share: float) -> int:
@@ -94,16 +132,20 @@ def _percent(share: float) -> int:
     return percent
 
 
-def split_by_molecule(ids: Sequence[str], fractions: Mapping[str, float], seed: int = 0) -> Parts:
+def split_by_molecule(
+    ids: Sequence[str | tuple[str, ...]], fractions: Mapping[str, float], seed: int = 0
+) -> Parts:
     """Divide so that all frames of one molecule stay together.
 
     Molecules are ranked by a hash of their name and the seed and handed out until each part has its share
-    of the frames; the order of the entries does not matter.
+    of the frames; the order of the entries does not matter.  An entry of several molecules goes to the last
+    part that one of them is in, so that training never sees a molecule of the others; their shares grow by
+    that.
 
     Parameters
     ----------
     ids
-        Molecule of every entry.
+        Molecule of every entry, or its molecules.
     fractions
         Share of the entries for each part besides ``train``, which gets the rest.
     seed
@@ -115,7 +157,10 @@ def split_by_molecule(ids: Sequence[str], fractions: Mapping[str, float], seed: 
         If the fractions make no sense or there are fewer molecules than parts.
     """
     _check_fractions(fractions)
-    names, inverse, frames = np.unique(np.asarray(ids, dtype=str), return_inverse=True, return_counts=True)
+    molecules = [(x,) if isinstance(x, str) else tuple(sorted(set(x))) for x in ids]
+    counts = Counter(name for names in molecules for name in names)
+    names = sorted(counts)
+    frames = np.array([counts[name] for name in names], dtype=np.int64)
     wanted = [part for part, share in fractions.items() if share > 0]
     if len(names) <= len(wanted):
         raise SettingError(
@@ -130,7 +175,8 @@ def split_by_molecule(ids: Sequence[str], fractions: Mapping[str, float], seed: 
             taken = _fill(ranked, frames, share * len(ids), len(ranked) - reserved)
             owner[taken] = part
             ranked = [k for k in ranked if owner[k] == -1]
-    return _collect(owner[inverse.reshape(-1)], fractions)
+    of = dict(zip(names, owner.tolist(), strict=True))
+    return _collect(np.array([max(of[name] for name in entry) for entry in molecules], dtype=int), fractions)
 
 
 def _fill(ranked: Sequence[int], frames: NDArray[np.int64], room: float, most: int) -> list[int]:
@@ -174,12 +220,15 @@ def split_by_frame(count: int, fractions: Mapping[str, float], seed: int = 0) ->
     return _collect(owner, fractions)
 
 
-def split_by_hash(smiles: Sequence[str], test_percent: int = 6, val_percent: int = 4) -> Parts:
+def split_by_hash(
+    smiles: Sequence[str], test_percent: int = 6, val_percent: int = 4, spelling: bool = False
+) -> Parts:
     """Divide by a rule that needs no list: what is test today is test in every file ever made.
 
-    h = sha256(canonical SMILES) mod 100; h < ``test_percent``: test; of the rest, h < ``test_percent`` +
-    ``val_percent``: val; else train.  Molecules of one or two heavy atoms always train.  The parts of a
-    dimer are sorted and joined by '.', and it is hashed as a whole.
+    h = sha256(name of the bond graph) mod 100 for each molecule of an entry; h < ``test_percent``: test; of
+    the rest, h < ``test_percent`` + ``val_percent``: val; else train.  Molecules of one or two heavy atoms
+    always train.  The name is that of :func:`helm_ase.representation.bond_graph.parts_of_smiles`; an entry
+    of several molecules is test if one of them is, else val if one of them is.
 
     Parameters
     ----------
@@ -187,6 +236,9 @@ def split_by_hash(smiles: Sequence[str], test_percent: int = 6, val_percent: int
         Canonical SMILES of every entry, as RDKit writes them.
     test_percent, val_percent
         Shares in whole percent.
+    spelling
+        Hash the SMILES themselves, of a dimer also the whole, its parts sorted and joined by '.': the rule by
+        which the labels of the published models were divided.  Two spellings of one molecule may part.
 
     Raises
     ------
@@ -199,17 +251,23 @@ def split_by_hash(smiles: Sequence[str], test_percent: int = 6, val_percent: int
         raise SettingError(
             f"{len(empty)} entries have no SMILES (first: index {empty[0]}): divide by molecule instead"
         )
-    parts = {s: _hash_part(s, test_percent, val_percent) for s in set(smiles)}
+    parts = {s: _strictest(_hashed_names(s, spelling), test_percent, val_percent) for s in set(smiles)}
     return _collect(np.array([parts[s] for s in smiles], dtype=int), ("val", "test"))
 
 
-def _hash_part(smiles: str, test_percent: int, val_percent: int) -> int:
-    """0 for validation, 1 for test, −1 for training."""
+def _hashed_names(smiles: str, spelling: bool) -> list[str]:
+    """What is hashed of an entry: its molecules that are not too small."""
     fragments = sorted(smiles.split("."))
-    if len(fragments) == 1 and heavy_atoms(smiles) <= ALWAYS_TRAIN_HEAVY_ATOMS:
-        return -1
-    h = int(_digest(".".join(fragments)), 16) % 100
-    return 1 if h < test_percent else 0 if h < test_percent + val_percent else -1
+    large = [f for f in fragments if heavy_atoms(f) > ALWAYS_TRAIN_HEAVY_ATOMS]
+    if not spelling:
+        return [(_parts_of(f) or (f,))[0] for f in large]
+    return large if len(fragments) == 1 else [".".join(fragments), *large]
+
+
+def _strictest(names: Sequence[str], test_percent: int, val_percent: int) -> int:
+    """0 for validation, 1 for test, −1 for training."""
+    lowest = min((int(_digest(name), 16) % 100 for name in names), default=100)
+    return 1 if lowest < test_percent else 0 if lowest < test_percent + val_percent else -1
 
 
 def heavy_atoms(smiles: str) -> int:

@@ -10,7 +10,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from helm_ase.labels.formats.helm_h5 import OPTIONAL, QUANTITIES, HelmH5Source
+from helm_ase.labels.formats.helm_h5 import OPTIONAL, HelmH5Source
 from helm_ase.labels.source import LabelSource
 from helm_ase.representation import LevelOfTheory
 
@@ -96,11 +96,7 @@ def _from_columns(source: HelmH5Source, summary: Summary) -> None:
     summary.states = _states(Counter(states))
     summary.splits = _splits(Counter(map(str, source.column("split"))))
     for name in sorted(source.fields & set(OPTIONAL)):
-        if QUANTITIES[name].shape == "fixed":
-            values = source.column(name).reshape(len(source), -1)
-            present = int((~np.isnan(values).all(axis=1)).sum())
-        else:
-            present = int((source.lengths(name) > 0).sum())
+        present = int(source.has(name).sum())
         if present:
             summary.answers[name] = present
     summary.answers = {"hamiltonian": len(source)} | summary.answers

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.errors import BasisError, DatasetError, SettingError
+from helm_ase.labels.forgiving_file import ForgivingFile
 from helm_ase.labels.formats.helm_h5 import QUANTITIES, HelmH5Source, describe_layout
 from helm_ase.qc.molecule import ao_basis
 from helm_ase.representation.labelled import LabelledMolecule, pack_triangle
@@ -21,6 +22,7 @@ from helm_ase.representation.level import LevelOfTheory, differences
 
 CHUNK_BYTES = 1 << 15
 """One molecule of ten atoms; reading one decompresses little more than itself."""
+IN_FILE = ("in the file", "asked for")
 BUFFER_BYTES = 1 << 25
 
 
@@ -73,19 +75,31 @@ class LabelWriter:
             except OSError:
                 self.partial.unlink(missing_ok=True)
                 raise
-            self._file = h5py.File(self.partial, "r+")
+            self._disk = ForgivingFile(self.partial, "r+b")
+            self._file = h5py.File(self._disk, "r+")
         else:
-            self._file = h5py.File(self.partial, "w", libver="v110")
+            self._disk = ForgivingFile(self.partial, "w+b")
+            self._file = h5py.File(self._disk, "w", libver="v110")
             self._file.attrs.update(describe_layout(self.level))
             _create_datasets(self._file, self.precision)
+            self._check_disk()
         return self
+
+    def _check_disk(self) -> None:
+        """Give up as soon as the disk has refused something."""
+        self._file.flush()
+        try:
+            self._disk.check()
+        except OSError:
+            self._abandon()
+            raise
 
     def _load_existing(self) -> None:
         with HelmH5Source(self.path) as existing:
             if existing.level != self.level:
                 raise DatasetError(
                     f"{self.path} holds labels of another level of theory "
-                    f"({differences(existing.level, self.level)}); use another file"
+                    f"({differences(existing.level, self.level, IN_FILE)}); use another file"
                 )
             self.keys = set(existing.keys.tolist())
             self._names = set(existing.column("name").tolist())
@@ -142,6 +156,7 @@ class LabelWriter:
             else:
                 _extend_ragged(self._file[name], rows)
         self._buffer.clear()
+        self._check_disk()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -154,17 +169,20 @@ class LabelWriter:
             shells = json.dumps({z: list(s) for z, s in sorted(self._shells.items())})
             self._file.attrs["shells"] = np.bytes_(shells.encode())
             self._file.close()
+            self._disk.check()
+            self._disk.close()
             publish(self.partial, self.path)
         except BaseException:
             self._abandon()
             raise
 
     def _abandon(self) -> None:
-        """Remove what was begun; first the file, for HDF5 may not survive closing it on a full disk."""
+        """Remove what was begun."""
         self.partial.unlink(missing_ok=True)
         with suppress(Exception):
             if self._file:
                 self._file.close()
+        self._disk.close()
 
 
 def check_label_path(path: str | Path) -> None:

@@ -69,28 +69,3 @@ def onsite_halving(plan: BlockPlan) -> Tensor:
         for g in plan.groups
     ]
     return torch.cat(weights)
-
-
-def trust_correction(correction: Tensor, trust: Tensor) -> Tensor:
-    """Let a correction act only where the overlap can be trusted: W ΔH W.
-
-    In a direction of the overlap matrix with eigenvalue λ an error of H is divided by λ.  With
-    W = S (S + δ)⁻¹ the correction in the canonical basis is multiplied by w wᵀ, w = λ / (λ + δ): left
-    alone where λ ≫ δ, removed where λ ≪ δ, smooth in the geometry in between.
-
-    Parameters
-    ----------
-    correction
-        ΔH, shape (..., A, A).
-    trust
-        W from :func:`trust_matrix`, shape (..., A, A).
-    """
-    filtered = trust @ correction @ trust.transpose(-1, -2)
-    return 0.5 * (filtered + filtered.transpose(-1, -2))
-
-
-def trust_matrix(overlap: Tensor, delta: float) -> Tensor:
-    """W = S (S + δ)⁻¹, symmetric, same shape as the overlap (..., A, A)."""
-    shifted = overlap + delta * torch.eye(overlap.shape[-1], dtype=overlap.dtype, device=overlap.device)
-    w: Tensor = torch.linalg.solve(shifted, overlap)
-    return 0.5 * (w + w.transpose(-1, -2))

@@ -1,6 +1,7 @@
 """Backbone of HELM: a node track, and an edge track that only reads nodes."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +99,26 @@ class BackboneSettings:
         return Channels(self.natural_channels + self.unnatural_channels)
 
 
+class NodeTrack(NamedTuple):
+    """Embeddings of the atoms, and the messages between them."""
+
+    layers: list[Tensor]
+    """Node embeddings after each layer, (N, L, C)."""
+    edges: DirectedEdges
+    """Edges along which messages were passed, E of them."""
+    scalars: Tensor
+    """Scalars x_ij of these edges, (E, X)."""
+
+
+class PairTrack(NamedTuple):
+    """Embeddings of the pairs of atoms that carry Hamiltonian blocks."""
+
+    edges: DirectedEdges
+    """Pairs in the directions in which they are read, E of them."""
+    states: Tensor | None
+    """Their embeddings in the common frame, (E, L, C); None without pairs."""
+
+
 class Backbone(nn.Module):
     """Embed atoms, pass messages, and embed pairs of atoms if asked.
 
@@ -170,6 +191,43 @@ class Backbone(nn.Module):
             several = [False, False]
         self.charge = nn.Embedding(len(charges), width) if several[0] else None
         self.multiplicity = nn.Embedding(len(multiplicities), width) if several[1] else None
+
+    def nodes(self, elements: Tensor, state: MolecularState, vectors: Tensor, pairs: Tensor) -> NodeTrack:
+        """Embed the atoms.
+
+        Parameters
+        ----------
+        elements
+            Index of each atom's element, (N,).
+        state
+            Charges and multiplicities.
+        vectors
+            From the first atom of each pair to the second, Å, float64, (P, 3).
+        pairs
+            Indices of both atoms, (2, P).
+        """
+        edges = self.message_edges(vectors, pairs, self.element.weight.dtype)
+        layers, x_ij = self.node_track(elements, state, edges)
+        return NodeTrack(layers, edges, x_ij)
+
+    def pairs(
+        self, layers: list[Tensor], elements: Tensor, vectors: Tensor, pairs: Tensor, reverse: Tensor
+    ) -> PairTrack:
+        """Embed pairs of atoms.
+
+        Parameters
+        ----------
+        layers
+            Node embeddings after each layer.
+        elements, vectors, pairs
+            As for :meth:`nodes`.
+        reverse
+            Indices of the pairs that are read in both directions.
+        """
+        edges = self.pair_edges(vectors, pairs, reverse, self.element.weight.dtype)
+        if not len(edges.source):
+            return PairTrack(edges, None)
+        return PairTrack(edges, self.to_common_frame(self.edge_track(layers, elements, edges), edges))
 
     def message_edges(self, vectors: Tensor, pairs: Tensor, dtype: torch.dtype) -> DirectedEdges:
         """Both directions of every pair within the message cutoff."""

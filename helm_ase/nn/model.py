@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from helm_ase.errors import ChargeError, ElementError, SettingError, StructureError
-from helm_ase.nn.assembly import PlacedBlocks, assemble, trust_matrix
-from helm_ase.nn.backbone import Backbone, BackboneSettings
+from helm_ase.nn.assembly import PlacedBlocks, assemble
+from helm_ase.nn.backbone import Backbone, BackboneSettings, NodeTrack
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.energy_head import EnergyHead
 from helm_ase.nn.hamiltonian_head import HamiltonianHead
+from helm_ase.nn.output_factor import apply_factor, trust_matrix
 from helm_ase.nn.state_sharing import MolecularState
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.graph import block_slots, count_molecules, edge_vectors, molecule_index
@@ -45,9 +46,23 @@ class HELMSettings:
     energy_hidden: int = 128
     """Width of the hidden layer of the energy head."""
 
-    def filter_of(self, overlap: Tensor) -> Tensor | None:
-        """Matrix by which the correction is multiplied from both sides, (..., A, A): S^½, the trust filter,
-        or None."""
+    def correction(self, output: Tensor, overlap: Tensor, spins: int) -> Tensor:
+        """ΔH of one molecule, Hartree, float64 on the CPU, without gradient, (s, A, A), s = ``spins``.
+
+        Parameters
+        ----------
+        output
+            ``Prediction.correction`` of the molecule, which may be padded, (spins of the model, A', A').
+        overlap
+            S, (A, A), in the same, canonical AO order.
+        """
+        size = len(overlap)
+        own = output[:spins, :size, :size].detach().cpu().double().expand(spins, size, size)
+        return apply_factor(own, self.output_factor(overlap))
+
+    def output_factor(self, overlap: Tensor) -> Tensor | None:
+        """Matrix by which the output is multiplied from both sides, (..., A, A): S^½, the trust filter, or
+        None."""
         if self.orthogonal:
             return symmetric_root(overlap)
         return trust_matrix(overlap, self.trust_delta) if self.trust_delta else None
@@ -66,8 +81,9 @@ class Prediction(NamedTuple):
     forces: Tensor | None
     """Forces in eV/Å, float64, shape (N, 3)."""
     correction: Tensor | None
-    """ΔH in Hartree before the trust filter, canonical AO order, (B, spins, A, A), padded with zeros; of
-    crystals ΔH(T) of the graph's translations, (n_T, 1, A, A)."""
+    """Output of the Hamiltonian heads in Hartree, canonical AO order, (B, spins, A, A), padded with zeros,
+    of which ``HELMSettings.correction`` makes ΔH; of crystals ΔH(T) of the graph's translations,
+    (n_T, 1, A, A)."""
     energy_features: Tensor | None = None
     """Last hidden layer of the energy head, mean over the atoms of a molecule, (B, F), without gradient."""
     stress: Tensor | None = None
@@ -183,17 +199,18 @@ class HELM(nn.Module):
         strain = torch.zeros_like(graph.cell, requires_grad=True) if stress else None
         with torch.set_grad_enabled(forces or torch.is_grad_enabled()):
             vectors = edge_vectors(graph, position, strain)  # (P, 3) float64
-            edges = self.backbone.message_edges(vectors, graph.pair_index, self.dtype)
-            layers, x_ij = self.backbone.node_track(elements, state, edges)
+            nodes = self.backbone.nodes(elements, state, vectors, graph.pair_index)
             total = features = None
             if energy or forces:
-                total, features = self._energy(graph, elements, state, layers[-1], edges, x_ij)
+                total, features = self._energy(graph, elements, state, nodes)
             if total is not None and energy_baseline is not None:
                 total = total + energy_baseline(position)
             gradient = tension = None
             if forces and total is not None:
                 gradient, tension = self._gradients(graph, total, position, strain)
-        correction = self._correction(graph, elements, layers, vectors.detach()) if hamiltonian else None
+        correction = None
+        if hamiltonian:
+            correction = self._correction(graph, elements, nodes.layers, vectors.detach())
         return Prediction(total, gradient, correction, features, tension)
 
     def embed_nodes(self, graph: Data) -> Tensor:
@@ -205,16 +222,14 @@ class HELM(nn.Module):
             As :meth:`forward`.
         """
         elements = self._elements(graph)
-        edges = self.backbone.message_edges(edge_vectors(graph), graph.pair_index, self.dtype)
-        layers, _ = self.backbone.node_track(elements, self._state(graph), edges)
-        embeddings: Tensor = self.backbone.norm_nodes(layers[-1])
+        nodes = self.backbone.nodes(elements, self._state(graph), edge_vectors(graph), graph.pair_index)
+        embeddings: Tensor = self.backbone.norm_nodes(nodes.layers[-1])
         return embeddings
 
     def _energy(
-        self, graph: Data, elements: Tensor, state: MolecularState, nodes: Tensor, edges: DirectedEdges,
-        x_ij: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        atomic_terms = self.energy_head(nodes, edges, x_ij, state)
+        self, graph: Data, elements: Tensor, state: MolecularState, nodes: NodeTrack
+    ) -> tuple[Tensor, Tensor]:
+        atomic_terms = self.energy_head(nodes.layers[-1], nodes.edges, nodes.scalars, state)
         atomic = atomic_terms.energies.double() * self.energy_scale + self.energy_reference[elements]
         if atomic_terms.share is not None:  # what a state costs in the mean goes to the atoms that have it
             reference = self.state_reference[state.charge, state.multiplicity]
@@ -246,11 +261,7 @@ class HELM(nn.Module):
         vectors, pairs = vectors[near], graph.pair_index[:, near]
         same = graph.z[pairs[0]] == graph.z[pairs[1]]
         reverse = (same if self.settings.hermitian else torch.ones_like(same)).nonzero().squeeze(1)
-        edges = self.backbone.pair_edges(vectors, pairs, reverse, self.dtype)
-        states = None
-        if len(edges.source):
-            states = self.backbone.edge_track(layers, elements, edges)
-            states = self.backbone.to_common_frame(states, edges)  # (E, L, C)
+        edges, states = self.backbone.pairs(layers, elements, vectors, pairs, reverse)
         nodes = self.backbone.norm_nodes(layers[-1])
         offsets, size = self._ao_offsets(graph, elements)
         onsite, slot, partner = block_slots(graph)

@@ -14,7 +14,7 @@ from helm_ase.pictures.meshes import Mesh, flat_view, molecule_mesh, orbital_mes
 from helm_ase.pictures.viewpoint import view_of_both_signs
 
 SIZE = 2.0
-"""Of the longest axis of the scene, in units of the view."""
+"""Length of the longest axis of the scene, in units of the view."""
 MOST_NUMBERS = 40
 """Atoms up to which hydrogens have their numbers in the picture, too."""
 LIGHTING = {"ambient": 0.7, "diffuse": 0.55, "specular": 0.2, "roughness": 0.5}

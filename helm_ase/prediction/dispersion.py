@@ -1,4 +1,5 @@
-"""What is added to the network's energy: the baseline of the model, and dispersion where it is asked for."""
+"""Methods whose energies are added to that of the network: the baseline of the model, and dispersion on
+request."""
 
 from dataclasses import dataclass
 
@@ -32,9 +33,9 @@ class WithDispersion:
         added = self.dispersion(numbers, positions)
         if self.baseline is None:
             return added
-        found = self.baseline(numbers, positions, charge, multiplicity)
+        baseline = self.baseline(numbers, positions, charge, multiplicity)
         return EnergyBaselineResult(
-            found.energy + added.energy, found.gradient + added.gradient, found.charges
+            baseline.energy + added.energy, baseline.gradient + added.gradient, baseline.charges
         )
 
 
@@ -70,18 +71,18 @@ def add_to_molecule(
     """
     if not isinstance(added, WithDispersion):
         return energy, forces
-    found = added.dispersion(atoms.numbers, atoms.positions)
+    correction = added.dispersion(atoms.numbers, atoms.positions)
     if forces is not None:
-        forces = forces - found.gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
-    return energy + found.energy * HARTREE_IN_EV, forces
+        forces = forces - correction.gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+    return energy + correction.energy * HARTREE_IN_EV, forces
 
 
-def add_to_crystal(found: CrystalEnergy, atoms: Atoms, added: EnergyMethod | None) -> CrystalEnergy:
+def add_to_crystal(prediction: CrystalEnergy, atoms: Atoms, added: EnergyMethod | None) -> CrystalEnergy:
     """What the network says about a crystal, plus dispersion if that is what is added.
 
     Parameters
     ----------
-    found
+    prediction
         Answer of the network.
     atoms
         The crystal.
@@ -89,15 +90,15 @@ def add_to_crystal(found: CrystalEnergy, atoms: Atoms, added: EnergyMethod | Non
         What :func:`added_energy` gave.
     """
     if not isinstance(added, WithDispersion):
-        return found
+        return prediction
     cell = np.asarray(atoms.cell.complete())
     energy, gradient, strain = added.dispersion.of_crystal(atoms.numbers, atoms.positions, cell, atoms.pbc)
-    forces, stress = found.forces, found.stress
+    forces, stress = prediction.forces, prediction.stress
     if forces is not None:
         forces = forces - gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
     if stress is not None:
         stress = stress + strain * HARTREE_IN_EV / abs(atoms.cell.volume)
-    return CrystalEnergy(found.energy + energy * HARTREE_IN_EV, forces, stress)
+    return CrystalEnergy(prediction.energy + energy * HARTREE_IN_EV, forces, stress)
 
 
 def note_dispersion(atoms: Atoms, kind: str | None) -> None:

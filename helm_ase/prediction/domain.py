@@ -40,9 +40,8 @@ def check_kind(atoms: Atoms, checkpoint: Checkpoint) -> None:
     """
     if (dimensions := int(atoms.pbc.sum())) not in checkpoint.dimensions:
         refuse_dimensions(dimensions, atoms, checkpoint)
-    known = checkpoint.basis.elements
-    unknown = sorted(set(atoms.numbers.tolist()) - set(known))
-    if unknown:
+    known = checkpoint.knows.elements
+    if unknown := checkpoint.knows.unknown_elements(atoms.numbers.tolist()):
         raise ElementError(
             f"model {checkpoint.name!r} has not seen {_symbols(unknown)}; it knows {_symbols(known)}"
         )
@@ -63,8 +62,8 @@ def refuse_dimensions(dimensions: int, atoms: Atoms, checkpoint: Checkpoint) -> 
     if checkpoint.dimensions == (0,):
         raise StructureError(
             f"model {checkpoint.name!r} describes isolated molecules, but pbc is {atoms.pbc.tolist()}: if "
-            f"this is a molecule in a box, as some readers make it, set atoms.pbc = False; for a crystal "
-            f"take a model that has learnt crystals"
+            "this is a molecule in a box, as some readers make it, set atoms.pbc = False (helm-ase: "
+            "--no-pbc); for a crystal take a model that has learnt crystals"
         )
     known = ", ".join(KINDS[d] for d in checkpoint.dimensions)
     raise StructureError(
@@ -106,12 +105,11 @@ def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> 
             f"pbc is {atoms.pbc.tolist()}: crystals are computed by HELMCalculator only, in this version"
         )
     check_parity(checkpoint.basis.electrons(atoms.numbers, state.charge), state)
-    settings = checkpoint.model.settings
-    if state.charge not in settings.charges or state.multiplicity not in settings.multiplicities:
+    if not checkpoint.knows.knows_state(*state):
         raise ChargeError(
             f"model {checkpoint.name!r} has not seen charge {state.charge} with multiplicity "
-            f"{state.multiplicity}; it knows charges {list(settings.charges)} and multiplicities "
-            f"{list(settings.multiplicities)}: choose another model (helm-ase models)"
+            f"{state.multiplicity}; it knows {checkpoint.knows.states}: choose another model "
+            "(helm-ase models)"
         )
 
 
@@ -220,8 +218,7 @@ def bond_faults(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> lis
         return []  # bonds across the faces of a cell are not looked at
     if checkpoint.bonding is not None:
         return checkpoint.bonding.faults(atoms.numbers, atoms.positions, state)
-    settings = checkpoint.model.settings
-    if (settings.charges, settings.multiplicities) != ((0,), (1,)):
+    if (checkpoint.knows.charges, checkpoint.knows.multiplicities) != ((0,), (1,)):
         return []
     return BondCoverage.of_closed_shells().faults(atoms.numbers, atoms.positions, state)
 

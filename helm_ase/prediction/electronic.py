@@ -4,7 +4,6 @@ The calculator keeps ASE's books; what is computed, and in which order, stands h
 the first Hamiltonian: who only runs MD never waits for it.
 """
 
-import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.electronic import ElectronicStructure
-from helm_ase.errors import PredictionError, SettingError
-from helm_ase.nn import HELM, trust_correction
+from helm_ase.errors import CheckpointError, PredictionError, SettingError
+from helm_ase.nn import HELM
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.energy_baseline import EnergyMethod
@@ -29,9 +28,6 @@ from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
 
 if TYPE_CHECKING:
     from helm_ase.qc.scf_steps import SCFStep, SelfConsistency
-
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
-"""Names of the precisions in which a network can compute."""
 
 
 @dataclass(frozen=True)
@@ -199,29 +195,35 @@ def finish_electronic_structure(
     checkpoint: Checkpoint,
     atoms: Atoms,
     state: ChargeState,
-    correction: torch.Tensor,
+    output: torch.Tensor,
     tight_binding: EnergyMethod | None = None,
 ) -> ElectronicPrediction:
-    """From the network's ΔH of a molecule to orbitals.
+    """From the network's output for a molecule to orbitals.
 
     Parameters
     ----------
     model, checkpoint, atoms, state, tight_binding
         As for :func:`predict_electronic_structure`.
-    correction
-        What the network gave before the trust filter, Hartree, canonical AO order, (s, A, A).
+    output
+        What the Hamiltonian heads give, Hartree, canonical AO order, (s, A, A), padded or not.
 
     Raises
     ------
     PredictionError
         If the Hamiltonian is not finite.
+    CheckpointError
+        If the shells of the checkpoint are not those of its basis.
     """
     from helm_ase.qc.baseline import baseline_hamiltonian
     from helm_ase.qc.integrals import MoleIntegrals
-    from helm_ase.qc.molecule import build_mole, overlap
+    from helm_ase.qc.molecule import basis_of, build_mole, overlap
 
     basis = checkpoint.basis
     mole = build_mole(atoms.numbers, atoms.positions, basis.name, state.charge, state.multiplicity)
+    if any(basis.shells_of(z) != shells for z, shells in basis_of(mole).shells.items()):
+        raise CheckpointError(
+            f"{checkpoint.name}: the shells of its header are not those of {basis.name!r}: it is damaged"
+        )
     s = overlap(mole, basis)
     charges = None
     if checkpoint.baseline.charges:
@@ -230,10 +232,8 @@ def finish_electronic_structure(
         compute = tight_binding or TightBinding(checkpoint.energy_baseline)
         charges = compute(atoms.numbers, atoms.positions, *state).charges
     h0 = baseline_hamiltonian(mole, basis, checkpoint.level, checkpoint.baseline, charges)
-    correction = correction.double().cpu()
-    correction = correction[:1] if state.multiplicity == 1 else correction
-    if (sides := model.settings.filter_of(torch.from_numpy(s.values))) is not None:
-        correction = trust_correction(correction, sides)
+    spins = 1 if state.multiplicity == 1 else len(output)
+    correction = model.settings.correction(output, torch.from_numpy(s.values), spins)
     weights = 1.0 if model.settings.backbone.pair_decay_length else _envelope(s)
     matrices = [
         AOMatrix(h0.values + weights * dh.numpy(), h0.numbers, basis).reorder("pyscf").values
@@ -263,32 +263,3 @@ def make_graph(model: HELM, atoms: Atoms, state: ChargeState) -> AtomicGraph:
     )
     placed: AtomicGraph = graph.to(model.energy_reference.device)
     return placed
-
-
-def place_model(checkpoint: Checkpoint, device: str | None, dtype: str) -> HELM:
-    """The network of a checkpoint on a device, in a precision; its own weights are never changed.
-
-    Parameters
-    ----------
-    checkpoint
-        With a network in float32 on the CPU.
-    device
-        ``cpu``, ``cuda``, …; None: a GPU if there is one.
-    dtype
-        A name in :data:`PRECISIONS`.
-
-    Raises
-    ------
-    SettingError
-        If there is no such device or precision, or the device has not that precision.
-    """
-    if dtype not in PRECISIONS:
-        raise SettingError(f"dtype {dtype!r} is not one of {', '.join(PRECISIONS)}")
-    try:
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if place.type == "cpu" and checkpoint.model.dtype == PRECISIONS[dtype]:
-            return checkpoint.model
-        with own_torch_state(), torch.inference_mode(False):  # else there would be no forces outside it
-            return copy.deepcopy(checkpoint.model).cast(PRECISIONS[dtype]).to(place)
-    except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: MPS has no float64
-        raise SettingError(f"device {device!r} cannot be used: {error}") from error

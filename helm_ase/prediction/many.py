@@ -19,9 +19,10 @@ from tqdm import tqdm
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import HelmError, PredictionError, SettingError, StructureError
 from helm_ase.nn import HELM
+from helm_ase.nn.placement import placed
 from helm_ase.prediction.dispersion import added_energy
 from helm_ase.prediction.domain import check_molecule, check_trained, warn_about_extrapolation
-from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure, place_model
+from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.graph import AtomicGraph, batch_graphs
@@ -133,7 +134,7 @@ def predict_many(
     for quantity, names in (("energy", OF_ENERGY + OF_NETWORK), ("hamiltonian", OF_HAMILTONIAN)):
         if wanted & set(names):
             check_trained(checkpoint, quantity)
-    network = place_model(checkpoint, device, dtype)
+    network = placed(checkpoint.model, device, dtype)
     kind = network.energy_reference.device.type
     max_load = LOAD.get(kind, LOAD_ELSEWHERE) if batch == "auto" else int(batch)
     engine = _Engine(
@@ -255,15 +256,15 @@ class _Engine:
                 return [StructurePrediction(batch[0].index, error=error)]
             half = len(batch) // 2
             return [*self.run(batch[:half]), *self.run(batch[half:])]
-        found = [self._finished(task, *result) for task, result in zip(batch, answers, strict=True)]
+        results = [self._finished(task, *result) for task, result in zip(batch, answers, strict=True)]
         if features is None:
-            return found
-        return [f if f.error else replace(f, features=row) for f, row in zip(found, features, strict=True)]
+            return results
+        return [f if f.error else replace(f, features=row) for f, row in zip(results, features, strict=True)]
 
     def _network(
         self, batch: Sequence[_Task]
     ) -> tuple[list[tuple[float, Any, torch.Tensor | None]], NDArray[np.float64] | None]:
-        """Energy (eV), forces (eV/Å, (N, 3)) and ΔH (Hartree, (s, A, A)) of each; features, (B, F)."""
+        """Energy (eV), forces (eV/Å, (N, 3)) and the output for ΔH of each; features, (B, F)."""
         with torch.inference_mode(False), torch.no_grad():  # forces switch autograd on by themselves
             graph = batch_graphs([task.graph for task in batch]).to(self.model.energy_reference.device)
             out = self.model(
@@ -279,9 +280,7 @@ class _Engine:
             forces = np.split(out.forces.detach().cpu().numpy().astype(np.float64), ends[:-1])
         matrices: list[torch.Tensor | None] = [None] * len(batch)
         if out.correction is not None:
-            sizes = [self.checkpoint.basis.size(task.atoms.numbers) for task in batch]
-            padded = out.correction.cpu()
-            matrices = [padded[k, :, :size, :size] for k, size in enumerate(sizes)]
+            matrices = list(out.correction.cpu())
         features = out.energy_features.double().cpu().numpy() if self.features else None
         return list(zip(energies, forces, matrices, strict=True)), features
 

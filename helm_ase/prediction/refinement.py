@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.prediction.electronic import ElectronicPrediction
 from helm_ase.qc.reliability import Reliability, reliability
-from helm_ase.qc.scf_steps import OVERLAP_THRESHOLD
+from helm_ase.representation.overlap import SCF_OVERLAP_THRESHOLD
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 
@@ -67,7 +67,7 @@ def refine(prediction: ElectronicPrediction, n_iterations: int = 1, forces: bool
     old = prediction.structure
     structure = ElectronicStructure.solve(
         torch.from_numpy(steps.fock), old.overlap, sum(old.electrons), prediction.multiplicity,
-        threshold=OVERLAP_THRESHOLD, integrals=old.integrals,
+        threshold=SCF_OVERLAP_THRESHOLD, integrals=old.integrals,
     )  # fmt: skip
     gradient = None
     if forces:

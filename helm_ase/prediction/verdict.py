@@ -12,16 +12,17 @@ from helm_ase.representation.coverage import describe
 from helm_ase.representation.lattice import Lattice
 
 REMAINING = 1e-3
-"""eV/atom: a refined energy that its last SCF step changed by more is not yet that of the functional."""
+"""Largest change by the last SCF step, in eV/atom, up to which a refined energy counts as that of the
+functional."""
 SMALLEST_GAP = 1.0
-"""eV: below it the ground state of a molecule is no longer one determinant with any certainty."""
+"""HOMO–LUMO gap in eV below which one determinant may not describe the ground state of a molecule."""
 
 
 class Trust(StrEnum):
-    """How far an answer may be believed."""
+    """Degree to which an answer may be believed."""
 
     TRUSTED = "trusted"
-    """As good as on unseen molecules of the training kind."""
+    """The error is expected to be that on unseen molecules of the kind in training."""
     EXTRAPOLATING = "extrapolating"
     """Something is outside of what training has shown; the error may be many times larger."""
     REFUSED = "refused"
@@ -30,22 +31,22 @@ class Trust(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be thought of an answer, and why."""
+    """Verdict on an answer, and the reasons for it."""
 
     trust: Trust
     reasons: tuple[str, ...] = ()
-    """In words, each with its number; empty for what is trusted."""
+    """Reasons in words, each with its number; empty for what is trusted."""
     evidence: str = ""
-    """The error bar or, of a refined energy, its last change, with the threshold."""
+    """Error bar or, for a refined energy, the change by its last SCF step, with the threshold."""
     note: str = ""
-    """What a method of one determinant cannot do, where that is the reason."""
+    """Limit of a method of one determinant, where that is the reason."""
     error_bar: float | None = None
     """Expected error of the energy, eV/atom; None without one."""
     threshold: float | None = None
-    """eV/atom, above which the answer is extrapolation."""
+    """Error bar in eV/atom above which the answer is extrapolation."""
 
     def __str__(self) -> str:
-        """One line."""
+        """Verdict and reasons in one line."""
         shown = "; ".join(self.reasons[:3]) + ("; …" if len(self.reasons) > 3 else "")
         words = "; ".join(filter(None, (shown, self.note, self.evidence)))
         return f"{self.trust}: {words}" if words else str(self.trust)

@@ -63,7 +63,7 @@ def converge(
     density: NDArray[np.float64] | None = None
     for route in routes:
         mf = kohn_sham(mole, level)
-        mf.max_cycle = max_cycles
+        mf.max_cycle, mf.chkfile = max_cycles, None  # HDF5, which does not survive a full disk
         start = guess(mole) if route == "model" and guess else None
         if route == "model" and start is None:
             continue

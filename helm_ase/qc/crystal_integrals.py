@@ -205,8 +205,8 @@ def three_centre(
     shells, functions = content.aoslice_by_atom()[list(atoms), :2], content.aoslice_by_atom()[list(atoms), 2:]
     everything = gto.conc_env(*tables, charges._atm, charges._bas, charges._env)
     count = content.nbas
-    window = (*shells[0], *(shells[1] + count), 2 * count, 2 * count + charges.nbas)
-    values = gto.moleintor.getints(name, *everything, comp=1, shls_slice=tuple(map(int, window)))
+    window = tuple(map(int, (*shells[0], *(shells[1] + count), 2 * count, 2 * count + charges.nbas)))
+    values = gto.moleintor.getints(name, *everything, shls_slice=window, comp=1)  # a scalar, known or not
     return np.asarray(values), slice(*map(int, functions[0])), slice(*map(int, functions[1]))
 
 

@@ -8,12 +8,10 @@ from pyscf import gto, scf
 from pyscf.lo import orth
 
 from helm_ase.errors import BasisError, ChargeError, StructureError
-from helm_ase.qc.molecule import atomic_numbers, orthonormaliser
+from helm_ase.qc.molecule import atomic_numbers, orthogonaliser_of_scf
 
 SAME_PLACE = 1e-5
 """bohr."""
-SMALLEST_OVERLAP = 1e-7
-"""Directions of the target's functions with a smaller overlap eigenvalue take no part."""
 
 
 def density_for(
@@ -55,7 +53,7 @@ def density_for(
         raise StructureError("the Mole is not built: call mol.build()")
     _check_same(mole, target)
     overlap = target.intor_symmetric("int1e_ovlp")
-    x = orthonormaliser(overlap, SMALLEST_OVERLAP)  # (A', M')
+    x = orthogonaliser_of_scf(overlap)  # (A', M')
     mixed = gto.intor_cross("int1e_ovlp", target, mole)
     densities = []
     for c, n in zip(orbitals, occupied, strict=True):

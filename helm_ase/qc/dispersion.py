@@ -69,8 +69,10 @@ class Dispersion:
         PredictionError
             If the library cannot compute it.
         """
-        found = self._compute(numbers, positions)
-        return EnergyBaselineResult(float(found["energy"]), np.array(found["gradient"]), np.zeros(0))
+        correction = self._compute(numbers, positions)
+        return EnergyBaselineResult(
+            float(correction["energy"]), np.array(correction["gradient"]), np.zeros(0)
+        )
 
     def of_crystal(
         self, numbers: NDArray[np.integer], positions: NDArray[np.float64], cell: NDArray[np.float64],
@@ -90,8 +92,8 @@ class Dispersion:
         PredictionError
             If the library cannot compute it.
         """
-        found = self._compute(numbers, positions, np.asarray(cell) / BOHR_IN_ANGSTROM, np.asarray(pbc))
-        return float(found["energy"]), np.array(found["gradient"]), np.array(found["virial"])
+        correction = self._compute(numbers, positions, np.asarray(cell) / BOHR_IN_ANGSTROM, np.asarray(pbc))
+        return float(correction["energy"]), np.array(correction["gradient"]), np.array(correction["virial"])
 
     def _compute(self, numbers: Any, positions: Any, *lattice: Any) -> Any:
         from dftd3.interface import DispersionModel
@@ -144,5 +146,5 @@ def counterpoise(
     near = np.array([[0, 0, 0], [0, 0, 2.2]])  # carbon monoxide: what the library does not know, it calls 0
     if not float(compute([6, 8], near)["energy"]):
         raise SettingError(f"dftd3 has no counterpoise parameters for {functional} in {basis}")
-    found = compute(numbers, np.asarray(positions, dtype=np.float64) / BOHR_IN_ANGSTROM)
-    return EnergyBaselineResult(float(found["energy"]), np.array(found["gradient"]), np.zeros(0))
+    correction = compute(numbers, np.asarray(positions, dtype=np.float64) / BOHR_IN_ANGSTROM)
+    return EnergyBaselineResult(float(correction["energy"]), np.array(correction["gradient"]), np.zeros(0))

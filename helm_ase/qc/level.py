@@ -10,6 +10,8 @@ from helm_ase.qc.molecule import check_basis_name
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.level import LevelOfTheory
 
+LARGEST_GRID = 5810
+"""Points of the largest grid on a sphere that PySCF has."""
 BaselineName = Literal["none", "sap", "minao", "fitted"]
 
 
@@ -38,6 +40,8 @@ class Baseline:
         if self.operators and self.name != "fitted":
             raise SettingError(f"baseline {self.name!r} has no operators of atoms; 'fitted' has")
         object.__setattr__(self, "grid", tuple(self.grid))  # JSON knows only lists
+        if len(self.grid) != 2 or not all(type(n) is int and 0 < n <= LARGEST_GRID for n in self.grid):
+            raise SettingError(f"grid is {self.grid}; radial and angular points are 1 to {LARGEST_GRID} each")
         made = tuple(x if isinstance(x, AtomicOperator) else AtomicOperator(**x) for x in self.operators)
         object.__setattr__(self, "operators", made)
         if self.charges and self.name != "fitted":
@@ -113,6 +117,7 @@ def check_functional(functional: str) -> None:
     atom = gto.M(atom="He", basis="sto-3g", verbose=0)
     calculation = dft.RKS(atom, xc=functional)
     calculation.grids.level = 0
+    calculation.chkfile = None  # HDF5, which does not survive a full disk
     try:
         calculation.kernel()
     except (NotImplementedError, ValueError, KeyError, RuntimeError, ImportError) as error:

@@ -177,11 +177,13 @@ def overlap(mole: Any, basis: AOBasis) -> AOMatrix:
     return AOMatrix(mole.intor_symmetric("int1e_ovlp"), numbers, basis, "pyscf").reorder("e3nn")
 
 
-def orthonormaliser(overlap: NDArray[np.float64], smallest: float) -> NDArray[np.float64]:
-    """X with Xᵀ S X = 1 from the eigenvectors of S, (A, A), whose eigenvalues exceed ``smallest``, (A, M)."""
-    values, vectors = np.linalg.eigh(overlap)
-    kept = values > smallest
-    return np.asarray(vectors[:, kept] / np.sqrt(values[kept]))
+def orthogonaliser_of_scf(overlap: NDArray[np.float64]) -> NDArray[np.float64]:
+    """X with Xᵀ S X = 1, (A, M), without the directions of S, (A, A), that PySCF's own SCF leaves out."""
+    import torch  # labelling needs none of it
+
+    from helm_ase.representation.overlap import SCF_OVERLAP_THRESHOLD, canonical_orthogonaliser
+
+    return canonical_orthogonaliser(torch.from_numpy(overlap), SCF_OVERLAP_THRESHOLD).numpy()
 
 
 def cross_overlap(mole: Any, basis: AOBasis, other: Any, other_basis: AOBasis) -> NDArray[np.float64]:

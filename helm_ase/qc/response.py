@@ -1,4 +1,4 @@
-"""Static polarizability, with the full response of the orbitals (coupled-perturbed Kohn–Sham) and without."""
+"""Static polarizability with the full response of the orbitals (coupled-perturbed Kohn–Sham)."""
 
 from typing import Any
 
@@ -18,32 +18,6 @@ def coupled_polarizability(mf: Any) -> NDArray[np.float64]:
     with mf.mol.with_common_orig((0.0, 0.0, 0.0)):
         dipole = mf.mol.intor_symmetric("int1e_r", comp=3)
     return _restricted(mf, dipole) if mf.mo_coeff.ndim == 2 else _unrestricted(mf, dipole)
-
-
-def uncoupled_polarizability(
-    levels: NDArray[np.float64], orbitals: NDArray[np.float64], occupied: int,
-    position: NDArray[np.float64], electrons: int = 2,
-) -> NDArray[np.float64]:  # fmt: skip
-    """2 f Σ_ia x_ia y_ia / (ε_a − ε_i): orbitals that do not respond to each other; atomic units, (3, 3).
-
-    It is what a Hamiltonian alone implies, and not the physical one: see :func:`coupled_polarizability`.
-
-    Parameters
-    ----------
-    levels
-        All orbital energies of one spin, Hartree, (M,).
-    orbitals
-        Their coefficients, (A, M).
-    occupied
-        How many of them are.
-    position
-        ⟨μ| r |ν⟩, bohr, (3, A, A).
-    electrons
-        In each occupied orbital: 2 in a closed shell, 1 for each spin of an open one.
-    """
-    moments = orbitals[:, :occupied].T @ position @ orbitals[:, occupied:]  # (3, i, a)
-    amplitudes = moments / (levels[None, occupied:] - levels[:occupied, None])
-    return np.asarray(2 * electrons * np.einsum("xia,yia->xy", amplitudes, moments))
 
 
 def _restricted(mf: Any, dipole: NDArray[np.float64]) -> NDArray[np.float64]:

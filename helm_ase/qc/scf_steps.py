@@ -12,11 +12,8 @@ from pyscf import lib
 
 from helm_ase.errors import SettingError
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
-from helm_ase.qc.molecule import orthonormaliser
+from helm_ase.qc.molecule import orthogonaliser_of_scf
 from helm_ase.qc.response import coupled_polarizability
-
-OVERLAP_THRESHOLD = 1e-6
-"""Eigenvalues of the overlap that PySCF's own SCF leaves out: its result has to be that of these steps."""
 
 PySCFOrbitals = tuple[Any, Any, Any]
 """Energies, coefficients and occupations as PySCF shapes them."""
@@ -72,7 +69,7 @@ class SelfConsistency:
         self._walked: list[SCFStep] = []  # steps from the last density that was asked for
         self.overlap = self.mean_field.get_ovlp()
         self.core = self.mean_field.get_hcore()
-        self.orthonormaliser = orthonormaliser(self.overlap, OVERLAP_THRESHOLD)  # (A, M)
+        self.orthogonaliser = orthogonaliser_of_scf(self.overlap)  # (A, M)
 
     def build(self, densities: NDArray[np.float64]) -> SCFStep:
         """Fock matrix and energy of densities, (s, A, A): one grid integration and one Coulomb build."""
@@ -94,7 +91,7 @@ class SelfConsistency:
 
     def diagonalise(self, fock: NDArray[np.float64]) -> tuple[PySCFOrbitals, NDArray[np.float64]]:
         """Orbitals of a matrix, (s, A, A), and their aufbau densities, (s, A, A)."""
-        x, mf = self.orthonormaliser, self.mean_field
+        x, mf = self.orthogonaliser, self.mean_field
         energies, vectors = np.linalg.eigh(x.T @ fock @ x)
         energies, orbitals = self._for_pyscf(energies), self._for_pyscf(x @ vectors)
         occupations = mf.get_occ(energies, orbitals)
@@ -119,7 +116,7 @@ class SelfConsistency:
 
     def natural_orbitals(self, densities: NDArray[np.float64]) -> PySCFOrbitals:
         """Eigenvectors of densities, (s, A, A), with as many filled as there are electrons."""
-        x = self.orthonormaliser
+        x = self.orthogonaliser
         back = self.overlap @ x
         vectors = np.linalg.eigh(back.T @ densities @ back)[1][:, :, ::-1]
         filled = np.zeros((self.spins, x.shape[1]))

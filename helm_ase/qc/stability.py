@@ -1,4 +1,5 @@
-"""Singlets whose closed-shell solution is no minimum: found out, and followed down to one.
+"""Stability of closed-shell solutions: singlets whose solution is not a minimum are found and followed down
+to one.
 
 A restricted solution is unstable where letting α and β orbitals differ, or turning the orbitals at all,
 lowers the energy: bonds that break, some diradicals, ozone.  Its energy is then not that of the molecule, and
@@ -30,7 +31,7 @@ COARSE = 0
 SEEDS = 4
 """Excitations of lowest energy, each of which the search for that eigenvalue begins with."""
 ANGLES = (np.pi / 4, np.pi / 8)
-"""By which α and β are turned apart: the first leaves one electron on each side of a bond between two
+"""Angles by which α and β are rotated apart: the first leaves one electron on each side of a bond between two
 orbitals; from small ones an SCF falls back."""
 
 
@@ -41,7 +42,7 @@ class LowerSolution:
     mean_field: Any
     """PySCF RKS object where orbitals had only to turn, UKS where spins differ."""
     broken: bool
-    """Whether α and β differ."""
+    """Whether α and β orbitals differ (broken symmetry)."""
     cycles: int
 
 
@@ -72,15 +73,15 @@ def follow_instability(mean_field: Any, level: LevelOfTheory, max_cycles: int) -
     if curvature > NEGATIVE:
         return LowerSolution(closed, False, cycles)
     for angle in ANGLES:
-        found = closed.to_uks()
-        found.conv_tol, found.conv_tol_grad = min(level.conv_tol, 1e-9), SOFT
+        broken = closed.to_uks()
+        broken.conv_tol, broken.conv_tol_grad = min(level.conv_tol, 1e-9), SOFT
         try:
-            cycles += _converge(found, _turned_apart(closed, angle * direction), max_cycles)
-            cycles += _descend(found, max_cycles)
+            cycles += _converge(broken, _turned_apart(closed, angle * direction), max_cycles)
+            cycles += _descend(broken, max_cycles)
         except SCFError:
             continue
-        if found.e_tot < closed.e_tot - LOWER:
-            return LowerSolution(found, True, cycles)
+        if broken.e_tot < closed.e_tot - LOWER:
+            return LowerSolution(broken, True, cycles)
     raise SCFError("the closed-shell solution is unstable, and no stable one is found below it")
 
 
@@ -103,8 +104,8 @@ def spin_curvature(mf: Any) -> tuple[float, NDArray[np.float64]]:
     def apply(x: NDArray[np.float64]) -> NDArray[np.float64]:
         x = x.reshape(excitations.shape)
         change = 2 * virtual @ x @ occupied.T
-        found = excitations * x + virtual.T @ respond(change + change.T) @ occupied
-        return np.asarray(found.ravel())
+        product = excitations * x + virtual.T @ respond(change + change.T) @ occupied
+        return np.asarray(product.ravel())
 
     def precondition(residual: Any, value: float, _: Any) -> Any:
         shifted = excitations.ravel() - value
@@ -144,8 +145,8 @@ def _on_coarse_grid(mf: Any) -> Any:
 
 def _way_down(mf: Any, examine: Any) -> Any:
     """Orbitals turned along a direction in which the energy falls; None at a minimum."""
-    found = examine(mf, with_symmetry=False, verbose=0, return_status=True)
-    return None if found[1] else found[0]
+    examined = examine(mf, with_symmetry=False, verbose=0, return_status=True)
+    return None if examined[1] else examined[0]
 
 
 def _converge(mf: Any, density: NDArray[np.float64], max_cycles: int) -> int:

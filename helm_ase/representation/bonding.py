@@ -1,4 +1,4 @@
-"""What a training set has shown of bonds: who has which neighbours, and how long bonds are.
+"""Bonds that a training set has shown: which neighbours atoms have, and how long bonds are.
 
 Distances between elements alone (:mod:`~helm_ase.representation.coverage`) do not tell a stretched F2 from
 the two fluorine atoms of a CF2 group.  What is bonded does: an atom without its neighbours, a bond longer
@@ -60,7 +60,7 @@ BondKind = tuple[int, int, int, int]
 
 
 class BondFault(NamedTuple):
-    """Something that is bonded as nothing in training was."""
+    """Bond or environment of an atom that did not occur in training."""
 
     text: str
     """In words, with the number behind it."""

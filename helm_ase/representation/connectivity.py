@@ -1,6 +1,7 @@
 """Who is bonded to whom, read off a geometry; and a name for a molecule without SMILES."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from ase.data import covalent_radii
@@ -39,13 +40,18 @@ def graph_hash(numbers: NDArray[np.integer], bonds: NDArray[np.bool_], charge: i
     Colours of the atoms are refined by those of their neighbours (Weisfeiler–Leman), which tells apart
     all molecules of the usual data sets, but not every pair of graphs; stereoisomers share a name.
     """
-    colours = [str(int(z)) for z in numbers]
+    return refined_colours([str(int(z)) for z in numbers], bonds, f"{charge}:")
+
+
+def refined_colours(colours: Sequence[str], bonds: NDArray[np.bool_], start: str = "") -> str:
+    """Name of a graph whose atoms have colours, with bonds (N, N); 16 hexadecimal digits."""
+    colours = list(colours)
     for _ in range(min(len(colours), 16)):
         colours = [
             _digest(c + "|" + ",".join(sorted(colours[j] for j in np.flatnonzero(row))))
             for c, row in zip(colours, bonds, strict=True)
         ]
-    return _digest(f"{charge}:" + ".".join(sorted(colours)))
+    return _digest(start + ".".join(sorted(colours)))
 
 
 def _digest(text: str) -> str:

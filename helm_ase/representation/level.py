@@ -56,7 +56,29 @@ def plain(name: str) -> str:
     return re.sub(r"[-_ ]", "", name.lower())
 
 
-def differences(first: LevelOfTheory, second: LevelOfTheory) -> str:
-    """Fields in which two levels of theory differ, and how; empty if they are the same."""
+def physical_differences(
+    first: LevelOfTheory, second: LevelOfTheory, whose: tuple[str, str] | None = None
+) -> str:
+    """In which fields two levels differ for whoever learns or mixes their numbers; empty if in none.
+
+    Grids, thresholds, versions of the program and ways of spelling do not count: the one comparison for
+    training, evaluation, committees and merged files.  ``whose`` as in :func:`differences`.
+    """
+    return differences(first.physical, second.physical, whose)
+
+
+def differences(first: LevelOfTheory, second: LevelOfTheory, whose: tuple[str, str] | None = None) -> str:
+    """Fields in which two levels of theory differ, and how; empty if they are the same.
+
+    Parameters
+    ----------
+    first, second
+        The levels.
+    whose
+        What to say of the value of each, as ``("in the file", "asked for")``.
+    """
     one, other = asdict(first), asdict(second)
-    return ", ".join(f"{k}: {one[k]!r} and {other[k]!r}" for k in one if one[k] != other[k])
+    words = ("", "") if whose is None else (f" {whose[0]}", f" {whose[1]}")
+    return ", ".join(
+        f"{k}: {one[k]!r}{words[0]} and {other[k]!r}{words[1]}" for k in one if one[k] != other[k]
+    )

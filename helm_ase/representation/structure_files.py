@@ -4,35 +4,29 @@ ASE's readers leave both out for most formats; a molecule that is computed as ne
 otherwise is a wrong answer without a word.
 """
 
-import io
+import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import ase.io
 from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype, parse_filename, string2index
 
 from helm_ase.errors import HelmError, StructureError
+from helm_ase.representation.box import out_of_box
 from helm_ase.representation.charge_state import CHARGE_KEYS, MULTIPLICITY_KEYS
+from helm_ase.representation.mol_files import read_records
+from helm_ase.representation.pdb_files import read_models
+from helm_ase.representation.stated_state import Stated
+from helm_ase.system.plain_database import connect
+
+LAST_ELEMENT = 118
 
 
-class Stated(NamedTuple):
-    """Charge and multiplicity that a file states; None for what it does not state."""
-
-    charge: int | None = None
-    multiplicity: int | None = None
-
-
-NOTHING = Stated()
-ATOM_CODES = {1: 3, 2: 2, 3: 1, 5: -1, 6: -2, 7: -3}
-"""Charge codes in the atom lines of mol files."""
-UNPAIRED = {1: 0, 2: 1, 3: 2}
-"""Radical codes of mol files."""
-
-
-def read_frames(name: str | Path, index: str | int = ":") -> list[Atoms]:
+def read_frames(name: str | Path, index: str | int = ":", no_pbc: bool = False) -> list[Atoms]:
     """Read frames as ASE does, with ``charge`` and ``multiplicity`` of the file in ``atoms.info``.
 
     Parameters
@@ -41,24 +35,85 @@ def read_frames(name: str | Path, index: str | int = ":") -> list[Atoms]:
         Any file that ASE reads; ``FILE@INDEX`` chooses frames.
     index
         Frames, if the name chooses none.
+    no_pbc
+        Take molecules out of the boxes in which they are.
 
     Raises
     ------
     StructureError
-        If the file cannot be read, or states a charge that cannot be understood.
+        If the file cannot be read, holds what is no geometry of elements, or states a charge that cannot be
+        understood; if there is no molecule in a box.
     """
     path, chosen = parse_filename(str(name), index)
-    if not Path(path).exists():
-        raise FileNotFoundError(f"there is no file {path}")
+    with_all = list(stream_frames(path, no_pbc))
     try:
-        form = _format(path)
-        frames = _records(path) if form in ("sdf", "mol") else _frames(path, form)
-        picked = frames[string2index(chosen) if isinstance(chosen, str) else chosen]
-    except HelmError:
+        picked = with_all[string2index(chosen) if isinstance(chosen, str) else chosen]
+    except (IndexError, TypeError, ValueError) as error:
+        raise StructureError(f"{path} holds {len(with_all)} frames; {chosen!r} is none of them") from error
+    return picked if isinstance(picked, list) else [picked]
+
+
+def stream_frames(path: str, no_pbc: bool = False) -> Iterator[Atoms]:
+    """All frames of a file, one at a time where ASE reads them so.
+
+    Raises
+    ------
+    StructureError
+        As :func:`read_frames`.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"there is no file {path}")
+    if not (os.path.isfile(path) or os.path.isdir(path)):
+        raise StructureError(f"{path} is a device or a pipe, not a file")
+    number = -1
+    try:
+        for number, atoms in enumerate(_frames(path, _format(path))):
+            yield _molecule(atoms, f"{path}, frame {number}", no_pbc)
+        if number < 0:
+            raise StructureError(f"{path} holds no structure")
+    except (HelmError, GeneratorExit):
         raise
+    except KeyError as error:  # ASE's tables of elements
+        raise StructureError(
+            f"{path}: {error.args[0]!r} is no symbol of an element that ASE knows (isotopes are written as "
+            "their element, numbers as symbols)"
+        ) from error
+    except UnknownFileTypeError as error:
+        raise StructureError(
+            f"ASE knows no format of {path}, by its name or contents: convert it, to xyz for example"
+        ) from error
     except Exception as error:  # ASE's readers raise whatever they trip over
         raise StructureError(f"ASE cannot read {path}: {type(error).__name__}: {error}") from error
-    return picked if isinstance(picked, list) else [picked]
+
+
+def choose(name: str, frames: Iterator[Atoms]) -> Iterator[Atoms]:
+    """Those of all frames that ``FILE@INDEX`` names, one at a time where that can be."""
+    chosen = parse_filename(name, ":")[1]
+    try:
+        picked = string2index(chosen) if isinstance(chosen, str) else chosen
+        if isinstance(picked, str):  # a choice for data bases
+            raise ValueError
+    except ValueError as error:
+        raise StructureError(f"{name}: {chosen!r} names no frames; write FILE@0 or FILE@2:5") from error
+    if isinstance(picked, slice) and all(
+        x is None or x >= 0 for x in (picked.start, picked.stop, picked.step)
+    ):
+        return islice(frames, picked.start, picked.stop, picked.step)
+    found = list(frames)[picked]
+    return iter(found if isinstance(found, list) else [found])
+
+
+def _molecule(atoms: Atoms, where: str, no_pbc: bool) -> Atoms:
+    odd = [int(z) for z in atoms.numbers if not 1 <= z <= LAST_ELEMENT]
+    if odd:
+        what = "X, which is no element" if odd[0] == 0 else f"an element of number {odd[0]}"
+        raise StructureError(f"{where} holds {what}: leave such places out")
+    if no_pbc and atoms.pbc.any():
+        try:
+            return out_of_box(atoms)
+        except StructureError as error:
+            raise StructureError(f"{where}: {error}") from error
+    return atoms
 
 
 def _format(path: str) -> str:
@@ -68,14 +123,37 @@ def _format(path: str) -> str:
         return ""
 
 
-def _frames(path: str, form: str) -> list[Atoms]:
-    frames = list(ase.io.iread(path, index=":"))
-    if form not in READERS:
-        return frames
-    text = Path(path).read_text(encoding="utf8", errors="replace")
-    for atoms, stated in zip(frames, READERS[form](text, len(frames), path), strict=True):
-        _give(atoms, stated)
-    return frames
+def _frames(path: str, form: str) -> Iterator[Atoms]:
+    if form in RECORDS:
+        for atoms, stated in RECORDS[form](path):
+            yield _give(atoms, stated)
+    elif form in READERS:
+        frames = list(ase.io.iread(path, index=":"))
+        text = Path(path).read_text(encoding="utf8", errors="replace")
+        for atoms, stated in zip(frames, READERS[form](text, len(frames), path), strict=True):
+            yield _give(atoms, stated)
+    else:
+        if form in XYZ:
+            _check_counts(path)
+        if form == "db":
+            connect(Path(path)).close()  # views would be programs, and ASE would run them
+        yield from ase.io.iread(path, index=":")
+
+
+def _check_counts(path: str) -> None:
+    """Refuse an xyz file that announces more atoms than it has lines: ASE would wait for them."""
+    with open(path, encoding="utf8", errors="replace") as file:
+        while head := file.readline():
+            words = head.split()
+            if not words or words[0].startswith("VEC"):
+                continue
+            if not words[0].isdecimal():
+                raise StructureError(
+                    f"ASE cannot read {path}: {head.strip()[:40]!r} stands where a number of atoms should"
+                )
+            count = int(words[0]) if len(words[0]) < 10 else sys.maxsize
+            if sum(1 for _ in islice(file, 1 + min(count, os.path.getsize(path)))) < 1 + count:
+                raise StructureError(f"{path} announces {words[0][:20]} atoms and ends before the last")
 
 
 def _give(atoms: Atoms, stated: Stated) -> Atoms:
@@ -85,49 +163,11 @@ def _give(atoms: Atoms, stated: Stated) -> Atoms:
     return atoms
 
 
-# -- mol and sdf: ASE reads the first record only -----------------------------------------------------------
-
-
-def _records(path: str) -> list[Atoms]:
-    text = Path(path).read_text(encoding="utf8", errors="replace")
-    records = re.split(r"^\$\$\$\$[^\n]*\n?", text, flags=re.MULTILINE)
-    frames = []
-    for record in records:
-        if record.strip():
-            atoms = ase.io.read(io.StringIO(record), format="sdf")
-            frames.append(_give(atoms, stated_by_mol(record, len(atoms))))
-    return frames
-
-
-def stated_by_mol(record: str, count: int) -> Stated:
-    """Charge and unpaired electrons of a mol record (V2000)."""
-    lines = record.splitlines()
-    codes = [line[36:39].strip() for line in lines[4 : 4 + count]]
-    charges = {k: ATOM_CODES.get(int(code), 0) for k, code in enumerate(codes) if code.isdigit()}
-    radicals = {k: 2 for k, code in enumerate(codes) if code == "4"}
-    listed = {kind: _properties(lines, kind) for kind in ("CHG", "RAD")}
-    if listed["CHG"] or listed["RAD"]:  # either replaces all codes
-        charges, radicals = listed["CHG"], listed["RAD"]
-    unpaired = sum(UNPAIRED.get(code, 0) for code in radicals.values())
-    charge = sum(charges.values())
-    return Stated(charge if charges else None, 1 + unpaired if radicals else None)
-
-
-def _properties(lines: list[str], kind: str) -> dict[int, int]:
-    """Atom → value of lines such as ``M  CHG  2   1  -1   6  -1``."""
-    values: dict[int, int] = {}
-    for line in lines:
-        if line.startswith("M  END"):
-            break
-        if line.startswith(f"M  {kind}"):
-            numbers = list(map(int, line[6:].split()))
-            if len(numbers) != 1 + 2 * numbers[0]:
-                raise StructureError(f"{line!r} does not hold as many pairs as it says: mend the file")
-            values |= dict(zip(numbers[1::2], numbers[2::2], strict=True))
-    return values
-
-
-# -- others ----------------------------------------------------------------------------------------------
+XYZ = ("xyz", "extxyz")
+RECORDS: dict[str, Callable[[str], list[tuple[Atoms, Stated]]]] = {
+    "sdf": read_records, "mol": read_records, "proteindatabank": read_models,
+}  # fmt: skip
+"""Formats of ASE that are read here, record by record."""
 
 
 def stated_by_gaussian_input(text: str, frames: int, path: str) -> list[Stated]:
@@ -144,37 +184,6 @@ def stated_by_gaussian_input(text: str, frames: int, path: str) -> list[Stated]:
         raise StructureError(
             f"{path}: {' '.join(numbers)!r} is not a line of charge and multiplicity, such as '0 1'"
         ) from None
-
-
-def stated_by_pdb(text: str, frames: int, path: str) -> list[Stated]:
-    """Sums of the charges of atoms (columns 79 and 80) of each model; empty columns say nothing."""
-    models = re.split(r"^ENDMDL.*$", text, flags=re.MULTILINE)
-    stated = []
-    for model in models:
-        atoms = [line for line in model.splitlines() if line.startswith(("ATOM", "HETATM"))]
-        if atoms:
-            stated.append(Stated(_pdb_charge(atoms, path)))
-    return stated if len(stated) == frames else [_same(stated, path)] * frames
-
-
-def _pdb_charge(atoms: list[str], path: str) -> int | None:
-    texts = [line[78:80].strip() for line in atoms]
-    if not any(texts):
-        return None
-    total = 0
-    for line, text in zip(atoms, texts, strict=True):
-        match = re.fullmatch(r"(?:(\d)?([+-])|([+-]?)(\d)|)", text)
-        if match is None:
-            raise StructureError(f"{path}: {text!r} is not a charge of an atom (columns 79-80) in {line!r}")
-        size, sign = int(match[1] or match[4] or (1 if match[2] else 0)), match[2] or match[3]
-        total += -size if sign == "-" else size
-    return total
-
-
-def _same(stated: list[Stated], path: str) -> Stated:
-    if len(set(stated)) > 1:
-        raise StructureError(f"{path} states several charges, and ASE reads other frames: split the file")
-    return stated[0] if stated else NOTHING
 
 
 def _stated_by(charge: str, multiplicity: str) -> Callable[[str, int, str], list[Stated]]:
@@ -194,7 +203,6 @@ def _stated_by(charge: str, multiplicity: str) -> Callable[[str, int, str], list
 
 READERS: dict[str, Callable[[str, int, str], list[Stated]]] = {
     "gaussian-in": stated_by_gaussian_input,
-    "proteindatabank": stated_by_pdb,
     "gaussian-out": _stated_by(
         r"^\s*Charge\s*=\s*([+-]?\d+)\s+Multiplicity", r"Multiplicity\s*=\s*(\d+)\s*(?:$|in supermolecule)"
     ),

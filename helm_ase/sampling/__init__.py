@@ -1,7 +1,7 @@
 """Geometries worth labelling: conformers, GFN2-xTB dynamics, normal modes, weakly bound dimers."""
 
 from helm_ase.sampling.campaign import SamplingResult, sample
-from helm_ase.sampling.molecules import Molecule, from_smiles, read_molecules
+from helm_ase.sampling.molecules import Molecule, Reading, from_smiles, read_molecules
 from helm_ase.sampling.output import check_output, summarise, write
 from helm_ase.sampling.settings import SamplingSettings
 from helm_ase.sampling.task import Drop
@@ -9,6 +9,7 @@ from helm_ase.sampling.task import Drop
 __all__ = [
     "Drop",
     "Molecule",
+    "Reading",
     "SamplingResult",
     "SamplingSettings",
     "check_output",

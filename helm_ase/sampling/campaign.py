@@ -12,7 +12,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 from helm_ase.errors import SettingError
-from helm_ase.sampling.dimers import choose_pairs
+from helm_ase.sampling.dimers import choose_pairs, join, partner_pairs, refused
 from helm_ase.sampling.filters import Register
 from helm_ase.sampling.molecules import Molecule, distinct
 from helm_ase.sampling.optional import require
@@ -64,7 +64,11 @@ def sample(
         raise SettingError(f"processes is {processes}; it must be at least 1")
     molecules = distinct(molecules)
     tasks = _tasks(molecules, settings)
-    result = SamplingResult([], [], len(molecules))
+    unpaired = dict.fromkeys(
+        (join(*pair).identity, why) for pair in partner_pairs(molecules, settings) if (why := refused(*pair))
+    )
+    drops = [Drop(name, "dimer", "start", 0.0, settings.seed, why) for name, why in unpaired]
+    result = SamplingResult([], drops, len(molecules))
     outcomes = _outcomes(tasks, min(processes, len(tasks)))
     with closing(outcomes), tqdm(total=len(tasks), unit="task", desc="sample", disable=not progress) as bar:
         _collect(outcomes, settings, result, bar)

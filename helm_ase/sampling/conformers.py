@@ -7,7 +7,12 @@ from numpy.typing import NDArray
 
 from helm_ase.errors import StructureError
 from helm_ase.sampling.optional import load
+from helm_ase.sampling.placement import place
+from helm_ase.sampling.seeds import derive_seed, generator
+from helm_ase.sampling.states import atomic_multiplicity
 
+BESIDE = (2.2, 3.2)
+"""Closest distance between the parts of one SMILES before they are relaxed, Å."""
 MAX_PERCEIVED = 40
 """Atoms beyond which bond orders are not worked out from a geometry: the search may not end."""
 
@@ -24,11 +29,11 @@ class Constitution(NamedTuple):
     charge: int
     """e."""
     multiplicity: int
-    """2S + 1 with all unpaired electrons parallel."""
+    """2S + 1: of a molecule with all unpaired electrons parallel, of an atom that of its ground state."""
 
 
-def parse_smiles(smiles: str) -> Constitution:
-    """Canonical SMILES, atoms, bonds, charge and multiplicity.
+def parse_smiles(smiles: str, multiplicity: int | None = None) -> Constitution:
+    """Canonical SMILES, atoms, bonds, charge and multiplicity, which may be given.
 
     The order of the atoms is that of the canonical SMILES, so that spellings of one molecule agree.
 
@@ -42,8 +47,11 @@ def parse_smiles(smiles: str) -> Constitution:
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.int64)
     bonds = np.asarray(load("rdkit.Chem").GetAdjacencyMatrix(molecule), dtype=bool)
     radicals = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
-    charge = load("rdkit.Chem").GetFormalCharge(molecule)
-    return Constitution(canonical, numbers, bonds, int(charge), 1 + int(radicals))
+    charge = int(load("rdkit.Chem").GetFormalCharge(molecule))
+    if multiplicity is None:
+        alone = len(numbers) == 1
+        multiplicity = atomic_multiplicity(int(numbers[0]), charge) if alone else 1 + int(radicals)
+    return Constitution(canonical, numbers, bonds, charge, multiplicity)
 
 
 def canonical_smiles(smiles: str) -> str:
@@ -71,21 +79,38 @@ def canonical_smiles(smiles: str) -> str:
 def embed(smiles: str, seed: int) -> NDArray[np.float64] | None:
     """One conformer, Å, (N, 3): distance geometry (ETKDGv3), then MMFF94 where it has the parameters.
 
-    None if no geometry satisfies the bonds.
+    Several parts are made apart and placed beside one another.  None if no geometry satisfies the bonds.
     """
-    force_field = load("rdkit.Chem.AllChem")
     with load("rdkit.rdBase").BlockLogs():
         molecule = _molecule(smiles)
-        settings = force_field.ETKDGv3()
-        settings.randomSeed = seed % 2**31
-        settings.maxIterations = 50
-        if force_field.EmbedMolecule(molecule, settings) < 0:
-            settings.useRandomCoords = True
-            if force_field.EmbedMolecule(molecule, settings) < 0:
+        where: list[tuple[int, ...]] = []
+        parts = load("rdkit.Chem").GetMolFrags(molecule, asMols=True, fragsMolAtomMapping=where)
+        positions = np.zeros((molecule.GetNumAtoms(), 3))
+        placed: NDArray[np.float64] | None = None
+        random = generator(derive_seed(seed, "parts"))
+        for number, part in enumerate(parts):
+            own = _embed_part(part, seed + number)
+            if own is None:
                 return None
-        if force_field.MMFFHasAllMoleculeParams(molecule):
-            force_field.MMFFOptimizeMolecule(molecule, maxIters=500)
-        return np.array(molecule.GetConformer().GetPositions())
+            placed = own if placed is None else place(placed, own, BESIDE, random)
+        assert placed is not None
+        positions[[k for atoms in where for k in atoms]] = placed
+        return positions
+
+
+def _embed_part(molecule: Any, seed: int) -> NDArray[np.float64] | None:
+    """One conformer of a connected molecule, Å, (N, 3)."""
+    force_field = load("rdkit.Chem.AllChem")
+    settings = force_field.ETKDGv3()
+    settings.randomSeed = seed % 2**31
+    settings.maxIterations = 50
+    if force_field.EmbedMolecule(molecule, settings) < 0:
+        settings.useRandomCoords = True
+        if force_field.EmbedMolecule(molecule, settings) < 0:
+            return None
+    if force_field.MMFFHasAllMoleculeParams(molecule):
+        force_field.MMFFOptimizeMolecule(molecule, maxIters=500)
+    return np.array(molecule.GetConformer().GetPositions())
 
 
 def perceive_smiles(

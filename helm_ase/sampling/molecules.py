@@ -10,7 +10,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from helm_ase.errors import ChargeError, StructureError
-from helm_ase.representation.charge_state import charge_state, check_parity
+from helm_ase.representation.charge_state import ChargeState, charge_state, check_parity, give_state
 from helm_ase.representation.structure_files import read_frames
 from helm_ase.sampling.conformers import parse_smiles, perceive_smiles
 
@@ -45,16 +45,22 @@ class Molecule:
         return int(np.sum(self.numbers > 1))
 
 
-def from_smiles(smiles: str) -> Molecule:
-    """Molecule of a SMILES; charges and radicals are counted.
+def from_smiles(smiles: str, multiplicity: int | None = None) -> Molecule:
+    """Molecule of a SMILES; charges and radicals are counted, unless ``multiplicity`` says otherwise.
 
     Raises
     ------
     StructureError
         If it cannot be read.
+    ChargeError
+        If the multiplicity does not fit the number of electrons.
     """
-    molecule = parse_smiles(smiles)
-    return Molecule(molecule.smiles, *molecule, key=molecule.smiles)
+    if multiplicity is None:
+        found = parse_smiles(smiles)
+        return Molecule(found.smiles, *found, key=found.smiles)
+    found = parse_smiles(smiles, multiplicity)
+    check_parity(int(found.numbers.sum()) - found.charge, ChargeState(found.charge, multiplicity))
+    return Molecule(found.smiles, *found, key=f"{found.smiles} multiplicity={multiplicity}")
 
 
 def from_atoms(atoms: Atoms) -> Molecule:
@@ -73,7 +79,9 @@ def from_atoms(atoms: Atoms) -> Molecule:
     from helm_ase.representation.labelled import structure_key
 
     if len(atoms) == 0 or atoms.pbc.any() or not np.isfinite(atoms.positions).all():
-        raise StructureError("the structure is empty, periodic or not finite; only molecules can be sampled")
+        raise StructureError(
+            "the structure is empty, not finite, or periodic (--no-pbc takes a molecule out of its box)"
+        )
     state = charge_state(atoms)
     check_parity(int(atoms.numbers.sum()) - state.charge, state)
     numbers, positions = np.asarray(atoms.numbers, dtype=np.int64), np.array(atoms.positions)
@@ -85,31 +93,81 @@ def from_atoms(atoms: Atoms) -> Molecule:
     )
 
 
-def read_molecules(files: Iterable[str | Path] = (), smiles: Iterable[str] = ()) -> list[Molecule]:
+@dataclass
+class Reading:
+    """How files are read, and what of them cannot be used."""
+
+    charge: int | None = None
+    """Charge of all structures; SMILES have their own."""
+    multiplicity: int | None = None
+    """Multiplicity of everything that does not say its own."""
+    no_pbc: bool = False
+    """Take molecules out of their periodic boxes."""
+    skipped: list[str] | None = None
+    """Gets a line for each entry that cannot be used; None: the first is an error."""
+
+
+def read_molecules(
+    files: Iterable[str | Path] = (), smiles: Iterable[str] = (), reading: Reading | None = None
+) -> list[Molecule]:
     """Molecules of files and strings, sorted, each starting point once.
 
     Parameters
     ----------
     files
-        ``*.smi``, ``*.smiles``, ``*.txt``: a SMILES at the start of each line, the rest of the line and lines
-        that start with ``#`` are for humans.  Other files: structures in any format ASE reads, all frames.
+        ``*.smi``, ``*.smiles``, ``*.txt``: a SMILES at the start of each line; the rest of the line, but for
+        ``multiplicity=N``, and lines that start with ``#`` are for humans.  Other files: structures in any
+        format ASE reads, all frames.
     smiles
         SMILES strings.
+    reading
+        How to read them.
 
     Raises
     ------
     StructureError, ChargeError
         If an entry cannot be used; the message names file and line or frame.
     """
-    molecules = [from_smiles(text) for text in smiles]
+    reading = reading or Reading()
+    found: list[Molecule] = []
+    for text in smiles:
+        found += _tried(reading, "--smiles", _smiles_builder(reading), [text])
     for file in map(Path, files):
         if not file.is_file():
             raise StructureError(f"{file}: no such file; give files of SMILES or structures, or --smiles")
         reader = _read_smiles if file.suffix.lower() in SMILES_SUFFIXES else _read_structures
-        molecules.extend(reader(file))
-    if not molecules:
-        raise StructureError("no molecules given: name files of SMILES or structures, or use --smiles")
-    return distinct(molecules)
+        found.extend(reader(file, reading))
+    if not found:
+        skipped = reading.skipped
+        more = f"; all {len(skipped)} entries were skipped, the first: {skipped[0]}" if skipped else ""
+        raise StructureError(f"no molecules given: name files of SMILES or structures, or use --smiles{more}")
+    return distinct(found)
+
+
+def _tried(reading: Reading, where: str, build: Callable[[Any], Molecule], source: Any) -> list[Molecule]:
+    try:
+        return [_located(where, build, source)]
+    except (StructureError, ChargeError) as error:
+        if reading.skipped is None:
+            raise
+        reading.skipped.append(str(error))
+        return []
+
+
+def _smiles_builder(reading: Reading) -> Callable[[list[str]], Molecule]:
+    def build(words: list[str]) -> Molecule:
+        own = [word.partition("=")[2] for word in words[1:] if word.startswith("multiplicity=")]
+        if own and not own[0].isdecimal():
+            raise StructureError(f"multiplicity={own[0]} is no whole number")
+        found = from_smiles(words[0], int(own[0]) if own else reading.multiplicity)
+        if reading.charge not in (None, found.charge):
+            raise ChargeError(
+                f"{words[0]} has charge {found.charge}, not {reading.charge}: write it into the SMILES, or "
+                "ask for --vertical states"
+            )
+        return found
+
+    return build
 
 
 def distinct(molecules: Iterable[Molecule]) -> list[Molecule]:
@@ -118,7 +176,7 @@ def distinct(molecules: Iterable[Molecule]) -> list[Molecule]:
     return [unique[key] for key in sorted(unique)]
 
 
-def _read_smiles(file: Path) -> Iterator[Molecule]:
+def _read_smiles(file: Path, reading: Reading) -> Iterator[Molecule]:
     try:
         lines = file.read_text(encoding="utf8").splitlines()
     except UnicodeDecodeError as error:
@@ -126,12 +184,12 @@ def _read_smiles(file: Path) -> Iterator[Molecule]:
     for number, line in enumerate(lines, start=1):
         words = line.split()
         if words and not words[0].startswith("#"):  # within a SMILES '#' is a triple bond
-            yield _located(f"{file}, line {number}", from_smiles, words[0])
+            yield from _tried(reading, f"{file}, line {number}", _smiles_builder(reading), words)
 
 
-def _read_structures(file: Path) -> Iterator[Molecule]:
+def _read_structures(file: Path, reading: Reading) -> Iterator[Molecule]:
     try:
-        frames = read_frames(file)
+        frames = read_frames(file, no_pbc=reading.no_pbc)
     except StructureError as error:
         if (cause := error.__cause__) is None:  # it says more than that ASE failed
             raise
@@ -139,7 +197,8 @@ def _read_structures(file: Path) -> Iterator[Molecule]:
             f"{file}: ASE cannot read it ({cause}); a list of SMILES ends in .smi"
         ) from error
     for number, atoms in enumerate(frames, start=1):
-        yield _located(f"{file}, frame {number}", from_atoms, atoms)
+        give_state(atoms, reading.charge, reading.multiplicity)
+        yield from _tried(reading, f"{file}, frame {number}", from_atoms, atoms)
 
 
 def _located(where: str, build: Callable[[Any], Molecule], source: Any) -> Molecule:

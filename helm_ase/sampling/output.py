@@ -12,21 +12,24 @@ from ase import Atoms
 
 from helm_ase.errors import SettingError
 from helm_ase.sampling.campaign import SamplingResult
+from helm_ase.sampling.states import HIGH_SPIN
 from helm_ase.system.atomic_write import whole_file
 
 DROPPED = ".dropped.jsonl"
 """Added to the name of the output: the list of what was dropped."""
 
 
-def check_output(path: str | Path) -> Path:
+def check_output(path: str | Path, overwrite: bool = True) -> Path:
     """The path, if a file can be made there; asked before hours of work.
 
     Raises
     ------
     SettingError
-        If it does not end in ``.xyz`` or ``.extxyz``.
+        If it does not end in ``.xyz`` or ``.extxyz``, or is there and must not be replaced.
     """
     path = Path(path)
+    if not overwrite and path.exists():
+        raise SettingError(f"{path} exists already: choose another name, or allow overwriting (--force)")
     if path.suffix.lower() not in (".xyz", ".extxyz"):
         raise SettingError(f"output {path}: structures are written as extended XYZ; end the name in .xyz")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +69,12 @@ def summarise(result: SamplingResult) -> str:
     lines += _table("heavy atoms", heavy)
     lines += _table("charge", (info["charge"] for info in infos))
     lines += _table("multiplicity", (info["multiplicity"] for info in infos))
+    high = sorted({info["smiles"] or info["name"] for info in infos if info["multiplicity"] >= HIGH_SPIN})
+    if high:
+        lines.append(
+            f"{len(high)} species of multiplicity {HIGH_SPIN} or more (first: {high[0]}): if that is not "
+            "meant, write multiplicity=N behind the SMILES"
+        )
     lines.append(f"{len(result.drops)} dropped")
     lines += _table("reason", (f"{drop.reason} ({drop.kind}, {drop.method})" for drop in result.drops))
     return "\n".join(lines)

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from helm_ase.errors import SettingError
+from helm_ase.sampling.states import Vertical
 
 Statistics = Literal["classical", "wigner"]
 """Distribution of normal-mode displacements: Boltzmann, or that of the quantum oscillator."""
@@ -46,6 +47,12 @@ class SamplingSettings:
     """Largest number of heavy atoms that the two molecules of a dimer have together."""
     dimer_relax_steps: int = 15
     """Relaxation steps of a dimer after it is put together."""
+    partners: tuple[str, ...] = ()
+    """SMILES of molecules with each of which every molecule given is paired."""
+    partner_geometries: int = 1
+    """Dimers of each such pair."""
+    vertical: tuple[Vertical, ...] = ()
+    """States in which every structure is given once more."""
     contact: tuple[float, float] = (1.9, 3.6)
     """Closest distance between the molecules of a new dimer, Å, drawn uniformly."""
     fmax: float = 0.05
@@ -62,6 +69,10 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperatures", tuple(sorted({float(t) for t in self.temperatures})))
         object.__setattr__(self, "contact", tuple(map(float, self.contact)))
+        for name in ("partners", "vertical"):
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
+        if unknown := set(self.vertical) - set(get_args(Vertical)):
+            raise SettingError(f"vertical is {sorted(unknown)}; choose from {get_args(Vertical)}")
         self._check_temperatures()
         for name, least in _LEAST.items():
             value = getattr(self, name)
@@ -84,7 +95,12 @@ class SamplingSettings:
             raise SettingError(
                 f"draws is {self.draws}; it must be 1 to {len(self.temperatures)}, one per temperature"
             )
-        if self.temperatures[-1] > 0 and not self.md_steps and not self.displacements and not self.dimers:
+        if (
+            self.temperatures[-1] > 0
+            and not self.md_steps
+            and not self.displacements
+            and not (self.dimers or self.partners)
+        ):
             raise SettingError(
                 "nothing to draw above 0 K: set md_steps or displacements, or temperatures to 0"
             )
@@ -92,5 +108,6 @@ class SamplingSettings:
 
 _LEAST = {
     "conformers": 1, "md_steps": 0, "frames": 1, "displacements": 0, "dimers": 0, "dimer_heavy_atoms": 0,
+    "partner_geometries": 1,
     "dimer_relax_steps": 0, "relax_steps": 1, "duplicate_tolerance": 0, "limit": 1, "seed": 0,
 }  # fmt: skip

@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 from helm_ase.representation.connectivity import fragments
 from helm_ase.sampling.conformers import embed
-from helm_ase.sampling.dimers import join, place
+from helm_ase.sampling.dimers import join
 from helm_ase.sampling.displacement import NormalModes, normal_modes
 from helm_ase.sampling.dynamics import run_dynamics
 from helm_ase.sampling.filters import find_fault
 from helm_ase.sampling.molecules import Molecule
+from helm_ase.sampling.placement import place
 from helm_ase.sampling.relaxation import check_finite, relax, xtb_calculator
 from helm_ase.sampling.seeds import derive_seed, generator
 from helm_ase.sampling.settings import SamplingSettings
+from helm_ase.sampling.states import State, Vertical, vertical_states
 
 DECIMALS = 8
 """Decimals of positions in Å: as many as extended XYZ keeps, so that file and memory agree."""
@@ -186,6 +188,7 @@ class _Drawing:
             "xtb_energy": energy,
         }
         self.outcome.structures.append(atoms)
+        self.outcome.structures += vertical_copies(atoms, self.settings.vertical)
 
     def _check(self, positions: NDArray[np.float64]) -> None:
         fault = find_fault(self.molecule.numbers, positions, self.molecule.bonds)
@@ -207,6 +210,19 @@ class _Drawing:
 def _tag(method: str, temperature: float, seed: int, frame: int | None) -> str:
     short = {"relaxed": "relaxed", "md": f"md{temperature:g}K", "normal-modes": f"nm{temperature:g}K"}
     return f"{short[method]}-{seed:016x}" + ("" if frame is None else f"-{frame}")
+
+
+def vertical_copies(atoms: Atoms, kinds: tuple[Vertical, ...]) -> list[Atoms]:
+    """The same geometry in other states; the energy of xTB was not theirs."""
+    found = []
+    for kind, state in vertical_states(State(atoms.info["charge"], atoms.info["multiplicity"]), kinds):
+        if int(atoms.numbers.sum()) - state.charge < state.multiplicity - 1:  # as of the hydrogen cation
+            continue
+        copy = atoms.copy()
+        copy.info |= state._asdict() | {"name": f"{atoms.info['name']}-{kind}", "vertical": kind}
+        del copy.info["xtb_energy"]
+        found.append(copy)
+    return found
 
 
 def atoms_of(molecule: Molecule, positions: NDArray[np.float64]) -> Atoms:

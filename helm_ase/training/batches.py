@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,13 @@ from helm_ase.dataset.batch import TrainingBatch, balanced_batches, collate
 from helm_ase.dataset.sample import Sample
 from helm_ase.nn import HELMSettings
 
-SampleWithTrust = tuple[Sample, Tensor | None]
+
+class FactoredSample(NamedTuple):
+    """A sample, and what multiplies the network's output for it from both sides."""
+
+    sample: Sample
+    factor: Tensor | None
+    """W or S^½, (A, A), float32; None if nothing does."""
 
 
 class EmptyBatch:
@@ -36,37 +43,34 @@ class ValidationBatch:
         return replace(self, batch=self.batch.to(device, non_blocking))
 
 
-class Samples(Dataset[SampleWithTrust]):
-    """Samples with their filters (W, or S^½); a filter that was computed is kept if the samples are.
+class Samples(Dataset[FactoredSample]):
+    """Samples with the factors of the output (W, or S^½); what was computed is kept if the samples are.
 
     Parameters
     ----------
     samples
         Any sequence of them.
     settings
-        Settings of the model, whose filter it is.
+        Settings of the model, whose output it is.
     keep
-        Keep filters; for sets that fit into memory.
+        Keep factors; for sets that fit into memory.
     """
 
     def __init__(self, samples: Sequence[Sample], settings: HELMSettings, keep: bool = True) -> None:
         self.samples, self.settings, self.keep = samples, settings, keep
-        self._filters: dict[int, Tensor] = {}
+        self._factors: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> SampleWithTrust:
+    def __getitem__(self, index: int) -> FactoredSample:
         sample = self.samples[index]
-        sides = self._filters.get(index)
-        if sides is None:
-            sides = self.settings.filter_of(sample.overlap)
-            if sides is None:
-                return sample, None
-            sides = sides.float()
+        factor = self._factors.get(index)
+        if factor is None and (found := self.settings.output_factor(sample.overlap)) is not None:
+            factor = found.float()
             if self.keep:
-                self._filters[index] = sides
-        return sample, sides
+                self._factors[index] = factor
+        return FactoredSample(sample, factor)
 
 
 class SharedBatches:
@@ -132,28 +136,28 @@ def shares(batch: Sequence[int], loads: NDArray[np.int64], parts: int) -> list[l
     return divided if parts > 1 else [list(batch)]
 
 
-def loader(samples: Samples, batches: SharedBatches, processes: int = 0) -> "DataLoader[SampleWithTrust]":
+def loader(samples: Samples, batches: SharedBatches, processes: int = 0) -> "DataLoader[FactoredSample]":
     """Batches prepared by worker processes (0: by this one), at most two each ahead."""
     return DataLoader(
         samples,
         batch_sampler=batches,
-        collate_fn=collate_with_trust,
+        collate_fn=collate_for_training,
         num_workers=processes,
         prefetch_factor=2 if processes else None,
         multiprocessing_context="spawn" if processes else None,
     )
 
 
-def collate_with_trust(pairs: Sequence[SampleWithTrust]) -> TrainingBatch | EmptyBatch:
+def collate_for_training(pairs: Sequence[FactoredSample]) -> TrainingBatch | EmptyBatch:
     """Pad and stack."""
     if not pairs:
         return EmptyBatch()
     return _collate(pairs, share=True)
 
 
-def _collate(pairs: Sequence[SampleWithTrust], share: bool) -> TrainingBatch:
-    filters = [trust for _, trust in pairs if trust is not None]
-    return collate([sample for sample, _ in pairs], filters or None, share)
+def _collate(pairs: Sequence[FactoredSample], share: bool) -> TrainingBatch:
+    factors = [pair.factor for pair in pairs if pair.factor is not None]
+    return collate([pair.sample for pair in pairs], factors or None, share)
 
 
 def loads_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
@@ -162,13 +166,13 @@ def loads_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
     return np.array([s.load for s in samples], dtype=np.int64) if known is None else known
 
 
-def validation_loader(samples: Samples, batches: SharedBatches) -> "DataLoader[SampleWithTrust]":
+def validation_loader(samples: Samples, batches: SharedBatches) -> "DataLoader[FactoredSample]":
     """Batches that keep the samples they were made of."""
     return DataLoader(samples, batch_sampler=batches, collate_fn=collate_for_validation)
 
 
-def collate_for_validation(pairs: Sequence[SampleWithTrust]) -> ValidationBatch | EmptyBatch:
+def collate_for_validation(pairs: Sequence[FactoredSample]) -> ValidationBatch | EmptyBatch:
     """Pad and stack, and keep the samples."""
     if not pairs:
         return EmptyBatch()
-    return ValidationBatch(_collate(pairs, share=False), tuple(sample for sample, _ in pairs))
+    return ValidationBatch(_collate(pairs, share=False), tuple(pair.sample for pair in pairs))

@@ -18,6 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from helm_ase.errors import SettingError
 from helm_ase.training.recipe import Recipe
+from helm_ase.training.strict_yaml import load_yaml
+
+LONGEST = 2**20
+"""Bytes of a recipe."""
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -36,27 +40,19 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         For a file that is no YAML, an unknown key, or a value that its field cannot take.
     """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf8"), _StrictLoader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        content = load_yaml(_text_of(Path(path))) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} is not YAML: {error}") from error
     for override in overrides:
         _override(content, override)
     return anchored(parse_recipe(content), Path(path).parent)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Safe, and without silence about keys that are there twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Read a YAML mapping, and refuse one that has a key twice."""
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key, (place, _) in zip(keys, node.value, strict=False):
-            if isinstance(key, str) and keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is there twice: keep one of them", place.start_mark
-                )
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+def _text_of(path: Path) -> str:
+    """Contents of a file, unless it is none or far too long for a recipe."""
+    if path.exists() and (not path.is_file() or path.stat().st_size > LONGEST):
+        raise SettingError(f"{path} is no recipe: a text file of less than {LONGEST} bytes is needed")
+    return path.read_text(encoding="utf8")
 
 
 def parse_recipe(content: Any) -> Recipe:
@@ -167,9 +163,9 @@ def _override(content: Any, text: str) -> None:
     try:
         for key in way:
             place = _inside(place, key)
-        place[int(last) if isinstance(place, list) else last] = yaml.load(value, _StrictLoader)
+        place[int(last) if isinstance(place, list) else last] = load_yaml(value)
     except yaml.YAMLError as error:
-        raise SettingError(f"{value!r}, for {path}, is not YAML") from error
+        raise SettingError(f"{value!r}, for {path}, is not YAML: {error}") from error
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise SettingError(f"the recipe has nothing at {path!r} that could be changed") from error
 

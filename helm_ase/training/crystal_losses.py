@@ -9,9 +9,9 @@ from torch import Tensor
 from helm_ase.dataset.crystals import CrystalSample
 from helm_ase.electronic.band_levels import levels, solve
 from helm_ase.electronic.bloch import bloch_sum
-from helm_ase.electronic.orbitals import OVERLAP_THRESHOLD
 from helm_ase.errors import SettingError
 from helm_ase.nn import Prediction
+from helm_ase.representation.overlap import OVERLAP_THRESHOLD
 
 HAMILTONIAN_UNIT, BAND_UNIT = 3e-4, 2e-3
 """Hartree."""

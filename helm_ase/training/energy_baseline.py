@@ -12,13 +12,15 @@ from helm_ase.qc.tight_binding import reference_energy, with_parameters
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.training.recipe import Recipe
-from helm_ase.training.samples import open_entries
+from helm_ase.training.samples import OpenLabels, open_entries
 
 REFERENCES = 4
 """Molecules whose E0 is kept in the checkpoint."""
 
 
-def with_energy_baseline(recipe: Recipe, start: Checkpoint | None = None) -> Recipe:
+def with_energy_baseline(
+    recipe: Recipe, start: Checkpoint | None = None, labels: OpenLabels | None = None
+) -> Recipe:
     """The recipe, with the parameters of its energy baseline.
 
     Raises
@@ -38,19 +40,16 @@ def with_energy_baseline(recipe: Recipe, start: Checkpoint | None = None) -> Rec
     elif theirs and not ours.parameters:
         return replace(recipe, data=replace(recipe.data, energy_baseline=replace(theirs, references=())))
     if ours and not ours.parameters:
-        ours = with_parameters(ours, _elements(recipe, start))
+        ours = with_parameters(ours, _elements(recipe, start, labels))
     return replace(recipe, data=replace(recipe.data, energy_baseline=ours))
 
 
-def _elements(recipe: Recipe, start: Checkpoint | None) -> Sequence[int]:
+def _elements(recipe: Recipe, start: Checkpoint | None, labels: OpenLabels | None) -> Sequence[int]:
     """Elements of the network that is to be trained."""
     if recipe.elements or start is not None:
         return recipe.elements or start.basis.elements  # type: ignore[union-attr]
-    sources, entries, _ = open_entries(recipe.data, False)
-    return sorted(
-        {z for source, part in zip(sources, entries, strict=True) for k in part
-         for z in source[k].numbers.tolist()}
-    )  # fmt: skip
+    labels = labels or open_entries(recipe.data, False)
+    return sorted({z for label in labels for z in label.numbers.tolist()})
 
 
 def with_references(baseline: EnergyBaseline, samples: Sequence[Sample]) -> EnergyBaseline:

@@ -3,15 +3,11 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import DatasetError, SettingError
-from helm_ase.labels.source import LabelSource
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.operator_fit import OperatorFit
 from helm_ase.qc.tight_binding import TightBinding
@@ -20,7 +16,7 @@ from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.system.atomic_write import whole_file
 from helm_ase.training.ranks import is_first_process
 from helm_ase.training.recipe import DataSettings, Recipe
-from helm_ase.training.samples import open_entries
+from helm_ase.training.samples import OpenLabels, open_entries
 
 MOLECULES = 200
 """Training labels, drawn at random, that operators are fitted to."""
@@ -34,7 +30,9 @@ PATIENCE = 3600.0
 """Seconds that the other processes wait for the first one's fit."""
 
 
-def with_operators(recipe: Recipe, start: Checkpoint | None = None) -> Recipe:
+def with_operators(
+    recipe: Recipe, start: Checkpoint | None = None, labels: OpenLabels | None = None
+) -> Recipe:
     """The recipe, with operators where its baseline is ``fitted`` and has none yet.
 
     Those of ``start`` are kept unless its Hamiltonian head is renewed; otherwise the first process fits new
@@ -53,14 +51,14 @@ def with_operators(recipe: Recipe, start: Checkpoint | None = None) -> Recipe:
     if start is not None and start.baseline.operators and "hamiltonian" not in recipe.renew:
         operators = start.baseline.operators
     else:
-        operators = _kept(Path(recipe.folder) / FILE, recipe.data)
+        operators = _kept(Path(recipe.folder) / FILE, recipe.data, labels)
     return replace(recipe, data=replace(recipe.data, baseline=replace(baseline, operators=operators)))
 
 
-def _kept(path: Path, data: DataSettings) -> tuple[AtomicOperator, ...]:
+def _kept(path: Path, data: DataSettings, labels: OpenLabels | None) -> tuple[AtomicOperator, ...]:
     """Operators in the file, which the first process writes where it is not there yet."""
     if not path.exists() and is_first_process():
-        operators = fit_operators(data)
+        operators = fit_operators(data, labels=labels)
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
             partial.write_text(json.dumps([o.to_json() for o in operators]), encoding="utf8")
@@ -72,7 +70,9 @@ def _kept(path: Path, data: DataSettings) -> tuple[AtomicOperator, ...]:
     return tuple(AtomicOperator(**x) for x in json.loads(path.read_text(encoding="utf8")))
 
 
-def fit_operators(data: DataSettings, molecules: int | None = None) -> tuple[AtomicOperator, ...]:
+def fit_operators(
+    data: DataSettings, molecules: int | None = None, labels: OpenLabels | None = None
+) -> tuple[AtomicOperator, ...]:
     """Operators for which H0 is nearest to the Hamiltonians of some training labels.
 
     Parameters
@@ -89,8 +89,8 @@ def fit_operators(data: DataSettings, molecules: int | None = None) -> tuple[Ato
     SettingError, DatasetError, BasisError
         As :func:`with_operators`.
     """
-    sources, entries, level = open_entries(data, False)
-    basis = level.basis
+    labels = labels or open_entries(data, False)
+    basis = labels.level.basis
     if data.model_basis not in (None, basis):
         raise SettingError(
             f"baseline 'fitted' needs Hamiltonians in the model's basis, {data.model_basis}; the labels are "
@@ -102,7 +102,9 @@ def fit_operators(data: DataSettings, molecules: int | None = None) -> tuple[Ato
     charges = TightBinding(data.energy_baseline) if respond else None
     for charged in (None,) if respond else (False, True):
         settled, fitted = set(seen), 0
-        for label in _labels(sources, entries, data.draw_seed):
+        for label in labels.shuffled(data.draw_seed):
+            if not label.determines_hamiltonian:
+                continue
             elements = set(label.numbers.tolist())
             enough = fitted >= wanted and min(seen[z] for z in elements) >= OF_EACH
             in_turn = charged is None or ((label.charge != 0) is charged and not elements <= settled)
@@ -124,15 +126,3 @@ def _add(fit: OperatorFit, label: LabelledMolecule, basis: str, charges: TightBi
     if charges is not None:
         q = charges(label.numbers, label.positions, label.charge, label.multiplicity).charges
     fit.add(mole, h.mean(0) if h.ndim == 3 else h, q)
-
-
-def _labels(
-    sources: Sequence[LabelSource], entries: Sequence[Sequence[int]], seed: int
-) -> Iterator[LabelledMolecule]:
-    """All training labels in a random order that is always the same."""
-    flat = [(part, k) for part, indices in enumerate(entries) for k in indices]
-    for n in np.random.default_rng(seed).permutation(len(flat)):
-        part, k = flat[n]
-        label = sources[part][k]
-        if label.determines_hamiltonian:
-            yield label

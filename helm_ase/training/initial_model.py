@@ -1,19 +1,24 @@
 """The network before the first step: new, or with the weights of a checkpoint."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from ase.data import chemical_symbols
 
 from helm_ase.checkpoint import Checkpoint, load_model
+from helm_ase.checkpoint.bounds import Allowance, check_numbers
 from helm_ase.dataset.sample import Sample
 from helm_ase.errors import SettingError
-from helm_ase.nn import HELM, HELMSettings
+from helm_ase.nn import HELM, BackboneSettings, HELMSettings
 from helm_ase.qc.molecule import ao_basis
-from helm_ase.representation.level import LevelOfTheory, differences
+from helm_ase.representation.level import LevelOfTheory, physical_differences
 from helm_ase.training.output_scales import fit_block_scales, fit_energy_references
 from helm_ase.training.recipe import Recipe
+
+LARGEST_NETWORK = 2**29
+"""Numbers that the weights of a network may have: 2 GiB in single precision."""
 
 
 def open_start(recipe: Recipe) -> Checkpoint | None:
@@ -67,12 +72,20 @@ def initial_model(
     basis = ao_basis(level.basis, elements)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = HELM(basis, settings)
+        try:
+            check_numbers("model.backbone", asdict(settings.backbone), BackboneSettings)
+            with Allowance(LARGEST_NETWORK):
+                model = HELM(basis, settings)
+        except ValueError as error:
+            raise SettingError(f"the recipe's model cannot be built: {error}") from error
     if start is None:
         fit_energy_references(model, samples)
         fit_block_scales(model, samples)
         return model
-    _check_start(recipe, start, level)
+    if other := physical_differences(start.level, level):
+        raise SettingError(
+            f"checkpoint {start.name!r} is of another level of theory than the labels: {other}"
+        )
     if start.basis != basis:
         raise SettingError(
             f"checkpoint {start.name!r} has other shells for basis {basis.name!r} than PySCF now"
@@ -130,14 +143,6 @@ def check_baseline(recipe: Recipe, start: Checkpoint) -> None:
             f"checkpoint {start.name!r} adds to the baseline {theirs} ({theirs.signature[1]}), the recipe to "
             f"{ours} ({ours.signature[1]}): name the same, or renew 'hamiltonian'"
         )
-
-
-def _check_start(recipe: Recipe, start: Checkpoint, level: LevelOfTheory) -> None:
-    if other := differences(start.level.physical, level.physical):
-        raise SettingError(
-            f"checkpoint {start.name!r} is of another level of theory than the labels: {other}"
-        )
-    check_baseline(recipe, start)
 
 
 def _check_states(settings: HELMSettings, samples: Sequence[Sample]) -> None:

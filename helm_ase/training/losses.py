@@ -12,7 +12,7 @@ from torch import Tensor
 
 from helm_ase.dataset.batch import TrainingBatch
 from helm_ase.errors import SettingError
-from helm_ase.nn import Prediction, trust_correction
+from helm_ase.nn import Prediction, apply_factor
 from helm_ase.training.observables import OBSERVABLES, OF_FUNCTIONS, observable_sums
 
 SMALLEST_SQUARE = 1e-30
@@ -116,14 +116,14 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, wanted: Collection[
         if prediction.correction is None:
             raise SettingError(f"{', '.join(matrices + observables)} need ΔH, which was not predicted")
         with torch.autocast(prediction.correction.device.type, enabled=False):
-            correction = trusted(prediction.correction, batch)  # (B, s, A, A)
+            correction = correction_of(prediction.correction, batch)  # (B, s, A, A)
             if batch.matrix_known is not None:
                 correction = correction[batch.matrix_known]
             part = batch.of_known_matrices()
             terms |= {name: MATRIX_TERMS[name](correction - part.correction, part) for name in matrices}
             if observables and part.targets is not None:
                 sums = observable_sums(correction, part.targets, observables)
-                terms |= {name: Term(*found) for name, found in sums.items()}
+                terms |= {name: Term(*values) for name, values in sums.items()}
     if "energy" in wanted:
         terms["energy"] = _energy(prediction, batch)
     if "forces" in wanted:
@@ -163,20 +163,19 @@ def total_loss(values: dict[str, Tensor], weights: LossWeights) -> Tensor:
     return torch.stack([getattr(weights, name) * value.double() for name, value in values.items()]).sum()
 
 
-def trusted(correction: Tensor, batch: TrainingBatch) -> Tensor:
-    """ΔH after the trust filter, (B, s, A, A), at least in single precision."""
-    correction = correction.to(torch.promote_types(correction.dtype, torch.float32))
-    if batch.trust is None:
-        return correction
-    return trust_correction(correction, batch.trust[:, None].to(correction))
+def correction_of(output: Tensor, batch: TrainingBatch) -> Tensor:
+    """ΔH from the network's output, (B, s, A, A), at least in single precision."""
+    output = output.to(torch.promote_types(output.dtype, torch.float32))
+    factor = batch.output_factor
+    return apply_factor(output, None if factor is None else factor[:, None].to(output))
 
 
-def correction_error(correction: Tensor, batch: TrainingBatch) -> Tensor:
-    """Error of ΔH after the trust filter; (B, s, A, A), zero in the padding.
+def correction_error(output: Tensor, batch: TrainingBatch) -> Tensor:
+    """Error of the ΔH that follows from the network's output; (B, s, A, A), zero in the padding.
 
     A model with two spin channels is compared with the one matrix of closed shells in both.
     """
-    return trusted(correction, batch) - batch.correction
+    return correction_of(output, batch) - batch.correction
 
 
 def _hamiltonian(error: Tensor, batch: TrainingBatch) -> Term:
@@ -193,7 +192,7 @@ def _hamiltonian_square(error: Tensor, batch: TrainingBatch) -> Term:
 def _lowdin(error: Tensor, batch: TrainingBatch) -> Term:
     total = error.new_zeros((), dtype=torch.float64)
     for padded, targets in zip(error.double(), batch.targets or (), strict=True):
-        size, x = len(targets.overlap), targets.orthonormaliser
+        size, x = len(targets.overlap), targets.orthogonaliser
         root = x @ torch.nn.functional.normalize(x, dim=0).T  # S^(−½)
         total = total + (root @ padded[:, :size, :size] @ root).abs().mean()
     return Term(total / 1e-3, _number(len(error), error))

@@ -18,6 +18,7 @@ from helm_ase.dataset.targets import Targets
 from helm_ase.electronic.bond_orders import mayer_bond_orders
 from helm_ase.electronic.charges import mulliken_populations, sum_over_atoms
 from helm_ase.electronic.differentiable import Eigensystem
+from helm_ase.electronic.multipoles import electronic_dipole
 
 Sum = tuple[Tensor, Tensor]
 """Σ over items, and how many they are; float64 scalars."""
@@ -36,7 +37,7 @@ class PredictedMolecule:
     """
 
     def __init__(self, correction: Tensor, targets: Targets) -> None:
-        self.targets, x = targets, targets.orthonormaliser
+        self.targets, x = targets, targets.orthogonaliser
         spins = len(targets.occupied)
         correction = correction.double()
         correction = correction if len(correction) == spins else correction.mean(0, keepdim=True)
@@ -63,7 +64,7 @@ class PredictedMolecule:
     @cached_property
     def densities(self) -> Tensor:
         """Density matrix of each spin with one electron in each orbital, (s, A, A)."""
-        x = self.targets.orthonormaliser
+        x = self.targets.orthogonaliser
         return x @ torch.stack(self.projectors) @ x.T
 
 
@@ -78,7 +79,7 @@ def level_error(molecule: PredictedMolecule) -> Sum:
     spins = zip(molecule.solutions, molecule.levels, t.projection, t.levels, t.occupied, strict=True)
     for solution, levels, projection, reference, n in spins:
         known = torch.isfinite(reference)
-        likeness = (projection[known] @ t.orthonormaliser @ solution.vectors).square()  # (K, M)
+        likeness = (projection[known] @ t.orthogonaliser @ solution.vectors).square()  # (K, M)
         partner = torch.from_numpy(_partners(likeness, n if t.larger else 0)).to(levels.device)
         errors.append(levels[partner] - reference[known])
     error = torch.cat(errors)
@@ -113,7 +114,7 @@ def density_error(molecule: PredictedMolecule) -> Sum:
         return _nothing(molecule)
     errors = []
     for projector, projection, n in zip(molecule.projectors, t.projection, t.occupied, strict=True):
-        reference = projection[:n] @ t.orthonormaliser  # (n, M)
+        reference = projection[:n] @ t.orthogonaliser  # (n, M)
         errors.append((projector - reference.T @ reference).flatten())
     norm = torch.linalg.vector_norm(torch.cat(errors))
     return norm / electrons**0.5, torch.ones_like(norm)
@@ -122,7 +123,7 @@ def density_error(molecule: PredictedMolecule) -> Sum:
 def dipole_error(molecule: PredictedMolecule) -> Sum:
     """Length of the error of the dipole moment of each molecule."""
     t = molecule.targets
-    dipole = -molecule.electrons * torch.einsum("xab,sab->x", t.position, molecule.densities)
+    dipole = electronic_dipole(molecule.electrons * molecule.densities.sum(0), t.position)
     error, known = _difference(dipole, t.dipole)
     return torch.linalg.vector_norm(error), known / 3
 
@@ -132,7 +133,7 @@ def polarizability_error(molecule: PredictedMolecule) -> Sum:
 
     What it is compared with, coupled or uncoupled, ``targets.coupled`` says.
     """
-    t, x = molecule.targets, molecule.targets.orthonormaliser
+    t, x = molecule.targets, molecule.targets.orthogonaliser
     position = x.T @ t.position @ x  # (3, M, M)
     pairs = zip(molecule.solutions, t.occupied, strict=True)
     spins = [s.uncoupled_polarizability(position, n, molecule.electrons) for s, n in pairs]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.checkpoint.format import file_sha256
+from helm_ase.checkpoint.knowledge import Knowledge
 from helm_ase.dataset.sample import Sample
 from helm_ase.errors import DatasetError, SettingError
 from helm_ase.nn import HELM
@@ -19,7 +20,7 @@ from helm_ase.representation.bonding import BondCoverage
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.energy_baseline import EnergyBaseline
-from helm_ase.representation.level import LevelOfTheory
+from helm_ase.representation.level import LevelOfTheory, physical_differences
 from helm_ase.system.atomic_write import whole_file
 from helm_ase.training.configuration import plain, to_yaml, without_places
 from helm_ase.training.energy_baseline import with_energy_baseline, with_references
@@ -27,7 +28,7 @@ from helm_ase.training.fitted_baseline import with_operators
 from helm_ase.training.initial_model import check_baseline, initial_model, network_settings, open_start
 from helm_ase.training.ranks import check_processes, is_first_process
 from helm_ase.training.recipe import Compute, Recipe, Stage
-from helm_ase.training.samples import JoinedSamples, open_samples
+from helm_ase.training.samples import JoinedSamples, OpenLabels, open_entries, open_samples
 from helm_ase.training.schemes import LEARNT
 
 RECIPE, FINGERPRINT = "recipe.yaml", "fingerprint.json"
@@ -48,8 +49,18 @@ class Run:
     """Data and start of the run, for the header of every checkpoint."""
 
 
-def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozenset[str]]:
-    """Claim the folder, open the labels, build the network; also what it can already be asked for.
+class Prepared(NamedTuple):
+    """A run that may begin."""
+
+    run: Run
+    model: HELM
+    """With the weights of the first step."""
+    learnt: frozenset[str]
+    """Quantities that the model predicts already."""
+
+
+def prepare(recipe: Recipe, stages: Sequence[Stage]) -> Prepared:
+    """Claim the folder, open the labels, settle both baselines, read the samples, build the network, check.
 
     Raises
     ------
@@ -64,8 +75,9 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozens
     if is_first_process():
         claim(recipe, files, start)
     written = without_places(recipe)
-    recipe = with_operators(with_energy_baseline(recipe, start), start)
-    train, validation, level = _open(recipe, start, stages)
+    labels = open_entries(recipe.data, False)
+    recipe = with_operators(with_energy_baseline(recipe, start, labels), start, labels)
+    train, validation, level = _open(recipe, start, stages, labels)
     e0 = with_references(recipe.data.energy_baseline, train)
     model = initial_model(recipe, start, train, level)
     check_labels(model, stages, train, validation)
@@ -83,7 +95,7 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> tuple[Run, HELM, frozens
     geometries = [(s.graph.z.numpy(), s.graph.pos.numpy()) for s in train]
     coverage = DistanceCoverage.collect(geometries, model.settings.backbone.cutoff)
     coverage = replace(coverage, bonding=BondCoverage.collect(_states(train)))
-    return Run(recipe, train, validation, level, e0, coverage, facts), model, learnt
+    return Prepared(Run(recipe, train, validation, level, e0, coverage, facts), model, learnt)
 
 
 def _states(samples: JoinedSamples) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], ChargeState]]:
@@ -95,7 +107,7 @@ def _states(samples: JoinedSamples) -> Iterator[tuple[NDArray[np.int64], NDArray
 
 
 def _open(
-    recipe: Recipe, start: Checkpoint | None, stages: Sequence[Stage]
+    recipe: Recipe, start: Checkpoint | None, stages: Sequence[Stage], labels: OpenLabels
 ) -> tuple[JoinedSamples, JoinedSamples, LevelOfTheory]:
     """Training set, validation set, and the level of both in the basis of the predicted matrix."""
     backbone = network_settings(recipe, start).backbone
@@ -105,13 +117,13 @@ def _open(
         "coupled_polarizability": recipe.data.coupled_polarizability,
         "observables": any(w.needs_observables for s in stages for w in (s.weights, s.late_weights) if w),
     }
-    train, level = open_samples(recipe.data, False, cutoff, recipe.folder, **options)
+    train, level = open_samples(recipe.data, False, cutoff, recipe.folder, labels, **options)
     same = replace(recipe.data, level=level)
     validation, _ = open_samples(same, True, cutoff, recipe.folder, **options)
     if shared := train.keys() & validation.keys():
         raise SettingError(f"{len(shared)} geometries are in the training and in the validation set")
     own = replace(level, basis=recipe.data.model_basis or level.basis)
-    if own.physical != level.physical:
+    if physical_differences(own, level):
         level = replace(own, label_basis=level.basis)
     return train, validation, level
 
@@ -126,13 +138,13 @@ def check_labels(
     DatasetError, SettingError
         With the name of what does not fit.
     """
-    settings = model.settings
+    knows = Knowledge(model.basis.elements, model.settings.charges, model.settings.multiplicities)
     for s in validation:
         charge, multiplicity = int(s.graph.charge), int(s.graph.multiplicity)
-        unknown = set(s.graph.z.tolist()) - set(model.basis.elements)
-        if unknown or charge not in settings.charges or multiplicity not in settings.multiplicities:
+        if not knows.admits(s.graph.z.tolist(), charge, multiplicity):
+            unknown = list(knows.unknown_elements(s.graph.z.tolist()))
             raise DatasetError(
-                f"validation molecule {s.name} has an element ({sorted(unknown)}), charge ({charge}) or "
+                f"validation molecule {s.name} has an element ({unknown}), charge ({charge}) or "
                 f"multiplicity ({multiplicity}) that is in no training molecule"
             )
     wanted = {name for s in stages for w in (s.weights, s.late_weights) if w for name in w.wanted}

@@ -76,11 +76,11 @@ class ResidentSamples:
         self.broken = [s.broken_symmetry for s in samples]
         self.correction = Ragged.of([_masked(s).flatten() for s in samples], device)
         self.orbitals = Ragged.of([s.orbitals.flatten() for s in samples], device)
-        self.filters = self._filters(samples, settings)
+        self.factors = self._factors(samples, settings)
 
-    def _filters(self, samples: Sequence[Sample], settings: HELMSettings) -> Ragged | None:
-        filters = [settings.filter_of(s.overlap) for s in samples]
-        known = [x.float().flatten() for x in filters if x is not None]
+    def _factors(self, samples: Sequence[Sample], settings: HELMSettings) -> Ragged | None:
+        factors = [settings.output_factor(s.overlap) for s in samples]
+        known = [x.float().flatten() for x in factors if x is not None]
         return Ragged.of(known, self.device) if known else None
 
     def batch(self, chosen: Sequence[int]) -> TrainingBatch:
@@ -94,7 +94,9 @@ class ResidentSamples:
             energy=self.energy[index].to(self.device),
             forces=self.forces[atoms],
             correction=padded(self.correction, index, (spins, size, size)),
-            trust=None if self.filters is None else padded(self.filters, index, (one, size, size))[:, 0],
+            output_factor=None
+            if self.factors is None
+            else padded(self.factors, index, (one, size, size))[:, 0],
             orbitals=padded(self.orbitals, index, (spins, size, width)),
             orbital_count=self.count[index, : int(spins.max())].to(self.device),
             ao_count=size.to(self.device),

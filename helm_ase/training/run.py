@@ -82,19 +82,44 @@ def run_stage(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozens
     best = folder / BEST
     if not (folder / FINISHED).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        if not is_over(folder / LAST):
+        if not is_over(folder / LAST, model):
             _fit(run, model, stage, folder, learnt)
         if not best.exists():
             raise SettingError(f"{folder}: the validation loss was never a finite number; try a lower rate")
         if is_first_process():
             (folder / FINISHED).write_text("")
-    model.load_state_dict(read_checkpoint(best).model.state_dict())
+    try:
+        model.load_state_dict(read_checkpoint(best).model.state_dict())
+    except RuntimeError as error:
+        raise SettingError(
+            f"{best} holds another network: remove {folder}, and the stage begins anew ({error})"
+        ) from error
     return model
 
 
-def is_over(path: Path) -> bool:
-    """Whether the file from which a stage resumes was written at its end."""
-    return path.exists() and bool(torch.load(path, weights_only=True)["helm_ase"]["over"])
+def is_over(path: Path, model: HELM | None = None) -> bool:
+    """Whether the file from which a stage resumes was written at its end.
+
+    Raises
+    ------
+    SettingError
+        If the file is damaged, not one of ours, or, where ``model`` is given, of another network.
+    """
+    if not path.exists():
+        return False
+    try:
+        found = torch.load(path, weights_only=True)
+        over = bool(found["helm_ase"]["over"])
+        shapes = {k.removeprefix("model."): v.shape for k, v in found["state_dict"].items()}
+    except Exception as error:  # torch raises whatever it trips over
+        raise SettingError(
+            f"{path} is cut short or not of this run ({type(error).__name__}): remove it, and the stage "
+            "begins anew; the stages before it stay"
+        ) from error
+    ours = {} if model is None else {k: v.shape for k, v in model.state_dict().items()}
+    if any(shapes.get(k) != shape for k, shape in ours.items()):
+        raise SettingError(f"{path} holds another network: remove it, and the stage begins anew")
+    return over
 
 
 def _fit(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[str]) -> None:
@@ -107,12 +132,17 @@ def _fit(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[st
     with warnings.catch_warnings():
         for message in EXPECTED:
             warnings.filterwarnings("ignore", message=message)
-        trainer.fit(
-            module,
-            datamodule=StageData(run, stage, model.settings),
-            ckpt_path=str(last) if last.exists() else None,
-            weights_only=True,
-        )
+        try:
+            trainer.fit(
+                module,
+                datamodule=StageData(run, stage, model.settings),
+                ckpt_path=str(last) if last.exists() else None,
+                weights_only=True,
+            )
+        except RuntimeError as error:
+            if "PytorchStreamWriter" not in str(error):
+                raise
+            raise OSError(f"{last} cannot be written: {error!s:.200}") from error
 
 
 class StageData(lightning.LightningDataModule):

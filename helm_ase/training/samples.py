@@ -1,6 +1,7 @@
 """Samples from the label files that a recipe names."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,7 +13,8 @@ from helm_ase.dataset.sample import Sample
 from helm_ase.errors import DatasetError
 from helm_ase.labels.formats import open_labels
 from helm_ase.labels.source import LabelSource
-from helm_ase.representation.level import LevelOfTheory, differences
+from helm_ase.representation.labelled import LabelledMolecule
+from helm_ase.representation.level import LevelOfTheory, physical_differences
 from helm_ase.training.recipe import DataSettings
 
 
@@ -52,11 +54,37 @@ class JoinedSamples(Sequence[Sample]):
         return {part.source.key_of(int(k)) for part in self.parts for k in part.indices}
 
 
+@dataclass(frozen=True)
+class OpenLabels:
+    """The open label files of one of a recipe's two sets; they are opened once for all who look into them."""
+
+    sources: Sequence[LabelSource]
+    """One for each file."""
+    entries: Sequence[Sequence[int]]
+    """Entries of each file that belong to the set."""
+    level: LevelOfTheory
+    """Level of theory of all files."""
+
+    def __iter__(self) -> Iterator[LabelledMolecule]:
+        """Labels in the order of the files."""
+        for source, indices in zip(self.sources, self.entries, strict=True):
+            for k in indices:
+                yield source[k]
+
+    def shuffled(self, seed: int) -> Iterator[LabelledMolecule]:
+        """All labels in a random order that is the same each time."""
+        flat = [(part, k) for part, indices in enumerate(self.entries) for k in indices]
+        for n in np.random.default_rng(seed).permutation(len(flat)):
+            part, k = flat[n]
+            yield self.sources[part][k]
+
+
 def open_samples(
     data: DataSettings,
     validation: bool,
     cutoff: float,
     folder: str | Path,
+    labels: OpenLabels | None = None,
     **options: Any,
 ) -> tuple[JoinedSamples, LevelOfTheory]:
     """Open the files of a recipe and compute what is missing of H0, overlap and orbitals.
@@ -71,6 +99,8 @@ def open_samples(
         Largest pair distance, Å.
     folder
         Folder of the run; the place of what is computed unless the recipe names another.
+    labels
+        Files of the set, if they are open already.
     options
         Options of :class:`~helm_ase.dataset.dataset.MoleculeDataset`.
 
@@ -79,7 +109,7 @@ def open_samples(
     DatasetError
         If a file cannot be read, files differ in level, or there is no molecule.
     """
-    sources, chosen, level = open_entries(data, validation)
+    labels = labels or open_entries(data, validation)
     parts = [
         MoleculeDataset(
             source,
@@ -91,15 +121,13 @@ def open_samples(
             energy_baseline=data.energy_baseline,
             **options,
         ).prepare(data.processes)
-        for source, indices in zip(sources, chosen, strict=True)
+        for source, indices in zip(labels.sources, labels.entries, strict=True)
         if indices
     ]
-    return JoinedSamples(parts), level
+    return JoinedSamples(parts), labels.level
 
 
-def open_entries(
-    data: DataSettings, validation: bool
-) -> tuple[list[LabelSource], list[list[int]], LevelOfTheory]:
+def open_entries(data: DataSettings, validation: bool) -> OpenLabels:
     """Files of one of the two sets, which entries of each belong to it, and their level of theory.
 
     Raises
@@ -117,7 +145,7 @@ def open_entries(
         raise DatasetError(
             f"{', '.join(paths)}: no molecules of split {split!r}; 'helm-ase data split' makes splits"
         )
-    return sources, draw(entries, limit, data.draw_seed), level
+    return OpenLabels(sources, draw(entries, limit, data.draw_seed), level)
 
 
 def common_level(sources: Sequence[LabelSource], wanted: LevelOfTheory | None = None) -> LevelOfTheory:
@@ -131,7 +159,7 @@ def common_level(sources: Sequence[LabelSource], wanted: LevelOfTheory | None = 
     """
     level = wanted or sources[0].level
     for source in sources:
-        other = differences(source.level.physical, level.physical)
+        other = physical_differences(source.level, level)
         if other and source.level_is_recorded:
             raise DatasetError(
                 f"{source.path} holds labels of another level of theory ({other}): "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from helm_ase.dataset.sample import Sample
 from helm_ase.evaluation.errors import MoleculeErrors, error_of, matrix_errors
-from helm_ase.nn import HELMSettings, Prediction, trust_correction
+from helm_ase.nn import HELMSettings, Prediction
 
 NONE = float("nan")
 
@@ -43,9 +43,5 @@ def _errors(
     if prediction.correction is None or not sample.has_matrix:
         atoms = len(sample.graph.z)
         return MoleculeErrors(sample.name, atoms, NONE, NONE, NONE, NONE, NONE, NONE, energy / atoms, forces)
-    spins, size = len(sample.correction), len(sample.overlap)
-    correction = prediction.correction[k, :spins, :size, :size].detach().cpu().double()
-    correction = correction.expand(spins, size, size).contiguous()
-    if (sides := settings.filter_of(sample.overlap)) is not None:
-        correction = trust_correction(correction, sides)
+    correction = settings.correction(prediction.correction[k], sample.overlap, len(sample.correction))
     return matrix_errors(sample, correction.numpy(), energy, forces)

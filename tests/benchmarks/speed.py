@@ -40,7 +40,7 @@ from scf import scf_seconds, xtb_energy_and_forces  # noqa: E402
 import helm_ase.nn.model as network  # noqa: E402
 from helm_ase.checkpoint import Checkpoint, load_model  # noqa: E402
 from helm_ase.electronic import ElectronicStructure  # noqa: E402
-from helm_ase.nn import trust_correction  # noqa: E402
+from helm_ase.nn import apply_factor  # noqa: E402
 from helm_ase.prediction.electronic import make_graph, predict_energy  # noqa: E402
 from helm_ase.qc.baseline import baseline_hamiltonian  # noqa: E402
 from helm_ase.qc.molecule import build_mole, overlap  # noqa: E402
@@ -85,7 +85,7 @@ def time_hamiltonian(checkpoint: Checkpoint, atoms: Atoms, repeats: int) -> dict
         return model(make_graph(model, atoms, NEUTRAL), energy=False, hamiltonian=True).correction[0].double()
 
     def trust() -> torch.Tensor:
-        return trust_correction(correction, model.settings.filter_of(s))
+        return apply_factor(correction, model.settings.output_factor(s))
 
     correction = forward()
     with AssemblyClock() as clock:

@@ -178,11 +178,11 @@ def test_an_output_format_that_does_not_exist_is_refused_in_words(water, tmp_pat
         assert "unheard-of" in refused(capsys, "run", water, option, tmp_path / "result.unheard-of")
 
 
-def test_without_a_command_the_usage_is_shown(capsys):
+def test_without_a_command_one_line_names_the_help(capsys):
     with pytest.raises(SystemExit) as caught:
         run()
     assert caught.value.code == 2
-    assert "usage" in capsys.readouterr().err
+    assert "see helm-ase --help" in capsys.readouterr().err
 
 
 def test_version_is_printed_without_importing_torch():

@@ -204,8 +204,20 @@ def test_merging_levels_is_refused_with_what_differs(own, tmp_path, capsys):
     with LabelWriter(path, replace(TINY, functional="b3lyp", grid_level=3)) as writer:
         writer.add(invented(1))
     message = refused(capsys, "merge", own, path, "-o", tmp_path / "both.h5")
-    assert "functional: 'pbe' and 'b3lyp', grid_level: 0 and 3" in message
+    assert f"functional: 'pbe' in {own.name} and 'b3lyp' in other.h5" in message
     assert not (tmp_path / "both.h5").exists()
+
+
+def test_grids_and_thresholds_may_differ_as_in_training_and_are_named(tmp_path, capsys):
+    first = write(tmp_path / "first.h5", [invented(1)])
+    second = tmp_path / "second.h5"
+    with LabelWriter(second, replace(TINY, grid_level=3, basis=TINY.basis.upper())) as writer:
+        writer.add(invented(2))
+    assert run("merge", first, second, "-o", tmp_path / "both.h5") == 0
+    assert f"grid_level: {TINY.grid_level} and 3" in capsys.readouterr().out
+    with open_labels(tmp_path / "both.h5") as source:
+        assert source.level == TINY
+        assert len(source) == 2
 
 
 # --- split --------------------------------------------------------------------------------------------

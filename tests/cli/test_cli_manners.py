@@ -106,7 +106,7 @@ def test_a_sample_that_keeps_nothing_fails_and_leaves_an_older_file_alone(tmp_pa
     out = tmp_path / "out.xyz"
     out.write_text("old")
     arguments = ["sample", "--smiles", "CC", "--relax-steps", 1, "--fmax", 1e-9, "--processes", 1, "--quiet"]
-    assert main([str(a) for a in [*arguments, "-o", out]]) == 1
+    assert main([str(a) for a in [*arguments, "--force", "-o", out]]) == 1
     printed = capsys.readouterr()
     assert "every structure was dropped" in printed.err
     assert "reason" in printed.out

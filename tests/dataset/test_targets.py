@@ -47,7 +47,7 @@ def test_h0_is_taken_from_the_disk_when_observables_are_asked_for_later(labels, 
 
 def test_targets_belong_to_the_sample(labels, tmp_path):
     for sample in dataset(labels, tmp_path, observables=True):
-        t, x = sample.targets, sample.targets.orthonormaliser
+        t, x = sample.targets, sample.targets.orthogonaliser
         identity = np.eye(x.shape[1])
         np.testing.assert_allclose((x.T @ t.overlap @ x).numpy(), identity, atol=1e-10)
         np.testing.assert_allclose(t.levels, sample.orbital_energies[:, : t.levels.shape[1]], atol=2e-5)

@@ -12,9 +12,9 @@ from helm_ase.electronic.differentiable import (
     occupied_projector,
     uncoupled_polarizability,
 )
-from helm_ase.electronic.orbitals import canonical_orthogonaliser
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import build_mole
+from helm_ase.representation.overlap import canonical_orthogonaliser
 from shared.rotations import rotation
 
 pytestmark = pytest.mark.scf

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from helm_ase.electronic import OVERLAP_THRESHOLD, ElectronicStructure
-from helm_ase.electronic.orbitals import canonical_orthogonaliser, spin_channels
+from helm_ase.electronic.orbitals import spin_channels
 from helm_ase.errors import BasisError, ChargeError, PredictionError
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import build_mole
+from helm_ase.representation.overlap import canonical_orthogonaliser
 
 WATER = ([8, 1, 1], np.array([[0.02, 0.0, 0.11], [0.05, 0.76, -0.47], [-0.03, -0.75, -0.48]]))
 HYDROXYL = ([8, 1], np.array([[0.0, 0.1, 0.0], [0.2, 0.3, 0.92]]))

@@ -78,7 +78,7 @@ def test_a_bar_survives_its_file_and_other_weights_are_refused(made, tmp_path):
     with pytest.raises(CheckpointError, match="other weights"):
         read_uncertainty(path, "abd")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="no error bar"):
+    with pytest.raises(CheckpointError, match="not an error bar"):
         read_uncertainty(path, "abc")
 
 

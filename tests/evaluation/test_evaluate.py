@@ -17,12 +17,13 @@ from helm_ase.errors import PredictionError, SettingError
 from helm_ase.evaluation.assessment import AssessmentSettings, assess
 from helm_ase.evaluation.comparison import MatrixErrors
 from helm_ase.evaluation.errors import evaluate, summarise
-from helm_ase.evaluation.inference import answers, move
+from helm_ase.evaluation.inference import answers
 from helm_ase.evaluation.plots import PICTURES, draw_all
 from helm_ase.evaluation.report import as_json, as_text, facts_of
 from helm_ase.evaluation.selection import select
 from helm_ase.evaluation.statistics import QUANTITIES, by_size, by_state, statistics, values
 from helm_ase.labels.formats import open_labels
+from helm_ase.nn.placement import move
 from shared.evaluated_models import checkpoint, write
 from shared.sample_labels import TINY
 

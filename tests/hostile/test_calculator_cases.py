@@ -252,3 +252,12 @@ def test_and_no_alarm_is_raised_for_molecules_of_the_training_kind(name):
         calc = HELMCalculator()
         calc.get_potential_energy(molecule(name))
     assert calc.get_verdict(molecule(name)).trust == "trusted"
+
+
+CASES = [
+    *STRUCTURES,
+    *SETTINGS,
+    *(f"question: {q}" for q in QUESTIONS),
+    *(f"bond: {b}" for b in BONDS),
+    *KNOWN,
+]

@@ -29,7 +29,7 @@ from helm_ase.errors import (
 )
 from helm_ase.labelling import CampaignSettings, campaign, read_structures, run_campaign
 from helm_ase.labelling.cluster import ClusterSettings
-from helm_ase.labelling.sandbox import Limits, Outcome, Sandbox
+from helm_ase.labelling.sandbox import Limits, Outcome, Sandbox, Warden
 from helm_ase.labels.formats import open_labels
 from helm_ase.labels.record_log import RecordLog
 from helm_ase.labels.writer import LabelWriter
@@ -545,3 +545,25 @@ def test_finish_moves_what_is_done_into_the_file_and_labels_nothing(tmp_path, ca
     command = ["label", str(tmp_path / "frames.xyz"), "-o", str(tmp_path / "none.h5"), "--finish", *LEVEL]
     assert main(command) == 0
     assert "0 new labels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [("import time; time.sleep(2)", ""), ("while True: pass", "time limit of 0.5 s exceeded")],
+)
+def test_the_time_limit_counts_processor_time(code, verdict):
+    """On a node that others share a molecule may take long and is not at fault."""
+    child = subprocess.Popen([sys.executable, "-c", code])
+    with Warden(child, Limits(seconds=0.5)) as warden:
+        child.wait(60)
+    assert warden.verdict == verdict
+
+
+def test_only_what_labels_lack_is_said_to_be_lacking(tmp_path):
+    label = label_structure(structures(1)[0], LabelSettings(TINY, forces=True))
+    with LabelWriter(tmp_path / "x.h5", TINY) as file:
+        file.add(label)
+    asked = LabelSettings(TINY, forces=True, density=True, polarizability=True)
+    assert campaign._lacking(tmp_path / "x.h5", {label.key}, asked) == ("density", "polarizability")
+    assert campaign._lacking(tmp_path / "x.h5", {label.key}, LabelSettings(TINY)) == ()
+    assert campaign._lacking(tmp_path / "x.h5", set(), asked) == ()

@@ -242,7 +242,7 @@ CHANGES = {
     "charge": ((6,), "charge has shape"),
     "hamiltonian/values": ((7,), "offsets of hamiltonian"),
     "forces/offsets": ((6,), "offsets of forces"),
-    "numbers/values": ((19, 2), "entry"),
+    "numbers/values": ((19, 2), "numbers/values has shape"),
 }
 
 

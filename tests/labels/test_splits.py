@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from helm_ase.errors import DatasetError, SettingError
 from helm_ase.labels.formats import open_labels
 from helm_ase.labels.splits import divide, heavy_atoms, split_by_frame, split_by_hash, split_by_molecule
+from helm_ase.representation.bond_graph import parts_of_smiles
 from shared.stored_labels import invented, write
 
 SHARES = {"val": 0.1, "test": 0.2}
@@ -94,8 +95,9 @@ def test_one_molecule_cannot_be_divided_by_molecule():
 # --- by hash ------------------------------------------------------------------------------------------
 
 
-def rule(smiles):
-    h = int(hashlib.sha256(smiles.encode()).hexdigest(), 16) % 100
+def rule(smiles, spelling=False):
+    (name,) = (smiles,) if spelling else parts_of_smiles(smiles)
+    h = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100
     return "test" if h < 6 else "val" if h < 10 else "train"
 
 
@@ -103,10 +105,11 @@ def part_of(parts, index):
     return next(name for name, indices in parts.items() if index in indices)
 
 
-def test_the_hash_follows_the_written_rule():
-    parts = split_by_hash(ALKANES)
+@pytest.mark.parametrize("spelling", [False, True])
+def test_the_hash_follows_the_written_rule(spelling):
+    parts = split_by_hash(ALKANES, spelling=spelling)
     covers(parts, len(ALKANES))
-    assert all(part_of(parts, k) == rule(s) for k, s in enumerate(ALKANES) if len(s) > 2)
+    assert all(part_of(parts, k) == rule(s, spelling) for k, s in enumerate(ALKANES) if len(s) > 2)
     assert {part_of(parts, k) for k in range(2)} == {"train"}
     assert all(len(indices) for indices in parts.values())
 
@@ -121,6 +124,41 @@ def test_the_order_of_a_dimer_does_not_matter():
     pairs = [(a, b) for a in ALKANES[:30] for b in ("O", "CC=O")]
     forward, backward = (split_by_hash([".".join(p[::step]) for p in pairs]) for step in (1, -1))
     assert all((forward[name] == backward[name]).all() for name in forward)
+
+
+@pytest.mark.parametrize(("one", "other"), [("CS(C)=O", "C[S+](C)[O-]"), ("CC=S", "C[CH][S]")])
+def test_spellings_of_one_molecule_are_in_one_part(one, other):
+    longer = [s.replace("C", "C" * n, 1) for n in range(1, 40) for s in (one, other)]
+    parts = split_by_hash(longer)
+    assert all(part_of(parts, k) == part_of(parts, k + 1) for k in range(0, len(longer), 2))
+    assert len({part_of(parts, k) for k in range(len(longer))}) > 1
+
+
+def rank(part):
+    return ("train", "val", "test").index(part)
+
+
+def test_a_dimer_is_where_the_strictest_of_its_molecules_is():
+    pairs = [f"{a}.{b}" for a in ALKANES[2:60] for b in ("O", "CC=O", "CCCC")]
+    parts = split_by_hash(pairs)
+    for k, pair in enumerate(pairs):
+        known = [rank(rule(s)) for s in pair.split(".") if heavy_atoms(s) > 2]
+        assert rank(part_of(parts, k)) == max(known)
+
+
+@UNHURRIED
+@given(pairs=st.lists(st.tuples(st.sampled_from("ABCDEFGHIJ"), st.sampled_from("ABCDEFGHIJ")), min_size=30,
+                      max_size=90), seed=st.integers(0, 3))  # fmt: skip
+def test_training_never_sees_a_molecule_of_the_test(pairs, seed):
+    if len({name for pair in pairs for name in pair}) < 4:
+        return
+    parts = split_by_molecule(pairs, SHARES, seed)
+    covers(parts, len(pairs))
+    alone = {name: {x for k in indices for x in pairs[k]} for name, indices in parts.items()}
+    for k in parts["test"]:  # what sent the entry there is in no other part
+        assert set(pairs[k]) - alone["train"] - alone["val"]
+    for k in parts["val"]:
+        assert set(pairs[k]) - alone["train"]
 
 
 def test_other_shares_move_the_bounds():
@@ -156,14 +194,39 @@ def source(tmp_path):
         yield opened
 
 
-@pytest.mark.parametrize("rule", ["molecule", "frame", "hash"])
+@pytest.mark.parametrize("rule", ["molecule", "frame", "hash", "smiles"])
 def test_a_file_is_divided_by_each_rule(source, rule):
     shares = {"val": 0.25, "test": 0.25}
     covers(divide(source, rule, shares), 16)
 
 
+def test_what_the_file_records_is_a_split(tmp_path):
+    names = ["train", "val", "train", "large"]
+    labels = [invented(k, "O", split=name) for k, name in enumerate(names)]
+    with open_labels(write(tmp_path / "labels.h5", labels)) as source:
+        found = {name: indices.tolist() for name, indices in divide(source, "recorded").items()}
+        assert found == {"train": [0, 2], "val": [1], "large": [3]}
+        with pytest.raises(SettingError, match="leave them out"):
+            divide(source, "recorded", {"val": 0.1})
+    nameless = write(tmp_path / "none.h5", [invented(0, "O", split="")])
+    with open_labels(nameless) as source, pytest.raises(SettingError, match="record no split"):
+        divide(source, "recorded")
+
+
+def test_spellings_and_parts_of_a_file_are_divided_by_what_is_bonded(tmp_path):
+    smiles = ["CS(C)=O", "C[S+](C)[O-]", "CS(C)=O.O", "CCO", "CCC", "CCN", "CCF", "CC=O"]
+    labels = [invented(k, "O", smiles=s) for k, s in enumerate(smiles)]
+    with open_labels(write(tmp_path / "labels.h5", labels)) as source:
+        for seed in range(8):
+            parts = divide(source, "molecule", {"val": 0.2, "test": 0.3}, seed)
+            assert part_of(parts, 0) == part_of(parts, 1)
+            assert rank(part_of(parts, 2)) >= rank(part_of(parts, 0))
+
+
 def test_unknown_rules_are_refused(source):
-    with pytest.raises(SettingError, match=r"'random'.*molecule, hash, frame, official:NAME"):
+    with pytest.raises(
+        SettingError, match=r"'random'.*molecule, hash, smiles, frame, recorded, official:NAME"
+    ):
         divide(source, "random")
     with pytest.raises(DatasetError, match=r"labels\.h5 has no split 'ood'"):
         divide(source, "official:ood")

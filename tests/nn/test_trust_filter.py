@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helm_ase.nn import trust_correction, trust_matrix
+from helm_ase.nn import apply_factor, trust_matrix
 from helm_ase.qc.molecule import build_mole, overlap
 from shared.geometries import WATER
 from shared.rotations import ao_rotation, improper, rotation
@@ -41,16 +41,14 @@ def test_eigenvalues_of_the_filter_are_lambda_over_lambda_plus_delta(water_overl
 
 
 def test_a_filtered_correction_is_symmetric_to_the_last_bit(water_overlap, rng):
-    filtered = trust_correction(
-        random_correction(rng, len(water_overlap)), trust_matrix(water_overlap, DELTA)
-    )
+    filtered = apply_factor(random_correction(rng, len(water_overlap)), trust_matrix(water_overlap, DELTA))
     assert torch.equal(filtered, filtered.T)
 
 
 def test_the_filter_fades_as_delta_goes_to_zero(water_overlap, rng):
     dh = random_correction(rng, len(water_overlap))
     change = [
-        float((trust_correction(dh, trust_matrix(water_overlap, d)) - dh).abs().max())
+        float((apply_factor(dh, trust_matrix(water_overlap, d)) - dh).abs().max())
         for d in (1e-2, 1e-4, 1e-6, 1e-8)
     ]
     assert all(a > 10 * b for a, b in itertools.pairwise(change))
@@ -62,13 +60,13 @@ def test_filtering_and_turning_the_molecule_commute(water_overlap, operation, rn
     dh = random_correction(rng, len(water_overlap))
     d = torch.tensor(ao_rotation(SPD, WATER[0], operation))
     turned = trust_matrix(overlap_of(np.array(WATER[1]) @ operation.T), DELTA)
-    plain = trust_correction(dh, trust_matrix(water_overlap, DELTA))
-    torch.testing.assert_close(trust_correction(d @ dh @ d.T, turned), d @ plain @ d.T, rtol=0, atol=1e-9)
+    plain = apply_factor(dh, trust_matrix(water_overlap, DELTA))
+    torch.testing.assert_close(apply_factor(d @ dh @ d.T, turned), d @ plain @ d.T, rtol=0, atol=1e-9)
 
 
 def test_in_a_direction_of_small_overlap_the_correction_is_quenched():
     s = torch.diag(torch.tensor([1.0, 1e-5], dtype=torch.float64))
-    filtered = trust_correction(torch.ones(2, 2, dtype=torch.float64), trust_matrix(s, DELTA))
+    filtered = apply_factor(torch.ones(2, 2, dtype=torch.float64), trust_matrix(s, DELTA))
     w = np.array([1 / (1 + DELTA), 1e-5 / (1e-5 + DELTA)])
     np.testing.assert_allclose(filtered.numpy(), np.outer(w, w), rtol=1e-12)
     assert filtered[1, 1] / s[1, 1] < 1.2
@@ -77,9 +75,9 @@ def test_in_a_direction_of_small_overlap_the_correction_is_quenched():
 def test_a_stack_of_matrices_is_filtered_one_by_one(water_overlap, rng):
     stack = torch.stack([random_correction(rng, len(water_overlap)) for _ in range(2)])
     w = trust_matrix(water_overlap, DELTA)
-    filtered = trust_correction(stack, w)
+    filtered = apply_factor(stack, w)
     for k in range(2):
-        torch.testing.assert_close(filtered[k], trust_correction(stack[k], w), rtol=0, atol=1e-14)
+        torch.testing.assert_close(filtered[k], apply_factor(stack[k], w), rtol=0, atol=1e-14)
     overlaps = torch.stack([water_overlap, torch.eye(len(water_overlap), dtype=torch.float64)])
     torch.testing.assert_close(trust_matrix(overlaps, DELTA)[0], w, rtol=0, atol=1e-12)
 

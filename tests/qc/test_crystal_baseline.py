@@ -157,7 +157,7 @@ def test_bloch_sums_of_the_short_ranged_pseudopotential_are_those_of_pyscf(make)
     ):
         found = LatticeOperator.of(parts.completed(ours, "pyscf")).at(torch.from_numpy(k))
         assert float(found.abs().max()) > 0.1
-        np.testing.assert_allclose(found, np.array(theirs), atol=5e-6)
+        np.testing.assert_allclose(found.numpy(), np.array(theirs), atol=5e-6)
 
 
 def test_the_fit_finds_the_operators_that_made_the_matrices():

@@ -8,7 +8,8 @@ pytest.importorskip("rdkit")
 
 from helm_ase.representation.connectivity import fragments
 from helm_ase.sampling import SamplingSettings, from_smiles
-from helm_ase.sampling.dimers import choose_pairs, join, place
+from helm_ase.sampling.dimers import choose_pairs, join
+from helm_ase.sampling.placement import place
 
 
 def test_molecules_are_placed_whole_and_in_contact(rng):

@@ -82,7 +82,7 @@ def test_the_command(tmp_path, capsys):
     assert main(arguments) == 0
     assert "monomer: 6" in capsys.readouterr().out
     first = target.read_bytes()
-    assert main(arguments) == 0
+    assert main([*arguments, "--force"]) == 0
     assert target.read_bytes() == first
 
 
@@ -93,7 +93,7 @@ def test_the_command(tmp_path, capsys):
         (["-o", "a.xyz"], "no molecules given"),
         (["--smiles", "C(", "-o", "a.xyz"], "'C(' is no SMILES"),
         (["--smiles", "C", "-o", "a.traj"], "end the name in .xyz"),
-        (["--smiles", "C", "-o", "a.xyz", "--temperatures", "-3"], "0 to 5000 K"),
+        (["--smiles", "C", "-o", "a.xyz", "--temperatures", "6000"], "0 to 5000 K"),
     ],
 )
 def test_mistakes_end_in_one_line_and_no_file(arguments, message, tmp_path, monkeypatch, capsys):

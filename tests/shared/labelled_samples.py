@@ -69,8 +69,8 @@ def rotated(label, operation):
     return replace(label, positions=label.positions @ operation.T, hamiltonian=h, forces=None), turn
 
 
-def batch_of(*samples, trust=None):
-    return collate(samples, trust)
+def batch_of(*samples, factors=None):
+    return collate(samples, factors)
 
 
 def values_of(correction, batch, *wanted):

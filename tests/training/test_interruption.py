@@ -69,16 +69,18 @@ def start(folder, data):
     )
 
 
-def test_killed_told_to_end_and_resumed_to_the_last_digit(data, whole, tmp_path):
+@pytest.mark.parametrize(
+    ("ends", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
+def test_killed_told_to_end_and_resumed_to_the_last_digit(data, whole, tmp_path, ends, code):
     """SIGKILL cannot be answered; SIGINT and SIGTERM are, with a line that says how to go on."""
-    told = {signal.SIGINT: 130, signal.SIGTERM: 143}
-    for sent, stage_, epochs in ((signal.SIGKILL, "0", 2), (signal.SIGINT, "1", 1), (signal.SIGTERM, "1", 3)):
+    for sent, stage_, epochs in ((signal.SIGKILL, "0", 2), (ends, "1", 3)):
         process = start(tmp_path, data)
         wait_for(lambda k=stage_, n=epochs: len(read_log(tmp_path / k)) >= n, process)
         process.send_signal(sent)
         _, printed = process.communicate(timeout=100)
-        if sent in told:
-            assert process.returncode == told[sent]
+        if sent == ends:
+            assert process.returncode == code
             assert "the same command goes on from the last epoch" in printed.splitlines()[-1]
             assert "Traceback" not in printed
     assert not (tmp_path / "1" / "finished").exists()
@@ -89,6 +91,7 @@ def test_killed_told_to_end_and_resumed_to_the_last_digit(data, whole, tmp_path)
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.slow  # half a minute of two processors
 def test_two_processes_give_the_weights_of_one(data, tmp_path):
     """One stage suffices: what they share, they share in every batch."""
     settings = {"data": data, "compute": Compute(devices=2, progress_bar=False)}

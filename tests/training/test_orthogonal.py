@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helm_ase.checkpoint import read_checkpoint
-from helm_ase.nn import trust_correction, trust_matrix
+from helm_ase.nn import apply_factor, trust_matrix
 from helm_ase.representation.overlap import symmetric_root
 from helm_ase.training.initial_model import initial_model
 from helm_ase.training.run import train
@@ -27,10 +27,10 @@ def data(tmp_path_factory):
 
 def test_the_filter_is_what_the_settings_say():
     overlap = torch.tensor([[1.0, 0.4], [0.4, 1.0]], dtype=torch.float64)
-    root = ORTHOGONAL.filter_of(overlap)
+    root = ORTHOGONAL.output_factor(overlap)
     torch.testing.assert_close(root @ root, overlap)
-    torch.testing.assert_close(SETTINGS.filter_of(overlap), trust_matrix(overlap, SETTINGS.trust_delta))
-    assert replace(SETTINGS, trust_delta=0.0).filter_of(overlap) is None
+    torch.testing.assert_close(SETTINGS.output_factor(overlap), trust_matrix(overlap, SETTINGS.trust_delta))
+    assert replace(SETTINGS, trust_delta=0.0).output_factor(overlap) is None
 
 
 def test_scales_are_those_of_the_orthogonal_blocks(data, tmp_path):
@@ -52,6 +52,6 @@ def test_it_learns_and_its_checkpoint_says_so(data, tmp_path):
     with torch.no_grad():
         for sample in samples:
             out = found.model(sample.graph, energy=False, hamiltonian=True).correction[0].double()
-            h = trust_correction(out, symmetric_root(sample.overlap))
+            h = apply_factor(out, symmetric_root(sample.overlap))
             wanted = sample.correction.double()
             assert (h - wanted).abs().mean() < 0.5 * wanted.abs().mean()

@@ -23,9 +23,9 @@ def test_a_batch_equals_the_collated_one(samples, settings, chosen):
     resident = ResidentSamples(samples, settings, torch.device("cpu"))
     found = resident.batch(chosen)
     picked = [samples[k] for k in chosen]
-    filters = [settings.filter_of(s.overlap) for s in picked]
+    filters = [settings.output_factor(s.overlap) for s in picked]
     wanted = collate(picked, None if filters[0] is None else [f.float() for f in filters], share=True)
-    for name in ("energy", "forces", "correction", "orbitals", "orbital_count", "ao_count", "trust"):
+    for name in ("energy", "forces", "correction", "orbitals", "orbital_count", "ao_count", "output_factor"):
         mine, theirs = getattr(found, name), getattr(wanted, name)
         assert (mine is None and theirs is None) or torch.equal(mine, theirs), name
     for name in ("z", "pos", "charge", "multiplicity", "pair_index", "batch", "group"):

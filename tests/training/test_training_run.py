@@ -27,7 +27,7 @@ from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.representation.structure import Structure
 from helm_ase.training.batches import SharedBatches
 from helm_ase.training.curves import read_log
-from helm_ase.training.initial_model import initial_model, open_start
+from helm_ase.training.initial_model import check_baseline, initial_model, open_start
 from helm_ase.training.losses import LossWeights, loss_terms, term_value
 from helm_ase.training.recipe import DataSettings, OptimiserSettings
 from helm_ase.training.run import train
@@ -162,7 +162,7 @@ def test_a_start_of_another_level_or_baseline_is_refused(trained, data, tmp_path
         initial_model(made, open_start(made), samples, replace(TINY, functional="b3lyp"))
     other = replace(made, data=replace(made.data, baseline=replace(made.data.baseline, name="none")))
     with pytest.raises(SettingError, match="baseline"):
-        model_of(other, samples)
+        check_baseline(other, open_start(other))
 
 
 def test_a_moving_backbone_spoils_the_heads_that_do_not_move(data, tmp_path):

@@ -60,9 +60,9 @@ def sample_small(folder: Path, limit: int | None) -> list[Atoms]:
     path = folder / "small.xyz"
     few = [] if limit is None else ["--limit", str(limit)]
     smiles = str(Path(__file__).with_name("molecules.smi"))
-    run("sample", smiles, "--temperatures", "300", "-o", str(path), "--processes", "1", *few)
+    run("sample", smiles, "--temperatures", "300", "-o", str(path), "--processes", "1", "--force", *few)
     frames = ase.io.read(path, index=":")
-    parts = split_by_hash([str(f.info["smiles"]) for f in frames])
+    parts = split_by_hash([str(f.info["smiles"]) for f in frames], spelling=True)
     for part, indices in parts.items():
         for k in indices:
             frames[k].info["split"] = part
@@ -73,7 +73,7 @@ def sample_large(folder: Path, limit: int | None) -> list[Atoms]:
     start, path = folder / "large-start.xyz", folder / "large.xyz"
     ase.io.write(start, molecules()[:limit])
     run("sample", str(start), "--temperatures", "0", "300", "--md-steps", "0", "--displacements",
-        str(DISPLACEMENTS), "-o", str(path), "--processes", "1")  # fmt: skip
+        str(DISPLACEMENTS), "-o", str(path), "--processes", "1", "--force")  # fmt: skip
     frames = ase.io.read(path, index=":")
     for frame in frames:
         frame.info["split"] = "large"

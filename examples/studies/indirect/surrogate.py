@@ -104,7 +104,7 @@ def of_baseline(sample: Sample) -> Properties:
     t = sample.targets
     molecule = PredictedMolecule(torch.zeros_like(t.baseline)[None], t)
     dipole = -2 * torch.einsum("xab,ab->x", t.position, molecule.densities[0])
-    position = t.orthonormaliser.T @ t.position @ t.orthonormaliser
+    position = t.orthogonaliser.T @ t.position @ t.orthogonaliser
     alpha = molecule.solutions[0].uncoupled_polarizability(position, t.occupied[0])
     centre = (sample.graph.z.double()[:, None] * sample.graph.pos).sum(0) / BOHR_IN_ANGSTROM
     return dipole + centre, alpha

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.errors import DatasetError
+from helm_ase.labels.blobs import whole_numbers
 from helm_ase.labels.formats.program_files import Output, matching, opener
 from helm_ase.qc.orbital_files import OrbitalSet, Shell
 from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
@@ -51,7 +52,7 @@ def parse(path: Path) -> Output:
         method, basis = _route(file.readline())
         values = dict(_fields(file))
     count = int(_get(values, "Number of atoms"))
-    numbers = np.asarray(_get(values, "Atomic numbers"), dtype=np.int64)
+    numbers = whole_numbers(_get(values, "Atomic numbers"), "Atomic numbers")
     positions = _get(values, "Current cartesian coordinates").reshape(count, 3) * BOHR_IN_ANGSTROM
     shells = tuple(_shells(values))
     coefficients, energies, occupations = _orbitals(values)
@@ -100,7 +101,10 @@ def _fields(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
             raise DatasetError(
                 f"field {name!r} has {len(words)} of its {count} values: the file is cut short"
             )
-        yield name, np.array([w.replace("D", "E") for w in words]).astype(float)
+        try:
+            yield name, np.array([w.replace("D", "E") for w in words]).astype(float)
+        except ValueError as error:
+            raise DatasetError(f"field {name!r} holds what is no number: {error}") from error
 
 
 def _get(values: dict[str, Any], name: str) -> Any:
@@ -110,13 +114,13 @@ def _get(values: dict[str, Any], name: str) -> Any:
 
 
 def _shells(values: dict[str, Any]) -> Iterator[Shell]:
-    kinds = _get(values, "Shell types").astype(int)
+    kinds = whole_numbers(_get(values, "Shell types"), "Shell types")
     if cartesian := sorted({int(k) for k in kinds if k > 1}):
         raise DatasetError(
             f"functions of degree {cartesian} are Cartesian (6D, 10F); repeat the calculation with 5D 7F"
         )
-    counts = _get(values, "Number of primitives per shell").astype(int)
-    atoms = _get(values, "Shell to atom map").astype(int) - 1
+    counts = whole_numbers(_get(values, "Number of primitives per shell"), "Number of primitives per shell")
+    atoms = whole_numbers(_get(values, "Shell to atom map"), "Shell to atom map") - 1
     exponents, contraction = _get(values, "Primitive exponents"), _get(values, "Contraction coefficients")
     p_part = values.get("P(S=P) Contraction coefficients")
     ends = np.cumsum(counts)

@@ -4,15 +4,22 @@ Datasets ``numbers``, ``positions`` (Å), ``forces`` (Eh/a0), ``dipole`` (a.u.),
 lower triangle row by row, PySCF AO order); attributes ``energy`` (Eh), ``smiles``, ``split``.
 """
 
-import mmap
-import struct
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from helm_ase.errors import DatasetError
+from helm_ase.labels.blobs import whole_numbers
+from helm_ase.labels.hdf5 import (
+    check_heaps,
+    dataset,
+    item,
+    members,
+    number_attribute,
+    open_hdf5,
+    text_attribute,
+)
 from helm_ase.labels.source import LabelSource
 from helm_ase.representation.labelled import LabelledMolecule, unpack_triangle
 from helm_ase.representation.level import LevelOfTheory
@@ -21,15 +28,18 @@ from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 DESCRIPTION = "HDF5, one group per structure"
 PATTERNS = ("*.h5", "*.hdf5")
 REQUIRED = {"numbers", "positions", "hamiltonian_tril"}
-HEAP = b"GCOL\x01\0\0\0"
-"""Signature and version of HDF5's collections of strings of variable length."""
+ANGSTROM, HARTREE = ("angstrom", "Å", "ang"), ("hartree", "Eh", "au", "a.u.")
+HARTREE_PER_BOHR = ("hartree/bohr", "Eh/a0", "Eh/bohr", "au", "a.u.")
+DIPOLE = ("e*bohr", "e*a0", "au", "a.u.", "e*bohr, about the origin")
+"""Units that the layout has, as files may spell them."""
 DETAILS = {"kind": str, "temperature_K": float, "cycles": int}
 
 
 def recognises(path: Path) -> bool:
     """Whether the first entry is a group with the datasets of this layout."""
-    with h5py.File(path, "r") as file:
-        first = next(iter(file.values()), None)
+    with open_hdf5(path) as file:
+        name = next(iter(file), None)
+        first = None if name is None else item(file, name)
         return isinstance(first, h5py.Group) and set(first) >= REQUIRED
 
 
@@ -45,12 +55,12 @@ class GroupSource(LabelSource):
 
     def __init__(self, path: Path, level: LevelOfTheory) -> None:
         super().__init__(path, level)
-        _check_heaps(path)
-        self.names = sorted(self.file)
+        check_heaps(path)
+        self.names = members(self.file)
 
     def open_file(self) -> h5py.File:
         """Open for reading."""
-        return h5py.File(self.path, "r")
+        return open_hdf5(self.path)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -61,46 +71,36 @@ class GroupSource(LabelSource):
 
     def split_of(self, index: int) -> str:
         """Split."""
-        return str(self.file[self.names[index]].attrs.get("split", ""))
+        return text_attribute(self._group(index), "split", "")
 
     def smiles_of(self, index: int) -> str:
         """SMILES, without reading the rest."""
-        return str(self.file[self.names[index]].attrs.get("smiles", ""))
+        return text_attribute(self._group(index), "smiles", "")
 
     def read(self, index: int) -> LabelledMolecule:
         """Read one group."""
-        group = self.file[self.names[index]]
-        attributes: dict[str, Any] = dict(group.attrs)
+        group = self._group(index)
         return LabelledMolecule(
             name=self.names[index],
-            numbers=np.asarray(group["numbers"], dtype=np.int64),
-            positions=np.asarray(group["positions"], dtype=np.float64),
-            energy=float(attributes["energy"]) * HARTREE_IN_EV,
-            forces=np.asarray(group["forces"], dtype=np.float64) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM,
-            hamiltonian=unpack_triangle(np.asarray(group["hamiltonian_tril"], dtype=np.float64)),
-            dipole=np.asarray(group["dipole"], dtype=np.float64),
-            orbital_energies=_orbital_energies(group),
-            smiles=str(attributes.get("smiles", "")),
-            split=str(attributes.get("split", "")),
-            details={k: kind(attributes[k]) for k, kind in DETAILS.items() if k in attributes},
+            numbers=whole_numbers(dataset(group, "numbers")[...], "numbers"),
+            positions=_floats(group, "positions", ANGSTROM),
+            energy=number_attribute(group, "energy") * HARTREE_IN_EV,
+            forces=_floats(group, "forces", HARTREE_PER_BOHR) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM,
+            hamiltonian=unpack_triangle(_floats(group, "hamiltonian_tril", HARTREE)),
+            dipole=_floats(group, "dipole", DIPOLE),
+            orbital_energies=_floats(group, "mo_energy", HARTREE) if "mo_energy" in group else None,
+            smiles=self.smiles_of(index),
+            split=self.split_of(index),
+            details={k: _detail(group, k, kind) for k, kind in DETAILS.items() if k in group.attrs},
         )
 
-
-def _check_heaps(path: Path) -> None:
-    """Refuse what HDF5 (up to 2.0) walks through forever: string heaps whose objects have no length."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        begin = data.find(HEAP)
-        while begin >= 0:
-            size = int.from_bytes(data[begin + 8 : begin + 16], "little")
-            position, end = begin + 16, min(begin + size, len(data))
-            while position + 16 <= end:
-                index, length = struct.unpack_from("<H6xQ", data, position)
-                step = length if index == 0 else 16 + -(-length // 8) * 8
-                if step == 0:
-                    raise DatasetError(f"{path} is damaged: empty object in the string heap at byte {begin}")
-                position += step
-            begin = data.find(HEAP, begin + 1)
+    def _group(self, index: int) -> h5py.Group:
+        return item(self.file, self.names[index])
 
 
-def _orbital_energies(group: h5py.Group) -> np.ndarray | None:
-    return np.asarray(group["mo_energy"], dtype=np.float64) if "mo_energy" in group else None
+def _floats(group: h5py.Group, name: str, units: tuple[str, ...]) -> np.ndarray:
+    return np.asarray(dataset(group, name, units)[...], dtype=np.float64)
+
+
+def _detail(group: h5py.Group, name: str, kind: type) -> Any:
+    return text_attribute(group, name) if kind is str else kind(number_attribute(group, name))

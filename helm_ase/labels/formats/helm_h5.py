@@ -15,7 +15,7 @@ Files are written beside their final place and then moved there: a file that exi
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.errors import DatasetError, SettingError
+from helm_ase.labels.hdf5 import KEY_BYTES, check_unit, dataset, item, open_hdf5, text_attribute
 from helm_ase.labels.source import LabelSource
 from helm_ase.representation.labelled import LabelledMolecule, unpack_triangle
 from helm_ase.representation.level import LevelOfTheory
@@ -82,8 +83,8 @@ OPTIONAL = tuple(k for k in QUANTITIES if k in LabelledMolecule.__dataclass_fiel
 
 def recognises(path: Path) -> bool:
     """Whether the file says that it has this layout."""
-    with h5py.File(path, "r") as file:
-        return _text(file.attrs.get("layout", "")) == LAYOUT
+    with open_hdf5(path) as file:
+        return text_attribute(file, "layout", "") == LAYOUT
 
 
 def open_source(path: Path, fields: Collection[str] | None = None) -> LabelSource:
@@ -100,17 +101,20 @@ class HelmH5Source(LabelSource):
     def __init__(self, path: Path, fields: Collection[str] | None = None) -> None:
         if unknown := set(fields or ()) - set(OPTIONAL):
             raise SettingError(f"unknown fields {sorted(unknown)}; allowed: {', '.join(OPTIONAL)}")
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             self._check_version(path, file)
-            super().__init__(path, LevelOfTheory(**json.loads(_text(file.attrs["level"]))))
-            self.shells = {int(z): tuple(s) for z, s in json.loads(_text(file.attrs["shells"])).items()}
-            present = [k for k in QUANTITIES if k in file]
-            self._fixed = {k: file[k][...] for k in present if QUANTITIES[k].shape == "fixed"}
-            self._offsets = {k: file[k]["offsets"][...] for k in present if _is_ragged(k)}
-            self.keys = file["key"][...].astype(str)
-            self._check_lengths(file)
+            super().__init__(path, LevelOfTheory(**json.loads(text_attribute(file, "level"))))
+            self.shells = {int(z): tuple(s) for z, s in json.loads(text_attribute(file, "shells")).items()}
+            found = _datasets(file)
+            self._check_shapes(found)
+            self._fixed = {k: found[k][...] for k in found if k in QUANTITIES and not _is_ragged(k)}
+            self._offsets = {k: found[f"{k}/offsets"][...] for k in QUANTITIES if f"{k}/offsets" in found}
+            self.keys = found["key"][...].astype(str)
+            self._check_lengths(found)
+            self.precision = "float32" if found["hamiltonian/values"].dtype.itemsize == 4 else "float64"
+            present = {*self._fixed, *self._offsets}
         self._handles: dict[str, Any] = {}
-        self.fields = frozenset(OPTIONAL if fields is None else fields) & set(present)
+        self.fields = frozenset(OPTIONAL if fields is None else fields) & present
 
     @staticmethod
     def _check_version(path: Path, file: h5py.File) -> None:
@@ -119,23 +123,43 @@ class HelmH5Source(LabelSource):
             raise DatasetError(
                 f"{path} has schema version {version}; this helm-ase reads up to {SCHEMA_VERSION}: update it"
             )
-        if (order := _text(file.attrs["ao_order"])) != AO_ORDER:
+        if (order := text_attribute(file, "ao_order")) != AO_ORDER:
             raise DatasetError(f"{path} has AO order {order!r}, not {AO_ORDER!r}")
 
-    def _check_lengths(self, file: h5py.File) -> None:
+    def _check_shapes(self, found: Mapping[str, h5py.Dataset]) -> None:
+        """Refuse, before anything is read, what is not of the size and type that the keys allow."""
+        count = len(found["key"])
+        if found["key"].dtype.kind != "S":
+            raise DatasetError(f"{self.path}: key has type {found['key'].dtype}, not text of fixed length")
+        if found["key"].id.get_storage_size() < KEY_BYTES * count:
+            raise DatasetError(f"{self.path} claims {count} molecules, of which it cannot hold the keys")
+        needed = {k for k in QUANTITIES if k not in OPTIONAL}
+        if missing := needed - {name.split("/")[0] for name in found}:
+            raise DatasetError(f"{self.path}: {', '.join(sorted(missing))} missing")
+        for name, data in found.items():
+            quantity, _, part = name.partition("/")
+            shape: tuple[int, ...]
+            if part == "offsets":
+                kind, shape = "i", (count + 1,)
+            elif quantity == "key":
+                kind, shape = "S", (count,)
+            else:
+                layout = QUANTITIES[quantity]
+                kind, shape = np.dtype(layout.dtype).kind, (len(data) if part else count, *layout.columns)
+            if data.dtype.kind not in {"f": "iuf", "S": "S"}.get(kind, "iu") or data.shape != shape:
+                raise DatasetError(
+                    f"{self.path}: {name} has shape {data.shape} and type {data.dtype} for {count} molecules"
+                )
+
+    def _check_lengths(self, found: Mapping[str, h5py.Dataset]) -> None:
         count = len(self.keys)
         if len(np.unique(self.keys)) != count:
             twice = next(k for k, n in zip(*np.unique(self.keys, return_counts=True), strict=True) if n > 1)
             rows = np.flatnonzero(self.keys == twice)
             raise DatasetError(f"{self.path}: entries {', '.join(map(str, rows))} have the same key {twice}")
-        if missing := {k for k in QUANTITIES if k not in OPTIONAL} - set(self._fixed) - set(self._offsets):
-            raise DatasetError(f"{self.path}: {', '.join(sorted(missing))} missing")
-        for name, values in self._fixed.items():
-            if values.shape != (count, *QUANTITIES[name].columns):
-                raise DatasetError(f"{self.path}: {name} has shape {values.shape} for {count} molecules")
         for name, offsets in self._offsets.items():
-            end = len(file[name]["values"])
-            ascending = len(offsets) == count + 1 and offsets[0] == 0 and (np.diff(offsets) >= 0).all()
+            end = len(found[f"{name}/values"])
+            ascending = offsets[0] == 0 and (np.diff(offsets) >= 0).all()
             if not ascending or offsets[-1] != end:
                 raise DatasetError(
                     f"{self.path}: offsets of {name} do not fit {end} values of {count} molecules"
@@ -143,15 +167,14 @@ class HelmH5Source(LabelSource):
 
     def open_file(self) -> h5py.File:
         """Open for reading."""
-        return h5py.File(self.path, "r")
+        return open_hdf5(self.path)
 
     def _dataset(self, name: str) -> h5py.Dataset:
         file = self.file
         if self._handles.get("/") != file:  # looking a dataset up costs as much as reading from it
             self._handles = {"/": file}
         if name not in self._handles:
-            dataset = file[name]
-            self._handles[name] = dataset["values"] if _is_ragged(name) else dataset
+            self._handles[name] = dataset(file, f"{name}/values" if _is_ragged(name) else name)
         return self._handles[name]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -209,6 +232,12 @@ class HelmH5Source(LabelSource):
         """How many rows of a quantity of varying size each molecule has; 0 where it lacks it."""
         return np.diff(self._offsets[name]) if name in self._offsets else np.zeros(len(self), np.int64)
 
+    def has(self, name: str) -> NDArray[np.bool_]:
+        """Whether each molecule has an optional quantity, (M,)."""
+        if name in self._fixed:
+            return np.asarray(~np.isnan(self._fixed[name].reshape(len(self), -1)).all(axis=1))
+        return self.lengths(name) > 0
+
     def atomic_numbers(self) -> NDArray[np.int64]:
         """Atomic numbers of all molecules, one after the other."""
         return np.asarray(self._dataset("numbers")[...], dtype=np.int64)
@@ -254,8 +283,18 @@ def _is_ragged(name: str) -> bool:
     return QUANTITIES[name].shape != "fixed"
 
 
-def _text(attribute: str | bytes) -> str:
-    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
+def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """Data sets of the layout that are in a file, in the layout's units; nothing of them is read."""
+    found = {"key": dataset(file, "key")}
+    for name, quantity in QUANTITIES.items():
+        if name not in file:
+            continue
+        if _is_ragged(name):
+            check_unit(item(file, name), quantity.unit)
+            found |= {f"{name}/{part}": dataset(file, f"{name}/{part}") for part in ("offsets", "values")}
+        else:
+            found[name] = dataset(file, name, (quantity.unit,))
+    return found
 
 
 def describe_layout(level: LevelOfTheory) -> dict[str, Any]:

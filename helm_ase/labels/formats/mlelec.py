@@ -19,9 +19,11 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from helm_ase.errors import DatasetError, SettingError
+from helm_ase.labels.npz import load_npz
 from helm_ase.labels.source import LabelSource
 from helm_ase.qc.molecule import ao_basis, build_mole
 from helm_ase.representation import AOBasis, AOMatrix, AOOrder
+from helm_ase.representation.charge_state import is_whole
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.representation.ordering import shell_order
@@ -142,7 +144,10 @@ class FolderSource(LabelSource):
 
     def _state(self, index: int) -> tuple[int, int]:
         info = self.frames[index].info
-        return int(info.get("charge", self.state[0])), int(info.get("multiplicity", self.state[1]))
+        values = info.get("charge", self.state[0]), info.get("multiplicity", self.state[1])
+        if not all(map(is_whole, values)):
+            raise DatasetError(f"charge and multiplicity are {values}; whole numbers are needed")
+        return int(values[0]), int(values[1])
 
     def _matrix(self, name: str, index: int) -> NDArray[np.float64]:
         """One matrix in PySCF's order; (A, A), or (2, A, A) if the file has both spins."""
@@ -203,8 +208,8 @@ def _load(path: Path, rank: int) -> Arrays:
         if path.suffix == ".npy":
             stacked: NDArray[np.float64] = np.load(path, mmap_mode="r", allow_pickle=False)
             return stacked[None] if stacked.ndim == rank else stacked
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = [archive[key] for key in sorted(archive.files, key=_by_number)]
+        archive = load_npz(path)
+        arrays = [archive[key] for key in sorted(archive, key=_by_number)]
     except ValueError as error:
         if "pickle" not in str(error).lower() and "python objects" not in str(error).lower():
             raise DatasetError(f"{path} is damaged: {error}") from error

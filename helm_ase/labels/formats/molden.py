@@ -23,7 +23,11 @@ from helm_ase.units import BOHR_IN_ANGSTROM
 DESCRIPTION = "Molden orbitals (ORCA, Psi4, PySCF, …), one molecule a file, or a folder of them"
 PATTERNS = ("*.molden", "*.molden.input", "*.molden.inp", "*/")
 TOLERANCE = 1e-4
+ALWAYS, EXPANSION = 64 * 2**20, 100
+"""Bytes of the matrix of orbitals that any file may ask for, and for each of its own bytes."""
 LETTERS = "spdfghi"
+UNITS = {"": BOHR_IN_ANGSTROM, "au": BOHR_IN_ANGSTROM, "bohr": BOHR_IN_ANGSTROM, "angs": 1.0, "angstrom": 1.0}
+"""What may stand behind [Atoms]; nothing means bohr."""
 SPHERICAL = {"5d": (2, 3), "5d7f": (2, 3), "5d10f": (2,), "7f": (3,), "9g": (4,), "11h": (5,)}
 """Keyword → degrees whose functions are spherical."""
 
@@ -57,6 +61,10 @@ def parse(path: Path) -> Output:
             f"functions of degree {sorted(cartesian)} are Cartesian; repeat with spherical ones"
         )
     size = sum(2 * s.degree + 1 for s in shells)
+    if 8 * size**2 > max(ALWAYS, EXPANSION * path.stat().st_size):
+        raise DatasetError(
+            f"{size} functions are more than a file of this size has orbitals of: it is damaged"
+        )
     coefficients, energies, occupations = _orbitals(sections["mo"][1], size)
     orbitals = OrbitalSet(
         numbers, positions, shells, "gaussian", coefficients, energies, occupations,
@@ -94,8 +102,9 @@ def _atoms(unit: str, lines: list[str]) -> tuple[NDArray[np.int64], NDArray[np.f
     symbols = [re.sub(r"\d+$", "", f[0]).capitalize() for f in fields]
     if unknown := {s for s in symbols if s not in atomic_numbers}:
         raise DatasetError(f"unknown elements {sorted(unknown)}")
-    factor = 1.0 if "ang" in unit else BOHR_IN_ANGSTROM
-    positions = np.array([[float(x) for x in f[3:6]] for f in fields]) * factor
+    if (unit := unit.strip("() ")) not in UNITS:
+        raise DatasetError(f"the [ATOMS] are in {unit!r}; known units: au, angs")
+    positions = np.array([[float(x) for x in f[3:6]] for f in fields]) * UNITS[unit]
     return np.array([atomic_numbers[s] for s in symbols], dtype=np.int64), positions
 
 
@@ -109,6 +118,8 @@ def _shells(lines: list[str]) -> Iterator[Shell]:
         letters = word[0].lower()
         if atom < 0 or not letters or set(letters) - set(LETTERS):
             raise DatasetError(f"the [GTO] section is damaged at {' '.join(word)!r}")
+        if len(word) < 2 or not word[1].isdecimal() or not 0 < int(word[1]) <= len(lines):
+            raise DatasetError(f"the [GTO] section is damaged at {' '.join(word)!r}: no such number of rows")
         rows = [next(words, ["nan"] * 3) for _ in range(int(word[1]))]
         table = np.array([[_number(x) for x in row[: 1 + len(letters)]] for row in rows])
         if not np.isfinite(table).all():
@@ -125,6 +136,10 @@ def _orbitals(lines: list[str], size: int) -> tuple[NDArray[np.float64], ...]:
     for line in filter(str.strip, lines):
         if "=" in line:
             if not inside:
+                if len(heads) == 2 * size:
+                    raise DatasetError(
+                        f"the [MO] section has more than {2 * size} orbitals of {size} functions"
+                    )
                 heads.append({})
                 vectors.append(np.zeros(size))
             key, value = line.split("=", 1)

@@ -13,7 +13,7 @@ The published division is by file: ``train_2k.db`` (tiny), ``5k`` (small), ``10k
 ``test_structures.db`` and ``test_scaffolds.db``.  There is no published validation part.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.errors import DatasetError
-from helm_ase.labels.ao_order import check_order, matching_order, shells, spread, to_pyscf
+from helm_ase.labels.ao_order import FileOrder, OverlapSample, check_order, shells, to_pyscf
 from helm_ase.labels.blobs import columns, connect, floats, integer, integers, row_ids
 from helm_ase.labels.source import LabelSource
 from helm_ase.representation import AOBasis, AOOrder, LabelledMolecule, LevelOfTheory
@@ -81,7 +81,7 @@ class NablaSource(LabelSource):
 
     def __init__(self, path: Path, ao_order: AOOrder | None, level: LevelOfTheory) -> None:
         super().__init__(path, level)
-        self._order: tuple[AOOrder, int] | None = (ao_order, 99) if ao_order else None
+        self._order = FileOrder(ao_order, BASIS)
         self._columns = columns(self.file, "data")
         if missing := REQUIRED - self._columns:
             raise DatasetError(f"{path}: table data has no column {', '.join(sorted(missing))}")
@@ -129,7 +129,7 @@ class NablaSource(LabelSource):
         """Read one row."""
         row = self._row(index, "E", "F", "H", "S")
         numbers, positions, basis = self._geometry(row)
-        order = self._order_for(max(basis.degrees(numbers)))
+        order = self._order.of(max(basis.degrees(numbers)), len(self), self._overlap)
         moses, conformer = self._dataset_id(index)
         details = {"moses_id": moses, "conformer_id": conformer}
         return LabelledMolecule(
@@ -159,25 +159,10 @@ class NablaSource(LabelSource):
         positions = floats(row["R"], (len(numbers), 3), "R") * BOHR_IN_ANGSTROM
         return numbers, positions, shells(BASIS, numbers)
 
-    def _order_for(self, degree: int) -> AOOrder:
-        """Order of the matrices of a molecule with shells up to a degree; decided once for the file."""
-        if self._order is None:
-            self._order = matching_order(self._samples(), BASIS)
-        order, known = self._order
-        if degree > known:
-            raise DatasetError(f"the AO order is known only up to shells of degree {known}; pass ao_order=")
-        return order
-
-    def _samples(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
-        for index in spread(len(self)):
-            row = self._row(index, "S")
-            try:
-                numbers, positions, basis = self._geometry(row)
-                given = _matrix(row, "S", numbers, basis)
-            except ValueError:  # a damaged entry tells when it is asked for
-                continue
-            if np.isfinite(positions).all() and np.isfinite(given).all():
-                yield numbers, positions, given
+    def _overlap(self, index: int) -> OverlapSample:
+        row = self._row(index, "S")
+        numbers, positions, basis = self._geometry(row)
+        return OverlapSample(numbers, positions, _matrix(row, "S", numbers, basis))
 
     def _dataset_id(self, index: int) -> tuple[int | None, int | None]:
         query = "SELECT MOSES_ID, CONFORMER_ID FROM dataset_ids WHERE id = ?"

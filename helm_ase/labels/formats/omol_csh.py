@@ -26,6 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.errors import DatasetError
+from helm_ase.labels.blobs import whole_numbers
+from helm_ase.labels.hdf5 import dataset, item, number_attribute, open_hdf5
+from helm_ase.labels.npz import load_npz
 from helm_ase.labels.source import LabelSource
 from helm_ase.qc.molecule import ao_basis
 from helm_ase.representation.connectivity import molecule_hash
@@ -37,6 +40,9 @@ from helm_ase.system.atomic_write import whole_file
 DESCRIPTION = "OMol_CSH_58k (HDF5, subset/entry), ωB97M-V/def2-TZVPD"
 PATTERNS = ("*.h5", "*.hdf5")
 REQUIRED = {"coords", "elements", "fock"}
+ANGSTROM, HARTREE = ("angstrom", "Å", "ang"), ("hartree", "Eh", "au", "a.u.")
+DEPTH = 4
+"""Groups inside one another; the data set has two."""
 LEVEL = LevelOfTheory(
     functional="wb97m-v",
     variant="VV10 self-consistent, RIJCOSX with def2/J, DEFGRID3",
@@ -61,10 +67,15 @@ primitive with exponent 3.63 and gives it a negative coefficient."""
 
 def recognises(path: Path) -> bool:
     """Whether the first group of the first subset has the three data sets of this layout."""
-    with h5py.File(path, "r") as file:
-        subset = next(iter(file.values()), None)
-        entry = next(iter(subset.values()), None) if isinstance(subset, h5py.Group) else None
+    with open_hdf5(path) as file:
+        entry = _first(_first(file))
         return isinstance(entry, h5py.Group) and set(entry) >= REQUIRED
+
+
+def _first(group: h5py.Group | h5py.Dataset | None) -> h5py.Group | h5py.Dataset | None:
+    names = iter(group) if isinstance(group, h5py.Group) else iter(())
+    name = next(names, None)
+    return None if name is None or group is None else item(group, name)
 
 
 def open_source(path: Path, energies: str | Path | None = None) -> LabelSource:
@@ -91,7 +102,7 @@ class OMolCSHSource(LabelSource):
 
     def open_file(self) -> h5py.File:
         """Open for reading."""
-        return h5py.File(self.path, "r")
+        return open_hdf5(self.path)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -102,20 +113,18 @@ class OMolCSHSource(LabelSource):
 
     def molecule_of(self, index: int) -> str:
         """Composition and connectivity, without touching the matrix."""
-        group = self.file[self.names[index]]
-        numbers, positions = np.asarray(group["elements"], np.int64), np.asarray(group["coords"], np.float64)
-        return molecule_hash(numbers, positions, _state(self.names[index], group)[0])
+        group = item(self.file, self.names[index])
+        return molecule_hash(*_geometry(group), _state(self.names[index], group)[0])
 
     def read(self, index: int) -> LabelledMolecule:
         """Read one entry and put its AOs in PySCF's order."""
         name = self.names[index]
-        group = self.file[name]
+        group = item(self.file, name)
         if missing := REQUIRED - set(group):
             raise DatasetError(f"data sets {sorted(missing)} are missing")
-        numbers = np.asarray(group["elements"], dtype=np.int64)
+        numbers, positions = _geometry(group)
         charge, multiplicity = _state(name, group)
-        positions = np.asarray(group["coords"], dtype=np.float64)
-        stored = np.asarray(group["fock"], dtype=np.float64)
+        stored = np.asarray(dataset(group, "fock", HARTREE)[...], dtype=np.float64)
         order, sign = to_pyscf(numbers)
         return LabelledMolecule(
             name=name,
@@ -186,6 +195,11 @@ def _shells_to_pyscf(
     return np.array(index, dtype=np.int64), np.array(sign)
 
 
+def _geometry(group: h5py.Group) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    numbers = whole_numbers(dataset(group, "elements")[...], "elements")
+    return numbers, np.asarray(dataset(group, "coords", ANGSTROM)[...], dtype=np.float64)
+
+
 def _unpack(triangle: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """Symmetric matrix from its upper triangle, row by row."""
     if triangle.shape != (size * (size + 1) // 2,):
@@ -206,8 +220,8 @@ def _state(name: str, group: h5py.Group) -> tuple[int, int]:
         raise DatasetError("the name does not end in _charge_multiplicity")
     state = int(match[1]), int(match[2])
     for key, value in zip(("charge", "spin"), state, strict=True):
-        if key in group.attrs and float(np.asarray(group.attrs[key]).reshape(())) != value:
-            raise DatasetError(f"attribute {key} = {group.attrs[key]} contradicts {value} in the name")
+        if key in group.attrs and (stated := number_attribute(group, key)) != value:
+            raise DatasetError(f"attribute {key} = {stated:g} contradicts {value} in the name")
     return state
 
 
@@ -215,7 +229,7 @@ def _names(path: Path, file: h5py.File) -> list[str]:
     """Names of all entries, from the sidecar or, once, from the file."""
     sidecar = path.with_name(path.name + ".keys.json")
     if not sidecar.exists():
-        names = list(_walk(file, ""))
+        names = list(_walk(file, "", DEPTH))
         with suppress(OSError), whole_file(sidecar) as partial:  # OSError: the folder cannot be written
             partial.write_text(json.dumps(names), encoding="utf8")
         return names
@@ -226,18 +240,29 @@ def _names(path: Path, file: h5py.File) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
         raise DatasetError(f"{sidecar} is not a list of names; delete it to have it written again")
     probes = names[:1] + names[-1:] + names[len(names) // 2 :][:1]
-    if len(set(names)) != len(names) or not all(n in file and "fock" in file[n] for n in probes):
+    if len(set(names)) != len(names) or not all(_has_fock(file, n) for n in probes):
         raise DatasetError(f"{sidecar} is that of another file; delete it to have it written again")
     return names
 
 
-def _walk(group: h5py.Group, prefix: str) -> Iterator[str]:
-    for key, item in group.items():
-        if isinstance(item, h5py.Group):
-            if "fock" in item or "elements" in item:
-                yield prefix + key
-            else:
-                yield from _walk(item, f"{prefix}{key}/")
+def _has_fock(file: h5py.File, name: str) -> bool:
+    try:
+        return "fock" in item(file, name)
+    except KeyError:
+        return False
+
+
+def _walk(group: h5py.Group, prefix: str, depth: int) -> Iterator[str]:
+    for key in group:
+        found = item(group, key)
+        if not isinstance(found, h5py.Group):
+            continue
+        if "fock" in found or "elements" in found:
+            yield prefix + key
+        elif depth:
+            yield from _walk(found, f"{prefix}{key}/", depth - 1)
+        else:
+            raise DatasetError(f"groups lie deeper in one another than {prefix + key}: no such data set")
 
 
 def _read_energies(path: Path) -> dict[str, float]:
@@ -251,8 +276,7 @@ def _read_energies(path: Path) -> dict[str, float]:
                     rows = [r[:2] for r in csv.reader(file) if len(r) >= 2]
                 table = dict(rows[1:] if rows and not _is_number(rows[0][1]) else rows)
             case ".npz":
-                with np.load(path, allow_pickle=False) as archive:
-                    table = {key: archive[key].item() for key in archive.files}
+                table = {key: value.item() for key, value in load_npz(path).items()}
             case other:
                 raise DatasetError(f"{path}: energies are read from .json, .csv and .npz, not {other!r}")
         return {str(k): float(v) for k, v in dict(table).items()}

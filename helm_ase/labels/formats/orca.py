@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helm_ase.errors import DatasetError
+from helm_ase.labels.blobs import whole_numbers
 from helm_ase.labels.formats.program_files import Output, matching, opener
 from helm_ase.qc.orbital_files import OrbitalSet, Shell
 from helm_ase.units import BOHR_IN_ANGSTROM
@@ -53,14 +54,14 @@ def parse(path: Path) -> Output:
         shells = tuple(_shells(atoms))
         coefficients, energies, occupations = _orbitals(molecule)
         orbitals = OrbitalSet(
-            np.array([int(a["ElementNumber"]) for a in atoms], dtype=np.int64),
+            whole_numbers([a["ElementNumber"] for a in atoms], "ElementNumber"),
             positions.reshape(len(atoms), 3) * _unit(molecule),
             shells, "orca", coefficients, energies, occupations,
-            charge=int(molecule["Charge"]), multiplicity=int(molecule["Multiplicity"]),
+            charge=_whole(molecule, "Charge"), multiplicity=_whole(molecule, "Multiplicity"),
             overlap=np.array(molecule["S-Matrix"], dtype=np.float64) if "S-Matrix" in molecule else None,
             bare_primitives=(False, True),
         )  # fmt: skip
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise DatasetError(f"the file is cut short or no JSON: {error}") from error
     except KeyError as error:
         raise DatasetError(f"entry {error} is missing: export with orca_2json and all orbitals") from error
@@ -68,6 +69,10 @@ def parse(path: Path) -> Output:
 
 
 open_source = opener(PATTERNS, parse, TOLERANCE)
+
+
+def _whole(molecule: dict[str, Any], name: str) -> int:
+    return int(whole_numbers(molecule[name], name))
 
 
 def _unit(molecule: dict[str, Any]) -> float:

@@ -14,7 +14,7 @@ functions are not def2-SVP.
 
 import json
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from helm_ase.errors import DatasetError
-from helm_ase.labels.ao_order import check_order, matching_order, shells, spread, to_pyscf
+from helm_ase.labels.ao_order import FileOrder, OverlapSample, check_order, shells, to_pyscf
 from helm_ase.labels.blobs import columns, connect, floats, integers, row_ids
 from helm_ase.labels.source import LabelSource
 from helm_ase.representation import AOBasis, AOOrder, LabelledMolecule, LevelOfTheory
@@ -85,7 +85,7 @@ class SchNOrbSource(LabelSource):
 
     def __init__(self, path: Path, ao_order: AOOrder | None, level: LevelOfTheory) -> None:
         super().__init__(path, level)
-        self._order: tuple[AOOrder, int] | None = (ao_order, 99) if ao_order else None
+        self._order = FileOrder(ao_order, BASIS)
         if missing := COLUMNS - columns(self.file, "systems"):
             raise DatasetError(f"{path}: table systems has no column {', '.join(sorted(missing))}")
         self.ids = row_ids(self.file, "systems", path)
@@ -155,23 +155,15 @@ class SchNOrbSource(LabelSource):
 
     def _order_for(self, numbers: NDArray[np.int64], basis: AOBasis, data: Mapping[str, Any]) -> AOOrder:
         """AO order of the matrices, decided once for the file; without overlap matrices it is ORCA's."""
-        if self._order is None:
-            self._order = matching_order(self._samples(), BASIS) if "overlap" in data else ("orca", 99)
-        order, known = self._order
-        if max(basis.degrees(numbers)) > known:
-            raise DatasetError(f"the AO order is known only up to shells of degree {known}; pass ao_order=")
-        return order
+        if not self._order.is_decided and "overlap" not in data:
+            self._order = FileOrder("orca", BASIS)
+        return self._order.of(max(basis.degrees(numbers)), len(self), self._overlap)
 
-    def _samples(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
-        for index in spread(len(self)):
-            try:
-                numbers, positions, data = self._row(index)
-                size = shells(BASIS, numbers).size(numbers)
-                given = floats(array(data, "overlap"), (size, size), f"overlap over {BASIS}")
-            except ValueError:  # a damaged entry tells when it is asked for
-                continue
-            if np.isfinite(positions).all() and np.isfinite(given).all():
-                yield numbers, positions, given
+    def _overlap(self, index: int) -> OverlapSample:
+        numbers, positions, data = self._row(index)
+        size = shells(BASIS, numbers).size(numbers)
+        given = floats(array(data, "overlap"), (size, size), f"overlap over {BASIS}")
+        return OverlapSample(numbers, positions, given)
 
     def _check_basis(self, numbers: NDArray[np.int64], basis: AOBasis) -> None:
         """Refuse a file whose own table of functions is not that of def2-SVP."""

@@ -1,0 +1,67 @@
+"""A molecule out of its box: whole again, and without period."""
+
+from collections import deque
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.geometry import find_mic
+from ase.neighborlist import neighbor_list
+
+from helm_ase.errors import StructureError
+from helm_ase.representation.connectivity import BOND_FACTOR
+
+SMALLEST = 2.0
+"""Å; in a smaller box no molecule fits."""
+
+
+def out_of_box(atoms: Atoms) -> Atoms:
+    """The same molecules without period, those that the walls cut put together again.
+
+    Several molecules come as near to the first as their images are.
+
+    Raises
+    ------
+    StructureError
+        If the box is none, or bonds run through it without end: a crystal or a polymer.
+    """
+    if not len(atoms):
+        raise StructureError("there are no atoms in the box")
+    heights = atoms.cell.volume / np.maximum(atoms.cell.areas(), 1e-12) if atoms.cell.rank == 3 else [0.0]
+    if min(heights) < SMALLEST:
+        raise StructureError(f"a box of lengths {atoms.cell.lengths()} Å holds no molecule")
+    shifts, part = _shifts(atoms)
+    positions = atoms.positions + shifts @ atoms.cell.array
+    first = positions[part == 0].mean(axis=0)
+    for k in range(1, part.max() + 1):
+        away = positions[part == k].mean(axis=0) - first
+        near, _ = find_mic(away, atoms.cell, atoms.pbc)
+        positions[part == k] += near - away
+    found = Atoms(atoms.numbers, positions, info=dict(atoms.info))
+    found.set_initial_charges(atoms.get_initial_charges())
+    found.set_initial_magnetic_moments(atoms.get_initial_magnetic_moments())
+    return found
+
+
+def _shifts(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Cells by which atoms move to lie beside those they are bonded to, (N, 3); their molecules, (N,)."""
+    radii = BOND_FACTOR * covalent_radii[atoms.numbers]
+    first, second, across = neighbor_list("ijS", atoms, radii)
+    bonds: dict[int, list[tuple[int, np.ndarray]]] = {k: [] for k in range(len(atoms))}
+    for i, j, s in zip(first, second, across, strict=True):
+        bonds[int(i)].append((int(j), s))
+    shifts, part = np.zeros((len(atoms), 3), dtype=int), np.full(len(atoms), -1)
+    for seed in range(len(atoms)):
+        if part[seed] >= 0:
+            continue
+        part[seed] = part.max() + 1
+        waiting = deque([seed])
+        while waiting:
+            i = waiting.popleft()
+            for j, s in bonds[i]:
+                if part[j] < 0:
+                    part[j], shifts[j] = part[seed], shifts[i] + s
+                    waiting.append(j)
+                elif not np.array_equal(shifts[j], shifts[i] + s):
+                    raise StructureError("bonds run through the box without end: this is a crystal")
+    return shifts, part

@@ -1,0 +1,64 @@
+"""SQLite files that nobody vouches for: tables and nothing else, and every query ends."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from helm_ase.errors import DatasetError
+
+LOOK_EVERY = 100_000
+"""Instructions of SQLite between two looks at how many there were."""
+FREE = 10_000_000
+"""Instructions that every query may take, a second of work."""
+EACH_BYTE = 2
+"""Further ones for every byte of the file; a row of ten bytes takes ten to twenty."""
+
+
+class BoundedConnection(sqlite3.Connection):
+    """A connection whose queries end, whatever the file makes of them.
+
+    A damaged or invented file can lead in circles.
+    """
+
+    bound = FREE
+    _left = 0
+
+    def execute(self, *terms: Any) -> sqlite3.Cursor:
+        """As in sqlite3; the query is interrupted when it has taken more than ``bound`` instructions."""
+        self._left = self.bound // LOOK_EVERY
+        self.set_progress_handler(self._look, LOOK_EVERY)
+        return super().execute(*terms)
+
+    def _look(self) -> int:
+        self._left -= 1
+        return int(self._left < 0)
+
+
+def connect(path: Path) -> BoundedConnection:
+    """Open an SQLite file that must exist, without the right to change it.
+
+    Raises
+    ------
+    DatasetError
+        If it holds anything but tables and their indices: views and triggers are programs.
+    """
+    # Threads may share it: sqlite3 serialises them, and this package only reads.
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    found = sqlite3.connect(address, uri=True, check_same_thread=False, factory=BoundedConnection)
+    size = path.stat().st_size
+    found.bound = FREE + EACH_BYTE * size
+    found.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(size, 2**20))  # no value is longer than its file
+    found.execute("PRAGMA trusted_schema = OFF")
+    found.execute("PRAGMA cell_size_check = ON")
+    try:
+        odd = found.execute(
+            "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') "
+            "OR sql LIKE 'CREATE VIRTUAL%' LIMIT 1"
+        ).fetchone()
+    except sqlite3.DatabaseError:
+        found.close()
+        raise
+    if odd is not None:
+        found.close()
+        raise DatasetError(f"{path} holds {odd[0]} {str(odd[1])[:40]!r}; only plain tables are read")
+    return found

@@ -1,0 +1,62 @@
+"""What is printed: no control characters out of files, which a terminal would obey; pictures go to files."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from helm_ase.errors import plain_text
+
+PROGRESS = re.compile(r"(\r|\x1b\[A)")
+"""What progress bars need to move about."""
+
+
+class PlainStream:
+    """A stream that escapes control characters, but for those of progress bars where they are allowed."""
+
+    def __init__(self, stream: Any, progress: bool) -> None:
+        self._stream, self._progress = stream, progress
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text; the number of letters is that of the text given."""
+        parts = PROGRESS.split(text) if self._progress else [text]
+        self._stream.write(
+            "".join(p if PROGRESS.fullmatch(p) and self._progress else plain_text(p) for p in parts)
+        )
+        return len(text)
+
+
+@contextmanager
+def plain_streams(progress_on_output: bool = False) -> Iterator[None]:
+    """Inside, standard output and error carry no control characters, errors those of progress bars.
+
+    Parameters
+    ----------
+    progress_on_output
+        Whether bars are also drawn on standard output.
+    """
+    before = sys.stdout, sys.stderr
+    streams: tuple[Any, Any] = PlainStream(sys.stdout, progress_on_output), PlainStream(sys.stderr, True)
+    sys.stdout, sys.stderr = streams
+    try:
+        yield
+    finally:
+        if isinstance(sys.stdout, PlainStream):
+            sys.stdout = before[0]
+        sys.stderr = before[1]
+
+
+@contextmanager
+def files_only() -> Iterator[None]:
+    """Inside, Matplotlib is not told of windows: with a wrong MPLBACKEND it could not be imported."""
+    before = os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["MPLBACKEND"] = before
