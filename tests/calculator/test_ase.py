@@ -39,6 +39,7 @@ def test_forces_are_float64_arrays_even_though_the_network_runs_in_float32(water
     assert forces.shape == (3, 3)
 
 
+@pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
 def test_a_single_atom_has_an_energy_and_no_force():
     atoms = Atoms("O", calculator=HELMCalculator())
     assert np.isfinite(atoms.get_potential_energy())
