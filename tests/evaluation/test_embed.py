@@ -261,7 +261,7 @@ def test_umap_itself_gives_the_same_picture_twice(closed, tmp_path, capsys):
 @pytest.mark.scf
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--limit", "0"], "limit is 0"), (["--split", "none"], "split 'none', only train (1), val (8)")],
+    [(["--split", "none"], "split 'none', only train (1), val (8)")],
 )
 def test_bad_options_of_embed_are_refused_in_one_line(closed, tmp_path, arguments, words, capsys):
     assert run(closed.model, closed.path, "-o", tmp_path, "--no-umap", *arguments) == 1

@@ -276,8 +276,6 @@ def test_without_a_folder_nothing_is_written_but_h0(closed, tmp_path, capsys):
     ("arguments", "words"),
     [
         (["--split", "test"], "split 'test', only train (1), val (8)"),
-        (["--limit", "0"], "limit is 0"),
-        (["--scf", "-1"], "scf is -1"),
         (["--device", "nowhere"], "device 'nowhere' cannot be used"),
         (["--format", "nothing"], "unknown format 'nothing'"),
     ],

@@ -254,7 +254,8 @@ def test_pools_that_hold_nothing_or_are_the_output_are_refused(tmp_path, capsys)
     path = tmp_path / "one.xyz"
     write(path, molecule("H2O"))
     assert main(["select", str(path), "-n", "1", "-o", str(path)]) == 1
-    assert main(["select", str(path), "-n", "0", "-o", str(tmp_path / "out.xyz")]) == 1
+    with pytest.raises(SystemExit):
+        main(["select", str(path), "-n", "0", "-o", str(tmp_path / "out.xyz")])
     assert main(["select", str(path), "-n", "1", "-o", str(tmp_path / "out.cif")]) == 1
     assert "writes .xyz" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["one.xyz"]

@@ -139,7 +139,7 @@ def test_refined_energies_contain_it_too():
     energies, forces = zip(
         *(
             [
-                HELMCalculator(MODEL, refine=1, dispersion=d).get_property(p, atoms)
+                HELMCalculator(MODEL, refine=2, dispersion=d).get_property(p, atoms)
                 for p in ("energy", "forces")
             ]
             for d in (None, "d3bj")

@@ -78,7 +78,7 @@ def test_killed_told_to_end_and_resumed_to_the_last_digit(data, whole, tmp_path,
         process = start(tmp_path, data)
         wait_for(lambda k=stage_, n=epochs: len(read_log(tmp_path / k)) >= n, process)
         process.send_signal(sent)
-        _, printed = process.communicate(timeout=100)
+        _, printed = process.communicate(timeout=300)
         if sent == ends:
             assert process.returncode == code
             assert "the same command goes on from the last epoch" in printed.splitlines()[-1]
