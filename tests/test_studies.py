@@ -154,7 +154,8 @@ def test_listed_molecules_follow_the_rule_and_are_small(large):
     assert max(map(heavy_atoms, smiles)) == 7
     assert not set("FSPlr") & set("".join(smiles))
     assert not set(smiles) & set(large.SMILES)
-    wanted = {smiles[k]: part for part, indices in split_by_hash(smiles, spelling=True).items() for k in indices}
+    parts = split_by_hash(smiles, spelling=True)
+    wanted = {smiles[k]: part for part, indices in parts.items() for k in indices}
     assert dict(molecules()) == wanted
 
 
