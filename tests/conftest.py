@@ -1,7 +1,14 @@
 """What all tests have in common: fixtures, and how several processes share the files of tests."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+# Processes that tests start by ``spawn`` import the module of the test by its name from here; last, so that
+# the installed package comes first.
+sys.path.append(str(Path(__file__).parents[1]))
 
 LONGEST = ("test_interruption.py", "test_training_run.py", "test_electronic_getters.py")
 """Files of tests that would leave the other processes idle if they came last."""

@@ -10,7 +10,7 @@ from io import BytesIO, TextIOWrapper
 import pytest
 from ase.build import molecule
 from ase.io import write
-from psutil import Process
+from psutil import Error, Process
 
 from helm_ase.cli import main
 
@@ -39,9 +39,16 @@ def started(arguments, sign, seconds=120):
 
 def computes(process):
     """A child computes the first label."""
-    return any(
-        "helm_ase.labelling.worker" in p.cmdline() for p in Process(process.pid).children(recursive=True)
-    )
+    children = Process(process.pid).children(recursive=True)
+    return any("helm_ase.labelling.worker" in command_line(child) for child in children)
+
+
+def command_line(process):
+    """Its words; none of a process that has just ended."""
+    try:
+        return process.cmdline()
+    except Error:
+        return []
 
 
 @pytest.mark.parametrize(
