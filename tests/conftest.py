@@ -6,12 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.bounded_process import BoundedProcess
+
 # Processes that tests start by ``spawn`` import the module of the test by its name from here; last, so that
 # the installed package comes first.
 sys.path.append(str(Path(__file__).parents[1]))
 
 LONGEST = ("test_interruption.py", "test_training_run.py", "test_electronic_getters.py")
 """Files of tests that would leave the other processes idle if they came last."""
+
+
+@pytest.fixture(scope="session")
+def bounded():
+    """One bounded process for all hostile cases; see its module for what counts as an end."""
+    process = BoundedProcess()
+    yield process
+    process.stop()
 
 
 @pytest.fixture

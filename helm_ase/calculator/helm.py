@@ -130,6 +130,7 @@ class HELMCalculator(
         self._computed_state: ChargeState | None = None
         self._attached: weakref.ref[Atoms] | None = None
         self._warned = domain.ExtrapolationMemory()
+        self._extrapolation: domain.Extrapolation | None = None
         self._loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None = None
         self._tight_binding: EnergyMethod | None = None
         self._given: set[str] = set()  # of charge and multiplicity
@@ -199,7 +200,7 @@ class HELMCalculator(
     def _forget(self) -> None:
         self.extra_results = {}
         self._network = self._electronic = self._crystal = None
-        self._uncertainty = self._last_change = None
+        self._uncertainty = self._last_change = self._extrapolation = None
         self._computed_state = None
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -255,7 +256,9 @@ class HELMCalculator(
         _, checkpoint, model = self._loaded
         crystal = bool(atoms.pbc.any())
         (domain.check_crystal if crystal else domain.check_molecule)(atoms, checkpoint, state)
-        self._warned.warn(atoms, checkpoint, state)
+        if self._extrapolation is None:  # once for each geometry, whatever is asked of it
+            self._extrapolation = domain.extrapolation_of(atoms, checkpoint, state)
+            self._warned.warn(atoms, checkpoint.name, self._extrapolation, state)
         if crystal:
             return self._calculate_crystal(properties, checkpoint, model)
         if "stress" in properties:

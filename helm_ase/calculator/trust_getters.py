@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 from helm_ase.calculator.copies import Copies, locked
 from helm_ase.errors import SettingError, StructureError
+from helm_ase.prediction.domain import Extrapolation, Uncertainty, extrapolation_of
 from helm_ase.prediction.verdict import Verdict, judge
 from helm_ase.units import HARTREE_IN_EV
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from helm_ase.prediction.domain import Uncertainty
     from helm_ase.prediction.electronic import ElectronicPrediction
     from helm_ase.representation.charge_state import ChargeState
 
@@ -21,6 +21,7 @@ class TrustGetters(Copies):
     if TYPE_CHECKING:  # of the calculator
         _uncertainty: Uncertainty | None
         _last_change: float | None
+        _extrapolation: Extrapolation | None
         _electronic: ElectronicPrediction | None
 
         def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
@@ -70,6 +71,10 @@ class TrustGetters(Copies):
             raise StructureError("no atoms yet: write atoms.calc = calc, or pass atoms=")
         if "energy" in self.checkpoint.predicts or self.parameters["refine"]:
             self.get_property("energy", atoms)
-        state, electronic = self._state(atoms), None if self.check_state(atoms) else self._electronic
+        state, known = self._state(atoms), not self.check_state(atoms)
+        found = self._extrapolation if known else None
+        if found is None:  # a model of Hamiltonians alone, of which nothing has been asked
+            found = extrapolation_of(atoms, self.checkpoint, state)
+        electronic = self._electronic if known else None
         gap = None if electronic is None else float(electronic.structure.gap) * HARTREE_IN_EV
-        return judge(atoms, self.checkpoint, state, self._uncertainty, self._last_change, gap)
+        return judge(found, state, self._uncertainty, self._last_change, gap)

@@ -3,26 +3,16 @@
 import argparse
 from typing import Any
 
-from helm_ase.cli.number_types import CHARGE, MULTIPLICITY, NUMBER
+from helm_ase.cli.number_types import NUMBER
+from helm_ase.cli.structure_options import add_structure_options
 
 
 def add_commands(commands: Any) -> None:
     """Add ``report``."""
     report = commands.add_parser("report", help="write one HTML page about a molecule, with orbitals to turn")
-    report.add_argument(
-        "file", metavar="FILE", help="structure in any format that ASE reads; of several frames the last one"
-    )
+    add_structure_options(report)
     report.add_argument(
         "-o", "--output", default="report.html", metavar="HTML", help="page to write (report.html)"
-    )
-    report.add_argument("--no-pbc", action="store_true", help="take the molecule out of its periodic box")
-    report.add_argument("--model", help="name, path or address of a checkpoint (default: the default model)")
-    report.add_argument("--charge", type=CHARGE, help="total charge (default: that of the file, or 0)")
-    report.add_argument(
-        "--multiplicity",
-        type=MULTIPLICITY,
-        metavar="2S+1",
-        help="spin multiplicity (default: that of the file, or 1)",
     )
     report.add_argument(
         "--orbitals",

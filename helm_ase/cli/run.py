@@ -3,7 +3,8 @@
 import argparse
 from typing import Any
 
-from helm_ase.cli.number_types import CHARGE, MULTIPLICITY, NUMBER, POSITIVE, SEED, TEMPERATURE
+from helm_ase.cli.number_types import NUMBER, POSITIVE, SEED, TEMPERATURE
+from helm_ase.cli.structure_options import add_structure_options
 
 
 def add_commands(commands: Any) -> None:
@@ -18,18 +19,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _add_question(run: argparse.ArgumentParser) -> None:
-    run.add_argument(
-        "file", metavar="FILE", help="structure in any format that ASE reads; of several frames the last one"
-    )
-    run.add_argument("--no-pbc", action="store_true", help="take the molecule out of its periodic box")
-    run.add_argument("--model", help="name, path or address of a checkpoint (default: the default model)")
-    run.add_argument("--charge", type=CHARGE, help="total charge (default: that of the file, or 0)")
-    run.add_argument(
-        "--multiplicity",
-        type=MULTIPLICITY,
-        metavar="2S+1",
-        help="spin multiplicity (default: that of the file, or 1)",
-    )
+    add_structure_options(run)
     run.add_argument(
         "--device", help="device of the network: cpu, cuda, ... (default: a GPU if there is one)"
     )

@@ -83,7 +83,7 @@ def dataset(group: h5py.Group, name: str, units: Collection[str] = ()) -> h5py.D
     """
     found = item(group, name)
     if not isinstance(found, h5py.Dataset):
-        raise DatasetError(f"{name} in {group.file.filename} is a group, not a data set")
+        raise DatasetError(f"{name} is a group, not a data set")
     if found.dtype.kind not in "biufcS" or found.dtype.hasobject:
         raise DatasetError(f"{name} holds {found.dtype}, not numbers")
     check_size(found.size or 0, found)
@@ -116,8 +116,7 @@ def check_size(count: int, found: h5py.Dataset) -> None:
     wanted, stored = count * found.dtype.itemsize, found.id.get_storage_size()
     if wanted > max(ALWAYS, EXPANSION * stored):
         raise DatasetError(
-            f"{found.name} in {found.file.filename} claims {wanted / 2**20:.0f} MiB where {stored} bytes are "
-            "stored: refused"
+            f"{found.name} claims {wanted / 2**20:.0f} MiB where {stored} bytes are stored: refused"
         )
 
 
@@ -196,8 +195,8 @@ def _check_link(group: h5py.Group, name: str) -> None:
     kind = group.get(name, getlink=True)
     if not isinstance(kind, h5py.HardLink):
         raise DatasetError(
-            f"{name!r} in {group.name} of {group.file.filename} is a link to elsewhere, which is not "
-            "followed: copy the data into the file (h5repack --merge, h5copy)"
+            f"{name!r} in {group.name} is a link to elsewhere, which is not followed: copy the data into the "
+            "file (h5repack --merge, h5copy)"
         )
 
 
@@ -205,12 +204,12 @@ def _check_layout(found: h5py.Dataset) -> None:
     plan = found.id.get_create_plist()
     if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count() > 0:
         raise DatasetError(
-            f"the data of {found.name} in {found.file.filename} lie in another file, which is not opened: "
-            "copy them into this one (h5repack)"
+            f"the data of {found.name} lie in another file, which is not opened: copy them into this one "
+            "(h5repack)"
         )
     filters = {plan.get_filter(k)[0] for k in range(plan.get_nfilters())}
     if foreign := sorted(filters - FILTERS):
         raise DatasetError(
-            f"{found.name} in {found.file.filename} is packed with filter {foreign[0]}, a plugin, and none "
-            "is loaded: repack it with gzip (h5repack -f GZIP=1)"
+            f"{found.name} is packed with filter {foreign[0]}, a plugin, and none is loaded: "
+            "repack it with gzip (h5repack -f GZIP=1)"
         )

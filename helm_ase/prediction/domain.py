@@ -2,6 +2,7 @@
 
 import warnings
 import weakref
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -128,6 +129,32 @@ def check_trained(checkpoint: Checkpoint, quantity: str) -> None:
         )
 
 
+class Extrapolation(NamedTuple):
+    """What training has not shown of one geometry."""
+
+    distances: dict[tuple[int, int], list[float]]
+    """Pairs of elements (Z1 ≤ Z2) → distances, Å."""
+    faults: list[BondFault]
+    """Bonds, environments of atoms and fragments."""
+
+
+def extrapolation_of(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> Extrapolation:
+    """Compare a geometry with what training has shown.
+
+    Of a model without a record of bonds only this is known: if it has seen closed shells alone, a molecule
+    that has come apart into radicals or ions is none of its kind.  Bonds of crystals, across the faces of a
+    cell, are not looked at.
+    """
+    lattice = Lattice.of_atoms(atoms) if atoms.pbc.any() else None
+    distances = checkpoint.coverage.unseen(atoms.numbers, atoms.positions, lattice)
+    record = checkpoint.bonding
+    if record is None and (checkpoint.knows.charges, checkpoint.knows.multiplicities) == ((0,), (1,)):
+        record = BondCoverage.of_closed_shells()
+    if record is None or lattice is not None:
+        return Extrapolation(distances, [])
+    return Extrapolation(distances, record.faults(atoms.numbers, atoms.positions, state))
+
+
 WORSE = 1.25
 """Factor by which an error bar must grow to be told again."""
 
@@ -150,13 +177,13 @@ class ExtrapolationMemory:
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()
 
-    def warn(self, atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> None:
-        """Warn of what is new."""
+    def warn(self, atoms: Atoms, model: str, found: Extrapolation, state: ChargeState) -> None:
+        """Warn of what is new in the answer of a model, named for the message."""
         if not self._continues(atoms):
             self._already, self._faults, self._told = set(), set(), 0.0
         self._atoms, self._last = weakref.ref(atoms), (atoms.numbers.copy(), atoms.positions.copy())
-        self._already = warn_about_extrapolation(atoms, checkpoint, self._already)
-        self._faults |= warn_about_bonds(atoms, checkpoint, state, self._faults)
+        self._already = warn_about_distances(model, found.distances, self._already)
+        self._faults |= warn_about_bonds(model, found.faults, state, self._faults)
 
     def is_news(self, bar: float) -> bool:
         """Whether an error bar, eV/atom, is to be told: the first, and what is much larger than the last."""
@@ -174,15 +201,17 @@ class ExtrapolationMemory:
         return same and bool(np.linalg.norm(positions - atoms.positions, axis=1).max() < JUMP)
 
 
-def warn_about_extrapolation(
-    atoms: Atoms, checkpoint: Checkpoint, already: set[tuple[int, int, int]]
+def warn_about_distances(
+    model: str, distances: Mapping[tuple[int, int], list[float]], already: set[tuple[int, int, int]]
 ) -> set[tuple[int, int, int]]:
     """Warn of element pairs at distances never seen in training.
 
     Parameters
     ----------
-    atoms, checkpoint
-        Geometry, and the model that is about to be asked.
+    model
+        Its name, for the message.
+    distances
+        Pairs of elements → distances, Å, of :class:`Extrapolation`.
     already
         Element pairs, and intervals of their distances, that have been warned of.
 
@@ -193,54 +222,42 @@ def warn_about_extrapolation(
     """
     new: dict[tuple[int, int], list[float]] = {}
     told = set(already)
-    lattice = Lattice.of_atoms(atoms) if atoms.pbc.any() else None
-    for pair, distances in checkpoint.coverage.unseen(atoms.numbers, atoms.positions, lattice).items():
-        for distance in distances:
-            if (place := (*pair, int(distance / BIN_WIDTH))) not in already:
-                new.setdefault(pair, []).append(distance)
+    for pair, lengths in distances.items():
+        for length in lengths:
+            if (place := (*pair, int(length / BIN_WIDTH))) not in already:
+                new.setdefault(pair, []).append(length)
                 told.add(place)
     if new:
         warnings.warn(
-            f"model {checkpoint.name!r} never saw {describe(new)}; its answer there is extrapolation",
+            f"model {model!r} never saw {describe(new)}; its answer there is extrapolation",
             ExtrapolationWarning,
             stacklevel=5,
         )
     return told
 
 
-def bond_faults(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> list[BondFault]:
-    """What is bonded as nothing in training was.
-
-    Of a model without a record of bonds only this is known: if it has seen closed shells alone, a molecule
-    that has come apart into radicals or ions is none of its kind.
-    """
-    if atoms.pbc.any():
-        return []  # bonds across the faces of a cell are not looked at
-    if checkpoint.bonding is not None:
-        return checkpoint.bonding.faults(atoms.numbers, atoms.positions, state)
-    if (checkpoint.knows.charges, checkpoint.knows.multiplicities) != ((0,), (1,)):
-        return []
-    return BondCoverage.of_closed_shells().faults(atoms.numbers, atoms.positions, state)
-
-
 def warn_about_bonds(
-    atoms: Atoms, checkpoint: Checkpoint, state: ChargeState, already: set[tuple[int, ...]]
+    model: str, faults: Sequence[BondFault], state: ChargeState, already: set[tuple[int, ...]]
 ) -> set[tuple[int, ...]]:
     """Warn of bonds that training has not shown, except those whose keys are ``already`` known; return keys.
 
     Parameters
     ----------
-    atoms, checkpoint, state
-        Geometry, the model that is about to be asked, charge and multiplicity.
+    model
+        Its name, for the message.
+    faults
+        Those of :class:`Extrapolation`.
+    state
+        Charge and multiplicity.
     already
         Keys of what has been warned of.
     """
-    new = [fault for fault in bond_faults(atoms, checkpoint, state) if fault.key not in already]
+    new = [fault for fault in faults if fault.key not in already]
     if new:
         shown = "; ".join(fault.text for fault in new[:3]) + ("; …" if len(new) > 3 else "")
         broken = any(fault.broken for fault in new)
         warnings.warn(
-            f"model {checkpoint.name!r} never saw {shown}; its answer there is "
+            f"model {model!r} never saw {shown}; its answer there is "
             + (f"worth nothing: {CLOSED_SHELL}" if broken and state.multiplicity == 1 else "extrapolation"),
             ExtrapolationWarning,
             stacklevel=5,

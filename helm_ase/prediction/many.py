@@ -21,7 +21,7 @@ from helm_ase.errors import HelmError, PredictionError, SettingError, StructureE
 from helm_ase.nn import HELM
 from helm_ase.nn.placement import placed
 from helm_ase.prediction.dispersion import added_energy
-from helm_ase.prediction.domain import check_molecule, check_trained, warn_about_extrapolation
+from helm_ase.prediction.domain import check_molecule, check_trained, warn_about_distances
 from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.energy_baseline import EnergyMethod
@@ -238,7 +238,8 @@ class _Engine:
                 raise StructureError(f"structure {index} is no Atoms object but {type(structure).__name__}")
             state = charge_state(structure, *self.state)
             check_molecule(structure, self.checkpoint, state)
-            self.warned = warn_about_extrapolation(structure, self.checkpoint, self.warned)
+            unseen = self.checkpoint.coverage.unseen(structure.numbers, structure.positions)
+            self.warned = warn_about_distances(self.checkpoint.name, unseen, self.warned)
         except HelmError as error:
             return StructurePrediction(index, error=error)
         atoms = Atoms(structure.numbers, structure.positions)

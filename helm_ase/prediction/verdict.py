@@ -3,13 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ase import Atoms
-
-from helm_ase.checkpoint import Checkpoint
-from helm_ase.prediction.domain import CLOSED_SHELL, Uncertainty, bond_faults
+from helm_ase.prediction.domain import CLOSED_SHELL, Extrapolation, Uncertainty
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.coverage import describe
-from helm_ase.representation.lattice import Lattice
 
 REMAINING = 1e-3
 """Largest change by the last SCF step, in eV/atom, up to which a refined energy counts as that of the
@@ -53,8 +49,7 @@ class Verdict:
 
 
 def judge(
-    atoms: Atoms,
-    checkpoint: Checkpoint,
+    found: Extrapolation,
     state: ChargeState,
     bar: Uncertainty | None = None,
     last_change: float | None = None,
@@ -64,8 +59,11 @@ def judge(
 
     Parameters
     ----------
-    atoms, checkpoint, state
-        Geometry, model, charge and multiplicity.
+    found
+        What training has not shown of the geometry, by
+        :func:`helm_ase.prediction.domain.extrapolation_of`.
+    state
+        Charge and multiplicity.
     bar
         Error bar of the model's energy, if it has one.
     last_change
@@ -74,18 +72,16 @@ def judge(
     gap
         LUMO − HOMO, eV, if it is known.
     """
-    faults = bond_faults(atoms, checkpoint, state)
-    broken = tuple(fault.text for fault in faults if fault.broken)
+    broken = tuple(fault.text for fault in found.faults if fault.broken)
     evidence, size, limit, high = _numbers(bar, last_change)
     if broken:
         note = CLOSED_SHELL if state.multiplicity == 1 else ""
         return Verdict(Trust.REFUSED, broken, evidence, note, size, limit)
     doubts = [] if gap is None or gap >= SMALLEST_GAP else [_small_gap(gap)]
     if last_change is None:
-        doubts += [fault.text for fault in faults]
-        lattice = Lattice.of_atoms(atoms) if atoms.pbc.any() else None
-        if unseen := checkpoint.coverage.unseen(atoms.numbers, atoms.positions, lattice):
-            doubts.append(f"{describe(unseen)}, never seen in training")
+        doubts += [fault.text for fault in found.faults]
+        if found.distances:
+            doubts.append(f"{describe(found.distances)}, never seen in training")
     trust = Trust.EXTRAPOLATING if doubts or high else Trust.TRUSTED
     return Verdict(trust, tuple(doubts), evidence, "", size, limit)
 

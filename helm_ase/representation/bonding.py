@@ -92,14 +92,15 @@ class BondCoverage:
         lengths: dict[BondKind, tuple[float, float]] = {}
         opened = count = 0
         for numbers, positions, state in molecules:
-            readings = [_Reading.of(numbers, positions, factor) for factor in FACTORS]
+            matrices = [bonded(numbers, positions, factor) for factor in FACTORS]
+            readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices]
             reading = min(readings, key=_Reading.open_valences)  # the stricter one, where both make sense
             environments.update(set(reading.environments))
             for (i, j), length in reading.bonds.items():
                 kind = reading.kind(i, j)
                 low, high = lengths.get(kind, (length, length))
                 lengths[kind] = min(low, length), max(high, length)
-            opened = max(opened, open_fragments(numbers, positions, state))
+            opened = max(opened, open_fragments(numbers, matrices[-1], state))
             count += 1
         common = frozenset(e for e, n in environments.items() if n >= RARE * count)
         return cls(common, lengths, opened, count)
@@ -121,11 +122,13 @@ class BondCoverage:
         state
             Charge and multiplicity.
         """
-        readings = [_Reading.of(numbers, positions, factor) for factor in FACTORS if self.environments]
+        widest = bonded(numbers, positions, FACTORS[-1])
+        matrices = [*(bonded(numbers, positions, factor) for factor in FACTORS[:-1]), widest]
+        readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices if self.environments]
         per_atom = [self._of_atoms(reading) for reading in readings]
         odd = [k for k in range(len(numbers)) if per_atom and all(faults[k] for faults in per_atom)]
         reasons = list(dict.fromkeys(fault for k in odd for fault in _telling(per_atom, k)))
-        parts = open_fragments(numbers, positions, state)
+        parts = open_fragments(numbers, widest, state)
         if parts > self.open_fragments:
             text = f"{parts} fragments with an odd number of electrons, radicals or ions"
             reasons.insert(0, BondFault(f"{text}: bonds are broken", True, (parts,)))
@@ -196,9 +199,17 @@ class BondCoverage:
         return cls(environments, lengths, int(data["open_fragments"]), int(data["molecules"]))
 
 
-def open_fragments(numbers: NDArray[np.int64], positions: NDArray[np.float64], state: ChargeState) -> int:
-    """Fragments with an odd number of electrons, were they neutral, beyond |charge| + multiplicity − 1."""
-    parts = fragments(bonded(numbers, positions, FACTORS[-1]))
+def open_fragments(numbers: NDArray[np.int64], bonds: NDArray[np.bool_], state: ChargeState) -> int:
+    """Fragments with an odd number of electrons, were they neutral, beyond |charge| + multiplicity − 1.
+
+    Parameters
+    ----------
+    numbers, bonds
+        Atomic numbers, (N,), and who is bonded to whom, (N, N).
+    state
+        Charge and multiplicity.
+    """
+    parts = fragments(bonds)
     odd = int(np.sum(np.bincount(parts, weights=numbers).astype(int) % 2))
     return max(odd - abs(state.charge) - (state.multiplicity - 1), 0)
 
@@ -218,8 +229,9 @@ class _Reading(NamedTuple):
     """(i, j), i < j → length in Å."""
 
     @classmethod
-    def of(cls, numbers: NDArray[np.int64], positions: NDArray[np.float64], factor: float) -> "_Reading":
-        matrix = bonded(numbers, positions, factor)
+    def of(
+        cls, numbers: NDArray[np.int64], positions: NDArray[np.float64], matrix: NDArray[np.bool_]
+    ) -> "_Reading":
         first, second = np.nonzero(np.triu(matrix))
         lengths = np.linalg.norm(positions[first] - positions[second], axis=1)
         degree = matrix.sum(1)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from helm_ase.checkpoint import save_checkpoint
 from helm_ase.checkpoint.format import HEADER_KEY
-from hostile.bounded_process import readable, refused_in_words
+from shared.bounded_process import readable, refused_in_words
 from shared.small_checkpoints import tiny_checkpoint
 
 

@@ -9,7 +9,7 @@ from ase.io import write as write_structure
 
 from helm_ase.checkpoint import save_checkpoint
 from helm_ase.cli import _parser
-from hostile.bounded_process import readable
+from shared.bounded_process import readable
 from shared.small_checkpoints import tiny_checkpoint
 from shared.stored_labels import invented, write
 

@@ -13,7 +13,7 @@ from helm_ase.checkpoint import registry, resolve, save_checkpoint
 from helm_ase.checkpoint.download import download, remove_leftovers
 from helm_ase.checkpoint.manifest import read_manifest
 from helm_ase.errors import CheckpointError
-from hostile.bounded_process import readable
+from shared.bounded_process import readable
 from shared.small_checkpoints import tiny_checkpoint
 
 pytestmark = [  # pooch leaves the connection of a download that was given up to the collector

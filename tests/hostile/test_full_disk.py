@@ -9,7 +9,7 @@ import pytest
 from ase.build import molecule
 from ase.io import write as write_structures
 
-from hostile.bounded_process import readable
+from shared.bounded_process import readable
 from shared.sample_labels import write_labels
 from shared.small_recipes import recipe, stage
 

@@ -16,7 +16,7 @@ from helm_ase.labels.npz import load_npz
 from helm_ase.qc.molecule import ao_basis
 from helm_ase.system.plain_database import connect
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
-from hostile.bounded_process import readable, refused_in_words
+from shared.bounded_process import readable, refused_in_words
 from shared.sample_labels import write_entry
 from shared.stored_labels import invented, write
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from helm_ase.errors import SettingError
 from helm_ase.training.configuration import read_recipe
 from helm_ase.training.run import is_over
-from hostile.bounded_process import readable, refused_in_words
+from shared.bounded_process import readable, refused_in_words
 from shared.small_models import tiny_model
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

@@ -11,7 +11,7 @@ from ase.io import write
 from helm_ase.cli import main
 from helm_ase.representation.box import out_of_box
 from helm_ase.representation.structure_files import read_frames
-from hostile.bounded_process import refused_in_words
+from shared.bounded_process import refused_in_words
 
 WATER = "O 0.000 0.000 0.119\nH 0.000 0.763 -0.477\nH 0.000 -0.763 -0.477\n"
 DRAWING = """

@@ -3,8 +3,6 @@
 HDF5 is C: files are read in a process of their own, so that a crash or an endless loop is one failed example.
 """
 
-import multiprocessing
-import signal
 import struct
 from dataclasses import replace
 
@@ -20,68 +18,8 @@ from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 from shared.sample_labels import write_entry
 from shared.stored_labels import assert_same, invented, write
 
-SECONDS = 10
 KINDS = ["O", "C", "[H][H]"]
 FEW = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def outcome(path):
-    """Labels of a file, or the text of the DatasetError; anything else is an error of its own type."""
-    try:
-        with open_labels(path) as source:
-            return "labels", list(source)
-    except DatasetError as error:
-        return "refused", str(error)
-    except BaseException as error:
-        return type(error).__name__, repr(error)
-
-
-def serve(pipe):
-    while True:
-        path = pipe.recv()
-        signal.setitimer(
-            signal.ITIMER_VIRTUAL, SECONDS
-        )  # own CPU time, whatever else the machine does; kills
-        answer = outcome(path)
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        pipe.send(answer)
-
-
-class Reader:
-    """A process that reads files on demand."""
-
-    def __init__(self):
-        self.start()
-
-    def start(self):
-        context = multiprocessing.get_context("spawn")
-        self.pipe, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(other,), daemon=True)
-        self.process.start()
-        other.close()
-
-    def read(self, path):
-        try:
-            self.pipe.send(path)
-            return self.pipe.recv()
-        except (EOFError, OSError):
-            self.stop()
-            failure = f"died of signal {-(self.process.exitcode or 0)} (26: after {SECONDS} s)"
-            self.start()
-            return failure, ""
-
-    def stop(self):
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
-
-
-@pytest.fixture(scope="module")
-def reader():
-    found = Reader()
-    found.read("absent")  # imports take longer than any file
-    yield found
-    found.stop()
 
 
 @pytest.fixture(scope="module")
@@ -137,20 +75,21 @@ def spoil(data, damages):
     return bytes(spoiled)
 
 
-def read_spoiled(reader, path, data):
+def read_spoiled(bounded, path, data):
+    """Kind of the outcome, and labels or the message of the refusal."""
     path.write_bytes(data)
-    kind, found = reader.read(path)
-    assert kind in ("labels", "refused"), (kind, found)
-    assert kind == "labels" or path.name in found
-    return kind, found
+    kind, text, labels = bounded.ask("whole_labels", path)
+    assert kind in ("answer", "refused"), (kind, text)
+    assert kind == "answer" or path.name in text
+    return kind, labels if kind == "answer" else text
 
 
 @FEW
 @given(damages=st.lists(DAMAGES, min_size=1, max_size=3))
-def test_the_packages_own_files_are_read_right_or_refused(reader, own, tmp_path, damages):
+def test_the_packages_own_files_are_read_right_or_refused(bounded, own, tmp_path, damages):
     data, labels = own
-    kind, found = read_spoiled(reader, tmp_path / "spoiled.h5", spoil(data, damages))
-    if kind == "labels":  # the damage hit nothing that is read: every number and every letter is right
+    kind, found = read_spoiled(bounded, tmp_path / "spoiled.h5", spoil(data, damages))
+    if kind == "answer":  # the damage hit nothing that is read: every number and every letter is right
         assert len(found) == len(labels)
         for read, label in zip(found, labels, strict=True):
             assert_same(label, read)
@@ -158,8 +97,8 @@ def test_the_packages_own_files_are_read_right_or_refused(reader, own, tmp_path,
 
 @FEW
 @given(damages=st.lists(DAMAGES, min_size=1, max_size=3))
-def test_files_without_checksums_give_valid_labels_or_are_refused(reader, groups, tmp_path, damages):
-    read_spoiled(reader, tmp_path / "spoiled.h5", spoil(groups, damages))
+def test_files_without_checksums_give_valid_labels_or_are_refused(bounded, groups, tmp_path, damages):
+    read_spoiled(bounded, tmp_path / "spoiled.h5", spoil(groups, damages))
 
 
 def names():
@@ -173,16 +112,16 @@ STARTS = [b"", b"\x89HDF\r\n\x1a\n", b"SQLite format 3\0", b"PK\x03\x04", b"{", 
 
 @FEW
 @given(name=st.sampled_from(names()), start=st.sampled_from(STARTS), rest=st.binary(max_size=2000))
-def test_random_bytes_are_refused_under_every_known_name(reader, tmp_path, name, start, rest):
-    kind, _ = read_spoiled(reader, tmp_path / name, start + rest)
+def test_random_bytes_are_refused_under_every_known_name(bounded, tmp_path, name, start, rest):
+    kind, _ = read_spoiled(bounded, tmp_path / name, start + rest)
     assert kind == "refused"
 
 
-def test_a_string_heap_that_hdf5_would_read_forever_is_refused(reader, groups, tmp_path):
+def test_a_string_heap_that_hdf5_would_read_forever_is_refused(bounded, groups, tmp_path):
     begin = groups.index(b"GCOL")
     size = struct.unpack_from("<Q", groups, begin + 8)[0]
     zeroed = groups[: begin + 16] + bytes(size - 16) + groups[begin + size :]
-    kind, found = read_spoiled(reader, tmp_path / "heap.h5", zeroed)
+    kind, found = read_spoiled(bounded, tmp_path / "heap.h5", zeroed)
     assert kind == "refused"
     assert "string heap" in found
 

@@ -8,12 +8,18 @@ from ase import Atoms
 from ase.build import molecule
 
 from helm_ase import ExtrapolationWarning, HELMCalculator, load_model
-from helm_ase.prediction.domain import Uncertainty
-from helm_ase.prediction.verdict import Trust, judge
+from helm_ase.prediction import domain
+from helm_ase.prediction import verdict as verdicts
+from helm_ase.prediction.domain import Uncertainty, extrapolation_of
+from helm_ase.prediction.verdict import Trust
 from helm_ase.representation.charge_state import ChargeState
 
 NEUTRAL = ChargeState(0, 1)
 GOOD, BAD = Uncertainty(0.01, 1e-3, 6e-3), Uncertainty(0.3, 30e-3, 6e-3)
+
+
+def judge(atoms, checkpoint, state, *given, **more):
+    return verdicts.judge(extrapolation_of(atoms, checkpoint, state), state, *given, **more)
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +89,22 @@ def test_the_calculator_warns_of_broken_bonds_of_every_geometry_and_once_of_each
     other = Atoms("F2", [[0, 0, 0], [0, 0, 1.8]])
     with pytest.warns(ExtrapolationWarning, match="F0 bonded to nothing"):
         calc.get_potential_energy(other)
+
+
+def test_a_geometry_is_compared_with_training_once_whatever_is_asked_of_it(monkeypatch):
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return extrapolation_of(*arguments)
+
+    monkeypatch.setattr(domain, "extrapolation_of", counted)
+    atoms = molecule("CH3OH")
+    atoms.calc = HELMCalculator()
+    for expected in (1, 2):
+        atoms.get_potential_energy()
+        atoms.get_forces()
+        atoms.calc.get_homo_lumo()
+        atoms.calc.get_verdict()
+        assert len(calls) == expected
+        atoms.positions[1] += 0.01

@@ -181,16 +181,19 @@ def test_forces_by_differences_are_the_analytic_ones():
     fft = smearing_(fft, sigma=LEVEL.smearing, method="fermi")
     fft.kernel(dm0=mf.make_rdm1())
     theirs = -np.asarray(fft.nuc_grad_method().kernel()) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
-    assert np.abs(found).max() > 0.5
+    assert np.abs(found).max() > 0.4  # twenty times what is allowed below
     np.testing.assert_allclose(found, theirs - theirs.mean(0), atol=0.02)
 
 
 @pytest.mark.slow
 @pytest.mark.scf
-def test_a_supercell_has_the_same_levels_and_twice_the_energy(chain):
+def test_a_supercell_has_the_same_levels_and_twice_the_energy():
+    """At 120 Eh: PySCF's grids, of 27 and 51 points along the chain, leave 9 meV at 60 Eh and 0.3 at 120."""
+    settings = replace(CHAIN, level=replace(LEVEL, plane_wave_cutoff=120.0))
+    chain = label_crystal("cell", *described(polyyne()), settings)
     atoms = polyyne().repeat((2, 1, 1))
-    large = label_crystal("supercell", *described(atoms), replace(CHAIN, mesh=(4, 1, 1)))
-    assert large.energy == pytest.approx(2 * chain.energy, abs=2e-3)
+    large = label_crystal("supercell", *described(atoms), replace(settings, mesh=(4, 1, 1)))
+    assert large.energy == pytest.approx(2 * chain.energy, abs=1e-3)
     k = np.array([[0.13, 0, 0]])
     folded = np.sort(np.concatenate([bands_of(chain, k / 2), bands_of(chain, k / 2 + [[0.5, 0, 0]])], 1))
     assert np.abs(bands_of(large, k) - folded)[:, :8].max() * HARTREE_IN_EV < 2e-3

@@ -85,12 +85,14 @@ def test_a_record_survives_its_file_format(record):
 
 
 def test_fragments_are_counted_by_the_parity_of_their_electrons():
-    two = molecule("H2O") + Atoms("OH2", molecule("H2O").positions + 6)
-    assert open_fragments(two.numbers, two.positions, NEUTRAL) == 0
+    def opened(atoms, state=NEUTRAL):
+        return open_fragments(atoms.numbers, bonded(atoms.numbers, atoms.positions), state)
+
+    assert opened(molecule("H2O") + Atoms("OH2", molecule("H2O").positions + 6)) == 0
     radicals = Atoms("OHOH", [[0, 0, 0], [0, 0, 0.97], [6, 0, 0], [6, 0, 0.97]])
-    assert open_fragments(radicals.numbers, radicals.positions, NEUTRAL) == 2
-    assert open_fragments(radicals.numbers, radicals.positions, ChargeState(0, 3)) == 0  # a triplet is two
-    assert open_fragments(radicals.numbers, radicals.positions, ChargeState(-1, 2)) == 0  # OH and OH⁻
+    assert opened(radicals) == 2
+    assert opened(radicals, ChargeState(0, 3)) == 0  # a triplet is two
+    assert opened(radicals, ChargeState(-1, 2)) == 0  # OH and OH⁻
 
 
 def test_without_a_record_only_fragments_are_known():

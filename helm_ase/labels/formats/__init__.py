@@ -72,8 +72,12 @@ def open_labels(path: str | Path, format: str | None = None, **options: Any) -> 
     try:
         source: LabelSource = readers()[name].open_source(path, **options)
         len(source)
-    except (DatasetError, SettingError):
+    except SettingError:
         raise
+    except DatasetError as error:
+        if str(path) in str(error):
+            raise
+        raise DatasetError(f"{path}: {error}") from error  # from within the file
     except Exception as error:
         raise DatasetError(f"{path} is no readable {name} data: {type(error).__name__}: {error}") from error
     return source

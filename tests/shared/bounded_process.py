@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 MEMORY = 2 * 2**30
 """Bytes beyond what the package needs once it is imported."""
-SECONDS = 20.0
+SECONDS = 10.0
 """Of processor time for each case."""
 PATIENCE = 150.0
 """Seconds on the clock after which a case hangs, for instance because it waits for something."""
@@ -47,6 +47,14 @@ def readable(text: str) -> str:
 
 
 # --- what is done in the process --------------------------------------------------------------------
+
+
+def whole_labels(path):
+    """All labels of a file."""
+    from helm_ase.labels.formats import open_labels
+
+    with open_labels(path) as source:
+        return list(source)
 
 
 def read_labels(path, format=None, **options):
