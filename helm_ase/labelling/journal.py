@@ -4,7 +4,7 @@ import io
 import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,7 +33,7 @@ class Journal:
     """
 
     def __init__(self, path: str | Path, level: LevelOfTheory) -> None:
-        self._log = RecordLog(path, json.dumps({"labels of": asdict(level)}).encode(), writable=True)
+        self._log = RecordLog(path, json.dumps({"labels of": level.written}).encode(), writable=True)
 
     def __enter__(self) -> "Journal":
         self._log.__enter__()

@@ -45,6 +45,7 @@ class BlockReadout(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.parity, self.lmax, self.pad_shells = channels, parity, lmax, pad_shells
+        self.is_onsite = onsite
         degrees = row_degrees(lmax)
         self.mix = DegreeLinear(degrees, channels, channels)
         self.gate = DegreeGate(degrees, channels)
@@ -106,7 +107,8 @@ def path_name(key: PathKey) -> str:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Blocks of one kind of element, or of one ordered pair of kinds."""
+    """Blocks of one kind of element, or of one ordered pair of kinds; or single elements of blocks of all
+    kinds, each as a block of size one with its own row, column and halving, (n, 1)."""
 
     members: Tensor
     """Atoms or edges that the blocks belong to, (n,)."""
@@ -139,8 +141,35 @@ class BlockRecipe:
         return Blocks(members, values, self.rows, self.columns, self.halving)
 
 
+@dataclass(frozen=True)
+class UnionRecipe:
+    """How blocks of all kinds are built in one go: every pair of shells that any element has, of which each
+    pair of kinds then takes its own."""
+
+    recipe: BlockRecipe
+    """Recipe of an element with all shells."""
+    row: Tensor
+    """Row within its own block of every element, or −1 if the kinds lack the shells, (kinds [× kinds],
+    size)."""
+    column: Tensor
+    """Column, likewise."""
+
+    def blocks(self, kinds: Tensor, coefficients: dict[PathKey, Tensor]) -> Blocks:
+        """Elements of the blocks of members that are of these kinds (n,)."""
+        values = expand(self.recipe.plan, coefficients, self.recipe.matrices)  # (n, size)
+        there = (self.row >= 0)[kinds].flatten().nonzero().squeeze(1)  # of n × size
+        member, element = there // values.shape[1], there % values.shape[1]
+        row, column = (table[kinds[member], element][:, None] for table in (self.row, self.column))
+        own = values.flatten().index_select(0, there)[:, None]
+        return Blocks(member, own, row, column, self.recipe.halving[element][:, None])
+
+
 class HamiltonianHead(nn.Module):
     """On-site and two-centre read-outs of one spin channel.
+
+    A processor builds the blocks of one kind of element, or of one pair of kinds, after the other, which is
+    the least arithmetic.  Five kinds make 25 pairs and thousands of small operations, which take a GPU longer
+    to start than to do: there blocks of all kinds are built at once, with the shells that some of them lack.
 
     Parameters
     ----------
@@ -179,6 +208,7 @@ class HamiltonianHead(nn.Module):
         self.register_buffer("kind", torch.tensor(kind), persistent=False)
         self._plans: dict[tuple[int, ...], tuple[BlockPlan, list[Tensor]]] = {}
         self._recipes: dict[tuple[Any, ...], BlockRecipe] = {}
+        self._unions: dict[tuple[Any, ...], UnionRecipe] = {}
 
     def plan(self, *elements: int) -> tuple[BlockPlan, list[Tensor]]:
         """Plan and coupling matrices (float64) of the blocks of an element, or of two; cached."""
@@ -201,18 +231,28 @@ class HamiltonianHead(nn.Module):
         if key not in self._recipes:
             elements = [int((self.kind == k).nonzero()[0, 0]) for k in kinds]
             plan, matrices = self.plan(*elements)
-            readout, _ = self.readout(*elements)
-            self._recipes[key] = BlockRecipe(
-                plan,
-                [m.to(like) for m in matrices],
-                {path: rows.to(like.device) for path, rows in readout.rows(plan).items()},
-                torch.from_numpy(plan.rows).to(like.device),
-                torch.from_numpy(plan.cols).to(like.device),
-                (onsite_halving(plan) if len(kinds) == 1 else torch.ones(plan.size)).to(like),
-            )
+            self._recipes[key] = block_recipe(plan, matrices, self.readout(*elements)[0], like)
         return self._recipes[key]
 
-    def onsite_blocks(self, nodes: Tensor, elements: Tensor) -> list[Blocks]:
+    def _union(self, like: Tensor, onsite: bool) -> UnionRecipe:
+        """Recipe of all kinds on the device and in the precision of the features."""
+        key = (onsite, like.device, like.dtype)
+        if key not in self._unions:
+            shells = tuple(sorted({slot for kind in self.kinds for slot in kind}))
+            plan = plan_block(shells, shells, onsite)
+            matrices = [coupling_matrix(*group.degrees, group.couplings) for group in plan.groups]
+            recipe = block_recipe(plan, matrices, self.onsite if onsite else self.pair, like)
+            own = torch.stack([own_functions(kind, shells) for kind in self.kinds]).to(like.device)  # (k, A)
+            row, column = own[:, recipe.rows], own[:, recipe.columns]  # (k, size)
+            if not onsite:
+                n, size = row.shape
+                row = row[:, None].expand(n, n, size).flatten(0, 1)
+                column = column.expand(n, n, size).flatten(0, 1)
+            there = (row >= 0) & (column >= 0)
+            self._unions[key] = UnionRecipe(recipe, torch.where(there, row, -1), column)
+        return self._unions[key]
+
+    def onsite_blocks(self, nodes: Tensor, elements: Tensor, together: bool | None = None) -> list[Blocks]:
         """Diagonal blocks, one item for each kind of element present.
 
         Parameters
@@ -221,8 +261,14 @@ class HamiltonianHead(nn.Module):
             Embeddings, shape (N, L, C).
         elements
             Element indices, shape (N,).
+        together
+            Build all kinds at once; None: on everything but a CPU.
         """
         x = self.onsite.features(nodes, elements)
+        if nodes.device.type != "cpu" if together is None else together:
+            union = self._union(x, onsite=True)
+            coefficients = self.onsite.coefficients(x, elements, union.recipe.table_rows)
+            return [union.blocks(self.kind[elements], coefficients)]
         blocks = []
         for k, atoms in members(self.kind[elements], len(self.kinds)):
             recipe = self._recipe(x, k)
@@ -230,7 +276,9 @@ class HamiltonianHead(nn.Module):
             blocks.append(recipe.blocks(atoms, coefficients))
         return blocks
 
-    def pair_blocks(self, states: Tensor, first: Tensor, second: Tensor) -> list[Blocks]:
+    def pair_blocks(
+        self, states: Tensor, first: Tensor, second: Tensor, together: bool | None = None
+    ) -> list[Blocks]:
         """Two-centre blocks, one item for each ordered pair of kinds present.
 
         Parameters
@@ -239,12 +287,18 @@ class HamiltonianHead(nn.Module):
             Pair embeddings in the common frame, shape (E, L, C).
         first, second
             Element indices of the atoms of rows and columns, each (E,).
+        together
+            Build all pairs of kinds at once; None: on everything but a CPU.
         """
         n = len(self.kinds)
         species = first * len(self.elements) + second
+        kinds = self.kind[first] * n + self.kind[second]
         x = self.pair.features(states, species)
+        if states.device.type != "cpu" if together is None else together:
+            union = self._union(x, onsite=False)
+            return [union.blocks(kinds, self.pair.coefficients(x, species, union.recipe.table_rows))]
         blocks = []
-        for k, edges in members(self.kind[first] * n + self.kind[second], n * n):
+        for k, edges in members(kinds, n * n):
             recipe = self._recipe(x, *divmod(k, n))
             coefficients = self.pair.coefficients(x[edges], species[edges], recipe.table_rows)
             blocks.append(recipe.blocks(edges, coefficients))
@@ -252,7 +306,26 @@ class HamiltonianHead(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is kept for a device: a copy may move to another one."""
-        return self.__dict__ | {"_recipes": {}}
+        return self.__dict__ | {"_recipes": {}, "_unions": {}}
+
+
+def block_recipe(plan: BlockPlan, matrices: list[Tensor], readout: BlockReadout, like: Tensor) -> BlockRecipe:
+    """Recipe of a plan on the device and in the precision of ``like``."""
+    return BlockRecipe(
+        plan,
+        [m.to(like) for m in matrices],
+        {path: rows.to(like.device) for path, rows in readout.rows(plan).items()},
+        torch.from_numpy(plan.rows).to(like.device),
+        torch.from_numpy(plan.cols).to(like.device),
+        (onsite_halving(plan) if readout.is_onsite else torch.ones(plan.size)).to(like),
+    )
+
+
+def own_functions(own: tuple[Slot, ...], shells: tuple[Slot, ...]) -> Tensor:
+    """Place among an element's own functions of every function of a list of shells, or −1, (A,)."""
+    first = {slot: sum(2 * l + 1 for l, _ in own[:k]) for k, slot in enumerate(own)}
+    places = [[first[slot] + m if slot in first else -1 for m in range(2 * slot[0] + 1)] for slot in shells]
+    return torch.tensor([place for shell in places for place in shell])
 
 
 def members(kinds: Tensor, number: int) -> list[tuple[int, Tensor]]:

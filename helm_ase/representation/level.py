@@ -10,6 +10,10 @@ NUMERICS = ("grid_level", "conv_tol", "code", "plane_wave_cutoff")
 SPELLED = ("basis", "auxiliary_basis", "label_basis", "pseudopotential")
 """Fields that are names, in which capitals and hyphens do not count."""
 
+CRYSTALLINE = ("pseudopotential", "plane_wave_cutoff", "smearing")
+"""Fields that came with crystals: a molecule's level leaves them out where it is written down, so that
+what was written before them still compares as the same."""
+
 
 @dataclass(frozen=True)
 class LevelOfTheory:
@@ -41,6 +45,11 @@ class LevelOfTheory:
     """Plane-wave cutoff of the density of crystals in Hartree; with 0 there are no plane waves."""
     smearing: float = 0.0
     """Width kT of the Fermi–Dirac occupations in Hartree."""
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The fields by name, without those of crystals that a molecule's level leaves at their defaults."""
+        return {k: v for k, v in asdict(self).items() if k not in CRYSTALLINE or v}
 
     @property
     def physical(self) -> "LevelOfTheory":

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,6 +148,12 @@ def test_a_journal_belongs_to_one_level_of_theory(tmp_path):
         assert journal.keys == {entry().key}
     with pytest.raises(DatasetError, match="was begun as"):
         Journal(path, LevelOfTheory()).__enter__()
+
+
+def test_what_crystals_added_to_a_level_does_not_part_a_molecule_from_its_journal():
+    first = ["functional", "variant", "basis", "density_fitting", "grid_level", "conv_tol", "code"]
+    assert list(TINY.written) == [*first, "auxiliary_basis", "label_basis"]  # as before there were crystals
+    assert replace(TINY, smearing=0.01).written["smearing"] == 0.01
 
 
 def test_the_failure_list_survives_a_torn_line_and_forgets_what_was_resolved(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from helm_ase.training.optimisers import in_parts, make_optimiser, orthogonalised
+from helm_ase.training.optimisers import all_orthogonalised, in_parts, make_optimiser, orthogonalised
 from helm_ase.training.rates import RateSchedule
 from helm_ase.training.recipe import OptimiserSettings, RateSettings
 
@@ -94,6 +94,14 @@ def test_muon_in_parts_moves_elements_as_far_as_in_one():
         optimiser.step()
         moved[rows] = weight.detach().square().mean().sqrt()
     assert 0.8 < moved[16] / moved[None] < 1.25
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_matrices_that_go_through_the_iteration_together_do_not_meet(padded):
+    shapes = [(5, 16, 16), (5, 32, 20), (90, 64), (44, 60), (128, 88), (2, 3, 20, 24), (44, 60)]
+    matrices = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
+    for given, turned in zip(matrices, all_orthogonalised(matrices, padded), strict=True):
+        torch.testing.assert_close(turned, orthogonalised(given), rtol=0, atol=1e-12)
 
 
 def test_parameters_without_gradient_stay():
