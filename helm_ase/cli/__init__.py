@@ -22,6 +22,15 @@ from helm_ase.cli import (
     train,
 )
 
+DESCRIPTION = """Predict energies, forces and Kohn-Sham Hamiltonians of molecules and crystals with HELM, a
+neural network trained on density-functional theory (DFT), and make, inspect and use the data that such
+networks are trained on."""
+EPILOG = """A label is the result of a DFT calculation for one geometry (energy, forces, Hamiltonian); a
+label file holds many of them.  A checkpoint is a file with a trained network; wherever one is asked for, give
+a name from 'helm-ase models', a path, or a URL ending in #sha256=CHECKSUM.  H0 is the baseline Hamiltonian, a
+cheap estimate to which the network adds a correction.  'helm-ase COMMAND --help' explains the options of a
+command."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0, 1 after a message in words, 130 or 143 when told to end."""
@@ -79,8 +88,8 @@ def _texts(options: argparse.Namespace) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="helm-ase",
-        description="Energy, forces and the Kohn-Sham Hamiltonian of molecules with HELM.",
-        epilog="'helm-ase COMMAND --help' explains the options of a command.",
+        description=DESCRIPTION,
+        epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"helm-ase {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
