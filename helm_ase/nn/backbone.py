@@ -1,4 +1,7 @@
-"""Backbone of HELM: a node track, and an edge track that only reads nodes."""
+"""Backbone of HELM: layers that update the features of atoms (node track) and of pairs (edge track).
+
+The edge track reads the features of the atoms; the node track never reads those of pairs.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,17 +29,18 @@ class BackboneSettings:
     lmax: int = 4
     """Largest degree l of the features. It must be at least twice the largest shell degree of the basis."""
     mmax_nodes: int = 4
-    """Largest order |m| that the convolutions of the node track keep in the frame of an edge; at most
-    ``lmax``."""
+    """Largest order |m| that the convolutions of the node track (the layers that update the features of
+    atoms) keep in the local frame of a pair of atoms; at most ``lmax``."""
     node_layers: int = 3
     """Number of message-passing layers of the node track."""
     edge_layers: int = 3
-    """Number of layers of the edge track, which gives the blocks of the Hamiltonian; at most
-    ``node_layers``."""
+    """Number of layers of the edge track (the layers that update the features of pairs of atoms), from which
+    the blocks of the Hamiltonian are computed; at most ``node_layers``."""
     cutoff: float = 6.0
     """Distance in Å within which atoms exchange messages."""
     pair_cutoff: float = 12.0
-    """Distance in Å within which two atoms have a block of the Hamiltonian correction."""
+    """Distance in Å up to which the block of ΔH between two atoms is predicted; beyond it, the block is
+    zero."""
     gaussians: int = 64
     """Number of Gaussian functions in which a distance is expanded, if ``gaussian_spacing`` is 0."""
     gaussian_spacing: float = 0.0
@@ -44,7 +48,8 @@ class BackboneSettings:
     ``gaussians`` of them up to each cutoff, as in the paper. Narrow Gaussians let forces vary over hundredths
     of an Å."""
     radial_hidden: int = 64
-    """Width of the hidden layers of the networks that map distances and elements to weights."""
+    """Width of the hidden layers of the networks that compute, from distance and elements of two atoms, the
+    weights of the messages between them."""
     node_ffn_factor: int = 2
     """Width of the feed-forward blocks of the node track as a multiple of the number of channels."""
     edge_ffn_factor: int = 1
@@ -52,20 +57,21 @@ class BackboneSettings:
     average_neighbours: float = 8.0
     """Typical number of neighbours within ``cutoff``; sums of messages are divided by its square root."""
     parity: bool = True
-    """Whether natural and unnatural channels are kept apart, which makes the network equivariant under O(3).
-    Without it all channels are of one kind and the network is equivariant under rotations only."""
+    """Whether natural and unnatural channels are treated separately, which makes the network equivariant
+    under O(3). Otherwise all channels are of one kind and the network is equivariant under rotations only."""
     envelope: bool = True
-    """Whether messages and blocks vanish smoothly at the cutoffs. Without it energies jump when a pair of
-    atoms crosses them, as in the paper."""
+    """Whether messages and blocks go to zero smoothly at the cutoffs. Otherwise, as in the paper, energies
+    are discontinuous where the distance of two atoms crosses a cutoff."""
     pair_decay_start: float = 3.0
-    """Distance in Å at which the blocks of two atoms have faded to one half; see ``pair_decay_length``."""
+    """Distance in Å at which the factor that damps the blocks of two atoms is one half; see
+    ``pair_decay_length``."""
     pair_decay_length: float = 1.2
-    """Length in Å over which the blocks of two atoms fade exponentially with their distance, as H − H0 of
-    labels does; with 0 they do not fade."""
+    """Decay length in Å of the exponential that damps the blocks of two atoms with their distance, as H − H0
+    of labels decays; with 0 there is no damping."""
     state_heads: int = 8
     """Number of attention heads that distribute the charge and multiplicity of a molecule over its atoms,
-    before each of the first two node layers. With 0 one vector for the state of the molecule is added to
-    every atom, as in the paper's code."""
+    before each of the first two node layers. With 0, as in the paper's code, one vector that encodes charge
+    and multiplicity is added to every atom instead."""
 
     def __post_init__(self) -> None:
         if not 0 < self.edge_layers <= self.node_layers:

@@ -26,23 +26,25 @@ class HELMSettings:
     """Architecture of the network: everything that defines it apart from its weights."""
 
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
-    """Size and switches of the backbone, which embeds atoms and pairs of atoms."""
+    """Backbone, the part of the network that computes the features of atoms and of pairs of atoms."""
     charges: tuple[int, ...] = (0,)
-    """Total charges that the model can be asked for; any other is refused."""
+    """Total charges that the model supports; any other is refused."""
     multiplicities: tuple[int, ...] = (1,)
-    """Spin multiplicities 2S + 1 that the model can be asked for. Anything but (1,) gives the model two spin
-    channels."""
+    """Spin multiplicities 2S + 1 that the model supports. With any multiplicity but 1 in the list, the model
+    predicts two Hamiltonians, for α and β spin."""
     hermitian: bool = True
-    """Whether the Hamiltonian is Hermitian by construction, whatever the numbering of the atoms."""
+    """Whether the block of two atoms is computed once, which makes the Hamiltonian Hermitian by construction.
+    If not, it is computed in both directions and averaged, as in the paper's code."""
     pad_shells: bool = False
-    """Whether all elements are given the shells of the largest one, as in the paper, instead of only their
-    own."""
+    """Whether blocks of the Hamiltonian are predicted for the shells of the largest element and cut to size,
+    as in the paper, instead of only for the shells of the elements at hand."""
     trust_delta: float = 0.003
-    """Strength δ of the trust filter W = S (S + δ)⁻¹, through which the correction passes as W ΔH W; with 0
-    there is no filter."""
+    """Strength δ of the trust filter W = S (S + δ)⁻¹, by which the predicted correction is replaced with
+    W ΔH W. It suppresses ΔH in directions where S is nearly singular, in which small errors of ΔH would give
+    large errors of orbital energies; with 0 there is no filter."""
     orthogonal: bool = False
-    """Whether the network predicts Δ in Löwdin's basis, H = H0 + S^½ Δ S^½, where no error is divided by a
-    small eigenvalue of S. This takes the place of the trust filter."""
+    """Whether the network predicts Δ in Löwdin's orthogonalised basis, H = H0 + S^½ Δ S^½, in which errors
+    are not amplified where S is nearly singular. If so, there is no trust filter."""
     energy_hidden: int = 128
     """Width of the hidden layer of the energy head."""
 

@@ -210,8 +210,10 @@ def plain(value: Any) -> Any:
 def defaults_as_yaml() -> str:
     """Every field with its default and meaning, as a recipe that can be read back."""
     head = (
-        "# A recipe with every key and its default; a recipe of yours names only what differs.",
+        "# A recipe with every key and its default. Your own recipe needs only the values that differ.",
         "# Lines with a second # show the keys of an entry that is null by default.",
+        "# Eh is the Hartree and a0 the Bohr radius; S is the overlap matrix, C the orbital coefficients.",
+        "# The paper is that of the method, arXiv:2510.00224.",
     )
     return "\n".join([*head, *_commented(Recipe, "")]) + "\n"
 

@@ -33,17 +33,17 @@ class LossWeights:
     """Weight of each term, after division by the unit given for it."""
 
     hamiltonian: float = 0.0
-    """Weight of the mean absolute element of ΔH in a molecule, averaged over molecules, in units of 300
-    µEh."""
+    """Weight of the mean absolute error of the elements of ΔH in a molecule, averaged over molecules, in
+    units of 300 µEh."""
     hamiltonian_square: float = 0.0
-    """Weight of RMSE + MSE of ΔH over all elements of the batch, as in the paper, in units of 300 µEh and its
-    square."""
+    """Weight of the root mean square error plus the mean square error of ΔH over all elements of the batch,
+    as in the paper, in units of 300 µEh and (300 µEh)²."""
     lowdin: float = 0.0
-    """Weight of the mean absolute element of S^(−½) ΔH S^(−½) in a molecule, averaged over molecules, in
-    units of 1 mEh."""
+    """Weight of the mean absolute error of the elements of S^(−½) ΔH S^(−½) in a molecule, averaged over
+    molecules, in units of 1 mEh."""
     spectrum: float = 0.0
-    """Weight of the mean absolute element of Cᵀ ΔH C over reference orbitals, plus that of its diagonal, in
-    units of 2 mEh."""
+    """Weight of the mean absolute error of the elements of Cᵀ ΔH C, with C the orbitals of the label, plus
+    that of its diagonal, which are the orbital energies to first order, in units of 2 mEh."""
     levels: float = 0.0
     """Weight of the absolute error of orbital energies after diagonalisation, averaged over occupied and the
     lowest virtual orbitals, in units of 2 mEh."""
