@@ -72,9 +72,9 @@ class TrustGetters(Copies):
         if "energy" in self.checkpoint.predicts or self.parameters["refine"]:
             self.get_property("energy", atoms)
         state, known = self._state(atoms), not self.check_state(atoms)
-        found = self._extrapolation if known else None
-        if found is None:  # a model of Hamiltonians alone, of which nothing has been asked
-            found = extrapolation_of(atoms, self.checkpoint, state)
+        extrapolation = self._extrapolation if known else None
+        if extrapolation is None:  # a model of Hamiltonians alone, of which nothing has been asked
+            extrapolation = extrapolation_of(atoms, self.checkpoint, state)
         electronic = self._electronic if known else None
         gap = None if electronic is None else float(electronic.structure.gap) * HARTREE_IN_EV
-        return judge(found, state, self._uncertainty, self._last_change, gap)
+        return judge(extrapolation, state, self._uncertainty, self._last_change, gap)

@@ -133,7 +133,7 @@ def compare(
 
     Parameters
     ----------
-    found, reference
+    predicted, reference
         Solutions of one molecule.
     dipole
         Dipole to compare with, e·Å, (3,); absent: that of the reference's Hamiltonian.

@@ -80,10 +80,10 @@ def whole_numbers(values: Any, name: str) -> NDArray[np.int64]:
     DatasetError
         If one is no whole number.
     """
-    found = np.asarray(values)
-    if found.dtype.kind not in "iuf" or not np.array_equal(found, np.trunc(found)):
-        raise DatasetError(f"{name} holds {str(found)[:60]}; whole numbers are needed")
-    return found.astype(np.int64)
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf" or not np.array_equal(array, np.trunc(array)):
+        raise DatasetError(f"{name} holds {str(array)[:60]}; whole numbers are needed")
+    return array.astype(np.int64)
 
 
 def integer(value: Any, name: str) -> int:

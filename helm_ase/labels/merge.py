@@ -148,7 +148,7 @@ def split(
 
 def numerical_differences(sources: Sequence[LabelSource]) -> str:
     """In which settings that hardly move the numbers sources differ from the first; empty if in none."""
-    unlike = [found for x in sources[1:] if (found := differences(sources[0].level, x.level))]
+    unlike = [difference for x in sources[1:] if (difference := differences(sources[0].level, x.level))]
     return "; ".join(dict.fromkeys(unlike))
 
 

@@ -97,8 +97,8 @@ def split_as_recorded(source: LabelSource, entries: Iterable[int], shares: Mappi
         raise SettingError(
             f"{source.path}: {nameless} of {len(names)} entries record no split: divide by molecule or hash"
         )
-    found = np.asarray(names)
-    return {name: np.flatnonzero(found == name).astype(np.int64) for name in sorted(set(names))}
+    recorded = np.asarray(names)
+    return {name: np.flatnonzero(recorded == name).astype(np.int64) for name in sorted(set(names))}
 
 
 def _molecules(source: LabelSource, entries: Iterable[int]) -> list[tuple[str, ...]]:

@@ -177,13 +177,13 @@ class ExtrapolationMemory:
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()
 
-    def warn(self, atoms: Atoms, model: str, found: Extrapolation, state: ChargeState) -> None:
+    def warn(self, atoms: Atoms, model: str, extrapolation: Extrapolation, state: ChargeState) -> None:
         """Warn of what is new in the answer of a model, named for the message."""
         if not self._continues(atoms):
             self._already, self._faults, self._told = set(), set(), 0.0
         self._atoms, self._last = weakref.ref(atoms), (atoms.numbers.copy(), atoms.positions.copy())
-        self._already = warn_about_distances(model, found.distances, self._already)
-        self._faults |= warn_about_bonds(model, found.faults, state, self._faults)
+        self._already = warn_about_distances(model, extrapolation.distances, self._already)
+        self._faults |= warn_about_bonds(model, extrapolation.faults, state, self._faults)
 
     def is_news(self, bar: float) -> bool:
         """Whether an error bar, eV/atom, is to be told: the first, and what is much larger than the last."""

@@ -49,7 +49,7 @@ class Verdict:
 
 
 def judge(
-    found: Extrapolation,
+    extrapolation: Extrapolation,
     state: ChargeState,
     bar: Uncertainty | None = None,
     last_change: float | None = None,
@@ -59,7 +59,7 @@ def judge(
 
     Parameters
     ----------
-    found
+    extrapolation
         What training has not shown of the geometry, by
         :func:`helm_ase.prediction.domain.extrapolation_of`.
     state
@@ -72,16 +72,16 @@ def judge(
     gap
         LUMO − HOMO, eV, if it is known.
     """
-    broken = tuple(fault.text for fault in found.faults if fault.broken)
+    broken = tuple(fault.text for fault in extrapolation.faults if fault.broken)
     evidence, size, limit, high = _numbers(bar, last_change)
     if broken:
         note = CLOSED_SHELL if state.multiplicity == 1 else ""
         return Verdict(Trust.REFUSED, broken, evidence, note, size, limit)
     doubts = [] if gap is None or gap >= SMALLEST_GAP else [_small_gap(gap)]
     if last_change is None:
-        doubts += [fault.text for fault in found.faults]
-        if found.distances:
-            doubts.append(f"{describe(found.distances)}, never seen in training")
+        doubts += [fault.text for fault in extrapolation.faults]
+        if extrapolation.distances:
+            doubts.append(f"{describe(extrapolation.distances)}, never seen in training")
     trust = Trust.EXTRAPOLATING if doubts or high else Trust.TRUSTED
     return Verdict(trust, tuple(doubts), evidence, "", size, limit)
 

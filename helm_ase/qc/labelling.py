@@ -138,8 +138,13 @@ def _solution(mole: Any, settings: LabelSettings, guess: Guess | None) -> _Solut
         if quick.answer is not None:
             return _Solution(quick.mean_field, quick.answer, TWO_GRIDS, quick.cycles)
         cycles = quick.cycles
-    found = converge(mole, settings.level, settings.max_cycles, guess)
-    return _Solution(found.mean_field, _answer(found.mean_field), found.route, cycles + found.cycles)
+    convergence = converge(mole, settings.level, settings.max_cycles, guess)
+    return _Solution(
+        convergence.mean_field,
+        _answer(convergence.mean_field),
+        convergence.route,
+        cycles + convergence.cycles,
+    )
 
 
 def _lowest(solution: _Solution, settings: LabelSettings) -> _Solution:

@@ -60,11 +60,11 @@ def parts_of_geometry(numbers: NDArray[np.integer], positions: NDArray[np.float6
     """Names of the bond graphs of the molecules in a geometry, sorted; Å, (N, 3)."""
     bonds = bonded(numbers, positions)
     part = fragments(bonds)
-    found = []
+    names = []
     for k in range(int(part.max()) + 1):
         here = part == k
-        found.append(_name(np.asarray(numbers)[here], bonds[np.ix_(here, here)], np.zeros(here.sum(), int)))
-    return tuple(sorted(found))
+        names.append(_name(np.asarray(numbers)[here], bonds[np.ix_(here, here)], np.zeros(here.sum(), int)))
+    return tuple(sorted(names))
 
 
 def _name_of_part(smiles: str) -> str:

@@ -37,10 +37,10 @@ def out_of_box(atoms: Atoms) -> Atoms:
         away = positions[part == k].mean(axis=0) - first
         near, _ = find_mic(away, atoms.cell, atoms.pbc)
         positions[part == k] += near - away
-    found = Atoms(atoms.numbers, positions, info=dict(atoms.info))
-    found.set_initial_charges(atoms.get_initial_charges())
-    found.set_initial_magnetic_moments(atoms.get_initial_magnetic_moments())
-    return found
+    molecules = Atoms(atoms.numbers, positions, info=dict(atoms.info))
+    molecules.set_initial_charges(atoms.get_initial_charges())
+    molecules.set_initial_magnetic_moments(atoms.get_initial_magnetic_moments())
+    return molecules
 
 
 def _shifts(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:

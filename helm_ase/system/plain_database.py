@@ -44,21 +44,21 @@ def connect(path: Path) -> BoundedConnection:
     """
     # Threads may share it: sqlite3 serialises them, and this package only reads.
     address = f"{path.resolve().as_uri()}?mode=ro"
-    found = sqlite3.connect(address, uri=True, check_same_thread=False, factory=BoundedConnection)
+    connection = sqlite3.connect(address, uri=True, check_same_thread=False, factory=BoundedConnection)
     size = path.stat().st_size
-    found.bound = FREE + EACH_BYTE * size
-    found.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(size, 2**20))  # no value is longer than its file
-    found.execute("PRAGMA trusted_schema = OFF")
-    found.execute("PRAGMA cell_size_check = ON")
+    connection.bound = FREE + EACH_BYTE * size
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(size, 2**20))  # no value is longer than its file
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
     try:
-        odd = found.execute(
+        odd = connection.execute(
             "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') "
             "OR sql LIKE 'CREATE VIRTUAL%' LIMIT 1"
         ).fetchone()
     except sqlite3.DatabaseError:
-        found.close()
+        connection.close()
         raise
     if odd is not None:
-        found.close()
+        connection.close()
         raise DatasetError(f"{path} holds {odd[0]} {str(odd[1])[:40]!r}; only plain tables are read")
-    return found
+    return connection

@@ -66,8 +66,8 @@ class Samples(Dataset[FactoredSample]):
     def __getitem__(self, index: int) -> FactoredSample:
         sample = self.samples[index]
         factor = self._factors.get(index)
-        if factor is None and (found := self.settings.output_factor(sample.overlap)) is not None:
-            factor = found.float()
+        if factor is None and (exact := self.settings.output_factor(sample.overlap)) is not None:
+            factor = exact.float()
             if self.keep:
                 self._factors[index] = factor
         return FactoredSample(sample, factor)

@@ -108,9 +108,9 @@ def is_over(path: Path, model: HELM | None = None) -> bool:
     if not path.exists():
         return False
     try:
-        found = torch.load(path, weights_only=True)
-        over = bool(found["helm_ase"]["over"])
-        shapes = {k.removeprefix("model."): v.shape for k, v in found["state_dict"].items()}
+        saved = torch.load(path, weights_only=True)
+        over = bool(saved["helm_ase"]["over"])
+        shapes = {k.removeprefix("model."): v.shape for k, v in saved["state_dict"].items()}
     except Exception as error:  # torch raises whatever it trips over
         raise SettingError(
             f"{path} is cut short or not of this run ({type(error).__name__}): remove it, and the stage "
