@@ -23,6 +23,7 @@ from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 from helm_ase.units import HARTREE_IN_EV
 
 if TYPE_CHECKING:
+    from helm_ase.calculator.computation import LoadedModel
     from helm_ase.prediction.electronic import ElectronicPrediction
     from helm_ase.representation.energy_baseline import EnergyMethod
 
@@ -37,7 +38,7 @@ class CrystalGetters(Copies):
         results: dict[str, Any]
         atoms: Atoms
         _crystal: CrystalPrediction | None
-        _loaded: Any
+        _loaded: LoadedModel | None
         _tight_binding: EnergyMethod | None
 
         def _solve(self, atoms: Atoms | None = None) -> "ElectronicPrediction": ...
@@ -125,7 +126,7 @@ class CrystalGetters(Copies):
     def _width(self) -> float:
         """Width of the Fermi smearing, Hartree: that of the keyword (given in eV), or that of the labels."""
         given = self.parameters.get("smearing")
-        return float(self._loaded[1].level.smearing if given is None else given / HARTREE_IN_EV)
+        return float(self.checkpoint.level.smearing if given is None else given / HARTREE_IN_EV)
 
     def get_bands(self, atoms: Atoms | None = None) -> Bands:
         """Levels, filling, Fermi level and density of states on the mesh of ``kpts`` (atomic units)."""

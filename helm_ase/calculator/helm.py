@@ -31,7 +31,7 @@ from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from numpy.typing import NDArray
 
-from helm_ase.calculator.computation import Computation
+from helm_ase.calculator.computation import Computation, LoadedModel
 from helm_ase.calculator.copies import Copies, locked
 from helm_ase.calculator.crystal_getters import CrystalGetters, refuse_crystal
 from helm_ase.calculator.electronic_getters import ElectronicGetters
@@ -40,7 +40,6 @@ from helm_ase.calculator.trust_getters import TrustGetters
 from helm_ase.calculator.vibration_getters import VibrationGetters
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import StructureError
-from helm_ase.nn import HELM
 from helm_ase.nn.placement import placed
 from helm_ase.prediction import domain
 from helm_ase.prediction.crystals import CrystalPrediction
@@ -131,7 +130,7 @@ class HELMCalculator(
         self._attached: weakref.ref[Atoms] | None = None
         self._warned = domain.ExtrapolationMemory()
         self._extrapolation: domain.Extrapolation | None = None
-        self._loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None = None
+        self._loaded: LoadedModel | None = None
         self._tight_binding: EnergyMethod | None = None
         self._given: set[str] = set()  # of charge and multiplicity
         state = {"charge": charge, "multiplicity": multiplicity}
@@ -161,19 +160,19 @@ class HELMCalculator(
 
     def _load(self, parameters: Mapping[str, Any]) -> None:
         wanted = model_keywords(parameters)
-        if self._loaded is not None and self._loaded[0] == wanted:
+        if self._loaded is not None and self._loaded.keywords == wanted:
             return
-        checkpoint = load_shared(wanted[0])
-        model = placed(checkpoint.model, wanted[1], wanted[2])
-        self._tight_binding = added_energy(checkpoint, wanted[3])
-        self._loaded = wanted, checkpoint, model
+        checkpoint = load_shared(wanted.model)
+        model = placed(checkpoint.model, wanted.device, wanted.dtype)
+        self._tight_binding = added_energy(checkpoint, wanted.dispersion)
+        self._loaded = LoadedModel(wanted, checkpoint, model)
         self._warned = domain.ExtrapolationMemory()
 
     @property
     def checkpoint(self) -> Checkpoint:
         """The loaded checkpoint: level of theory, basis, elements, metrics."""
         assert self._loaded is not None
-        return self._loaded[1]
+        return self._loaded.checkpoint
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """What databases and trajectories record: keywords, model and checksum, charge and multiplicity.
@@ -206,8 +205,8 @@ class HELMCalculator(
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """List what changed since the last calculation, charge and spin in ``atoms.info`` included."""
         changes: list[str] = super().check_state(atoms, tol=tol)
-        if self._loaded is None or self._loaded[0] != model_keywords(self.parameters):
-            changes = [*changes, "parameters"]  # which somebody has written to without set()
+        if self._loaded is None or self._loaded.keywords != model_keywords(self.parameters):
+            changes = [*changes, "parameters"]  # written to directly, without set()
         if self.atoms is not None and self._state(atoms) != self._computed_state:
             changes = [*changes, "initial_charges"] if "initial_charges" not in changes else changes
         return changes

@@ -15,8 +15,8 @@ from helm_ase.representation.charge_state import ChargeState
 if TYPE_CHECKING:
     from ase.vibrations import VibrationsData
 
+    from helm_ase.calculator.computation import LoadedModel
     from helm_ase.checkpoint import Checkpoint
-    from helm_ase.nn import HELM
     from helm_ase.representation.energy_baseline import EnergyMethod
 
 
@@ -25,7 +25,7 @@ class VibrationGetters:
 
     if TYPE_CHECKING:  # of the calculator
         parameters: Mapping[str, Any]
-        _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
+        _loaded: LoadedModel | None
         _tight_binding: EnergyMethod | None
 
         @property
@@ -88,4 +88,4 @@ class VibrationGetters:
         check_molecule(place, self.checkpoint, state)
         check_trained(self.checkpoint, "energy")
         assert self._loaded is not None
-        return predict_hessian(self._loaded[2], place, state, self._tight_binding), place
+        return predict_hessian(self._loaded.model, place, state, self._tight_binding), place

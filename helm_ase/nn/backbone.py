@@ -13,7 +13,7 @@ from helm_ase.errors import SettingError
 from helm_ase.nn.edges import DirectedEdges, EdgeBuilder
 from helm_ase.nn.equivariant import Channels, EquivariantNorm
 from helm_ase.nn.harmonics import EdgeRows, row_degrees
-from helm_ase.nn.interaction import EdgeUpdate, NodeUpdate, gather_messages, rotate_back
+from helm_ase.nn.interaction import EdgeUpdate, MessageSettings, NodeUpdate, gather_messages, rotate_back
 from helm_ase.nn.radial import Envelope, PairEnvelope, PairScalars, RadialMLP
 from helm_ase.nn.state_sharing import MolecularState, StateSharing
 
@@ -150,7 +150,6 @@ class Backbone(nn.Module):
         self.settings, self.channels = s, c
         self.rows = EdgeRows(s.lmax, s.mmax_nodes)
         self.pair_rows = EdgeRows(s.lmax, s.lmax)
-        degrees = row_degrees(s.lmax)
         self.element = nn.Embedding(n_elements, c.natural)
         self._add_states(charges, multiplicities)
         self.node_frames = EdgeBuilder(self.rows, c.unnatural > 0)
@@ -162,26 +161,13 @@ class Backbone(nn.Module):
         )
         self.neighbour_scale = s.average_neighbours**-0.5
         self.edge_degree = RadialMLP(self.node_scalars.size, s.radial_hidden, (s.lmax + 1) * c.natural)
+        self.messages = MessageSettings(self.rows, c, self.node_scalars.size, s.radial_hidden, s.parity)
         self.node_updates = nn.ModuleList(
-            NodeUpdate(
-                self.rows, degrees, c, self.node_scalars.size, s.radial_hidden,
-                s.node_ffn_factor, self.neighbour_scale, s.parity,
-            )
-            for _ in range(s.node_layers)
-        )  # fmt: skip
-        self.edge_updates = nn.ModuleList(
-            EdgeUpdate(
-                self.pair_rows,
-                degrees,
-                c,
-                self.pair_scalars.size,
-                s.radial_hidden,
-                s.edge_ffn_factor,
-                s.parity,
-            )
-            for _ in range(s.edge_layers)
+            NodeUpdate(self.messages, s.node_ffn_factor, self.neighbour_scale) for _ in range(s.node_layers)
         )
-        self.norm_nodes = EquivariantNorm(degrees, c)
+        pairs = MessageSettings(self.pair_rows, c, self.pair_scalars.size, s.radial_hidden, s.parity)
+        self.edge_updates = nn.ModuleList(EdgeUpdate(pairs, s.edge_ffn_factor) for _ in range(s.edge_layers))
+        self.norm_nodes = EquivariantNorm(row_degrees(s.lmax), c)
         self.norm_edges = EquivariantNorm(self.pair_rows.degree, c)
 
     def _add_states(self, charges: tuple[int, ...], multiplicities: tuple[int, ...]) -> None:

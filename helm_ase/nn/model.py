@@ -15,7 +15,7 @@ from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.energy_head import EnergyHead
 from helm_ase.nn.hamiltonian_head import HamiltonianHead
 from helm_ase.nn.output_factor import apply_factor, trust_matrix
-from helm_ase.nn.state_sharing import MolecularState
+from helm_ase.nn.state_sharing import MolecularState, StateSettings
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.graph import block_slots, count_molecules, edge_vectors, molecule_index
 from helm_ase.representation.overlap import symmetric_root
@@ -129,11 +129,10 @@ class HELM(nn.Module):
             HamiltonianHead(basis, b.lmax, b.channels, b.parity, settings.hermitian, settings.pad_shells)
             for _ in range(settings.n_spins)
         )
+        states = StateSettings(settings.charges, settings.multiplicities, b.state_heads)
         self.energy_head = EnergyHead(
-            self.backbone.rows, b.channels, self.backbone.node_scalars.size, b.radial_hidden,
-            settings.energy_hidden, self.backbone.neighbour_scale, settings.charges, settings.multiplicities,
-            b.state_heads,
-        )  # fmt: skip
+            self.backbone.messages, settings.energy_hidden, self.backbone.neighbour_scale, states
+        )
         table = torch.full((128,), -1)
         table[list(basis.elements)] = torch.arange(len(basis.elements))
         self.register_buffer("element_index", table, persistent=False)

@@ -7,6 +7,7 @@ closed shell has nothing to share.
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,23 @@ class MolecularState(NamedTuple):
     """Index among the known multiplicities, (B,)."""
     molecule: Tensor
     """Molecule of each atom, (N,)."""
+
+
+@dataclass(frozen=True)
+class StateSettings:
+    """Charges and multiplicities that a model supports, and how they are shared among atoms."""
+
+    charges: tuple[int, ...] = (0,)
+    """Total charges, e."""
+    multiplicities: tuple[int, ...] = (1,)
+    """Spin multiplicities 2S + 1."""
+    heads: int = 0
+    """Number of attention heads that share them; with 0 they are not shared."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether there is more than one state, and it is shared among atoms."""
+        return self.heads > 0 and len(self.charges) * len(self.multiplicities) > 1
 
 
 class StateEmbedding(nn.Module):

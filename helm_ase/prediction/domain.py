@@ -159,17 +159,26 @@ WORSE = 1.25
 """Factor by which an error bar must grow to be told again."""
 
 
-class ExtrapolationMemory:
-    """What has been warned of for one geometry and the small steps that follow it.
+class KnownGeometry(NamedTuple):
+    """Geometry for which warnings were issued."""
 
-    Dynamics and optimisations are warned once of each pair of elements and interval of distances, so worse
-    distances are never silent.  Another ``Atoms`` object, or a jump, is a new geometry with warnings of its
-    own.  Copies and pickles begin anew.
+    numbers: NDArray[np.int64]
+    """Atomic numbers, (N,)."""
+    positions: NDArray[np.float64]
+    """Positions of the atoms, Å, (N, 3)."""
+
+
+class ExtrapolationMemory:
+    """Warnings that were issued for a geometry and for the small steps that followed it.
+
+    In dynamics and optimisations a warning is issued once for each pair of elements and interval of
+    distances, so that still worse distances are reported.  Another ``Atoms`` object, or a large displacement,
+    counts as a new geometry, with warnings of its own.  Copies and pickles start without any memory.
     """
 
     def __init__(self) -> None:
         self._atoms: weakref.ref[Atoms] | None = None
-        self._last: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+        self._last: KnownGeometry | None = None
         self._already: set[tuple[int, int, int]] = set()
         self._faults: set[tuple[int, ...]] = set()
         self._told = 0.0
@@ -181,7 +190,8 @@ class ExtrapolationMemory:
         """Warn of what is new in the answer of a model, named for the message."""
         if not self._continues(atoms):
             self._already, self._faults, self._told = set(), set(), 0.0
-        self._atoms, self._last = weakref.ref(atoms), (atoms.numbers.copy(), atoms.positions.copy())
+        self._atoms = weakref.ref(atoms)
+        self._last = KnownGeometry(atoms.numbers.copy(), atoms.positions.copy())
         self._already = warn_about_distances(model, extrapolation.distances, self._already)
         self._faults |= warn_about_bonds(model, extrapolation.faults, state, self._faults)
 
@@ -196,9 +206,9 @@ class ExtrapolationMemory:
         previous = None if self._atoms is None else self._atoms()
         if self._last is None or previous is None or id(previous) != id(atoms):
             return False
-        numbers, positions = self._last
-        same = np.array_equal(numbers, atoms.numbers)
-        return same and bool(np.linalg.norm(positions - atoms.positions, axis=1).max() < JUMP)
+        if not np.array_equal(self._last.numbers, atoms.numbers):
+            return False
+        return bool(np.linalg.norm(self._last.positions - atoms.positions, axis=1).max() < JUMP)
 
 
 def warn_about_distances(
