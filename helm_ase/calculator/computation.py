@@ -1,4 +1,4 @@
-"""Computation of the calculator's results: network and, if asked for, SCF steps after it."""
+"""Computation of the calculator's results: by the network and, with ``refine``, SCF steps after it."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from helm_ase.representation.energy_baseline import EnergyMethod
 
 FEWEST_FOR_FORCES = 2
-"""SCF steps: after one the slope of the energy may be 0.5 eV/Å off the gradient (displaced formaldehyde),
-after two 0.01 (``tests/benchmarks/refined_forces.py``)."""
+"""Smallest number of SCF steps for which forces are given: after one step, they differ from the derivative of
+the energy by up to 0.5 eV/Å (displaced formaldehyde), after two by 0.01
+(``tests/benchmarks/refined_forces.py``)."""
 
 
 class LoadedModel(NamedTuple):
@@ -40,7 +41,7 @@ class LoadedModel(NamedTuple):
 
 
 class Computation:
-    """Energies and electronic structure of the atoms that :class:`~helm_ase.HELMCalculator` keeps."""
+    """Part of :class:`~helm_ase.HELMCalculator` that computes energies and electronic structures."""
 
     if TYPE_CHECKING:  # of the calculator
         atoms: Atoms

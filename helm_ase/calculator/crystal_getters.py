@@ -1,4 +1,4 @@
-"""What a calculator is asked for about periodic systems: stress, H(T), levels on meshes and paths."""
+"""Methods of the calculator for periodic systems: stress, H(T), bands on meshes and along paths."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ class CrystalGetters(Copies):
 
     @property
     def ignored_changes(self) -> set[str]:
-        """The cell counts where something is periodic; a molecule has none, whatever the file said."""
+        """Changes that need no new calculation: for a molecule, those of the cell."""
         return set() if self.atoms is not None and self.atoms.pbc.any() else {"cell"}
 
     @ignored_changes.setter
@@ -105,7 +105,8 @@ class CrystalGetters(Copies):
     # -- matrices -------------------------------------------------------------------------------------
 
     def get_real_space_hamiltonian(self, atoms: Atoms | None = None) -> RealSpaceMatrix:
-        """H(T) in Hartree, PySCF AO order: blocks between cell 0 and every cell within reach."""
+        """H(T) in Hartree, PySCF AO order: matrix elements between cell 0 and the cell at each translation
+        T."""
         return self._solve_crystal(atoms).hamiltonian
 
     def get_real_space_overlap(self, atoms: Atoms | None = None) -> RealSpaceMatrix:
@@ -148,8 +149,8 @@ class CrystalGetters(Copies):
         Parameters
         ----------
         path
-            Names of corners as ``GMKG``, what ``atoms.cell.bandpath(…)`` gives, or None: the usual path of
-            the lattice.
+            Special points as ``GMKG``, the result of ``atoms.cell.bandpath(…)``, or None: ASE's standard path
+            of the lattice.
         npoints
             Number of k points of a path that is given by name.
         atoms
@@ -160,7 +161,7 @@ class CrystalGetters(Copies):
         StructureError
             If nothing is periodic.
         SettingError
-            If the lattice has no corners of these names.
+            If the lattice has no special points of these names.
         """
         prediction = self._solve_crystal(atoms)
         way = prediction.path(path, npoints)
@@ -208,7 +209,7 @@ class CrystalGetters(Copies):
 
 
 def refuse_crystal(atoms: Atoms) -> None:
-    """Refuse what is for molecules only.
+    """Raise an error for crystals, in methods that are for molecules only.
 
     Raises
     ------

@@ -14,10 +14,11 @@ smearing       the labels'   crystals: width kT of Fermi–Dirac occupations in 
 refine         0             molecules: SCF steps from the predicted density before all results
 =============  ============  ======================================================================
 
-A charge or multiplicity that is given, the default's value too, wins over initial charges and moments.
+A charge or multiplicity that is passed as keyword, even one equal to the default, takes precedence over the
+sums of initial charges and magnetic moments.
 
-Threads may share a calculator: a lock gives each the answer for its own atoms.  What is read from the
-attribute ``results`` afterwards belongs to whoever asked last.
+Threads may share a calculator: a lock ensures that each gets the results for its own atoms.  The attribute
+``results`` holds those of the last call in any thread.
 """
 
 import threading
@@ -175,9 +176,10 @@ class HELMCalculator(
         return self._loaded.checkpoint
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
-        """What databases and trajectories record: keywords, model and checksum, charge and multiplicity.
+        """What ASE's databases and trajectories record: keywords, model and checksum, charge and
+        multiplicity.
 
-        The charge and multiplicity are those of the last calculation, which ``atoms.info`` may have set.
+        Charge and multiplicity are those of the last calculation, even where ``atoms.info`` set them.
         """
         recorded: dict[str, Any] = super().todict(skip_default)
         if self._computed_state is not None:
@@ -187,7 +189,7 @@ class HELMCalculator(
     # -- ASE's book-keeping --------------------------------------------------------------------------
 
     def set_atoms(self, atoms: Atoms) -> None:
-        """Called by ``atoms.calc = calc``: refuse at once what can never be computed."""
+        """Called by ``atoms.calc = calc``: raise an error at once for atoms that the model cannot compute."""
         domain.check_kind(atoms, self.checkpoint)
         self._attached = weakref.ref(atoms)
 
@@ -232,12 +234,12 @@ class HELMCalculator(
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Compute ``properties``; forces bring the energy along, the Hamiltonian only what needs it.
+        """Compute ``properties``; the Hamiltonian is predicted only for properties that depend on it.
 
         Raises
         ------
         StructureError, ElementError, ChargeError
-            If the model cannot take this system.
+            If the model was not trained for such a system.
         UntrainedError
             If the model was not trained to predict it.
         PredictionError

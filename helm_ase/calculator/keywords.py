@@ -1,4 +1,4 @@
-"""Keywords of the calculator: names, defaults, and what their values may be."""
+"""Keywords of the calculator: names, defaults and allowed values."""
 
 import difflib
 from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain_kpts(kpts: Any) -> Any:
-    """Three numbers or a dictionary of plain numbers; what the numbers may be, the lattice says."""
+    """Convert to a list of three numbers or a dictionary; the mesh itself checks the values."""
     try:
         if isinstance(kpts, Mapping):
             allowed: dict[str, Callable[[Any], Any]] = {"size": _whole, "density": float, "gamma": bool}

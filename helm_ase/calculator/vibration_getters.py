@@ -1,4 +1,4 @@
-"""Second derivatives of the energy and what follows from them, as methods of the calculator."""
+"""Methods of the calculator for second derivatives of the energy: Hessian and normal modes."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class VibrationGetters:
-    """Methods of :class:`~helm_ase.HELMCalculator` that differentiate forces."""
+    """Methods of :class:`~helm_ase.HELMCalculator` for second derivatives of the energy."""
 
     if TYPE_CHECKING:  # of the calculator
         parameters: Mapping[str, Any]

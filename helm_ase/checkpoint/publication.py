@@ -27,7 +27,7 @@ def publish(
     description
         One line for ``helm-ase models``.
     embedded
-        Whether the file comes with the package, or is downloaded.
+        Whether the file is part of the package; otherwise it is downloaded on first use.
 
     Raises
     ------

@@ -1,13 +1,13 @@
-"""Names → checkpoint files: embedded in the package, or downloaded once and verified.
+"""Finding checkpoint files by name, path or URL; downloads are cached and verified.
 
 Environment variables
 ---------------------
 HELM_CACHE_DIR
     Where downloads are kept (default: the user's cache directory).
 HELM_OFFLINE
-    Anything but empty or 0: never touch the network.
+    If set, and neither empty nor 0, nothing is downloaded.
 HELM_WEIGHTS_URL
-    Base against which relative addresses in the manifest are resolved.
+    Base URL for relative URLs in the manifest.
 """
 
 import copy
@@ -80,7 +80,7 @@ def load_model(model: str | Path | None = None, sha256: str | None = None) -> Ch
 
 
 def load_shared(model: str | Path | None = None, sha256: str | None = None) -> Checkpoint:
-    """Like :func:`load_model`, but every caller gets the same weights: never change them."""
+    """Like :func:`load_model`, but all callers share the same weights, which must not be changed."""
     path = resolve(model, sha256)
     beside = uncertainty_path(path)
     files = [path, beside] if beside.is_file() else [path]
@@ -139,7 +139,7 @@ def _resolve_entry(entry: ModelEntry) -> Path:
 
 
 def _discard(path: Path) -> None:
-    """Remove a damaged file: it must never be used, nor left for the next reader."""
+    """Remove a damaged file, so that it is never used."""
     try:
         path.unlink(missing_ok=True)  # another process may have been faster
     except OSError as error:

@@ -106,7 +106,7 @@ class BackboneSettings:
 
 
 class NodeTrack(NamedTuple):
-    """Embeddings of the atoms, and the messages between them."""
+    """Embeddings of the atoms after every layer, and the edges between atoms."""
 
     layers: list[Tensor]
     """Node embeddings after each layer, (N, L, C)."""
@@ -171,7 +171,8 @@ class Backbone(nn.Module):
         self.norm_edges = EquivariantNorm(self.pair_rows.degree, c)
 
     def _add_states(self, charges: tuple[int, ...], multiplicities: tuple[int, ...]) -> None:
-        """Modules that bring charge and multiplicity to the atoms, as far as there is a choice of them."""
+        """Create the modules that pass charge and multiplicity to the atoms, if the model supports
+        several."""
         s, width = self.settings, self.channels.natural
         several = [len(charges) > 1, len(multiplicities) > 1]
         self.state_updates = nn.ModuleList()
@@ -237,7 +238,8 @@ class Backbone(nn.Module):
         return edges
 
     def embed_atoms(self, elements: Tensor, state: MolecularState) -> Tensor:
-        """Initial scalars (N, Cn) from element indices (N,); of a state that is not shared, that too."""
+        """Initial scalars (N, Cn) from element indices (N,), and from charge and multiplicity if they are not
+        shared by attention."""
         scalars: Tensor = self.element(elements)
         if self.charge is not None:
             scalars = scalars + self.charge(state.charge[state.molecule])
@@ -264,7 +266,7 @@ class Backbone(nn.Module):
         return layers, x_ij
 
     def _share(self, nodes: Tensor, state: MolecularState, layer: int) -> Tensor:
-        """Add the shares of charge and multiplicity to the natural scalars of nodes (N, L, C)."""
+        """Add each atom's shares of charge and multiplicity to the natural scalars of nodes (N, L, C)."""
         if layer >= len(self.state_updates):
             return nodes
         scalars = nodes[:, 0, : self.channels.natural]

@@ -19,10 +19,10 @@ class AtomicEnergies(NamedTuple):
     energies: Tensor
     """Energies of the atoms in units of the model's energy scale, (N,)."""
     share: Tensor | None
-    """Share of each atom in the charge and multiplicity of its molecule, (N,); None in a model that knows one
-    state only."""
+    """Share of each atom in the charge and multiplicity of its molecule, (N,); None if the model does not
+    share them among atoms."""
     features: Tensor
-    """Last hidden layer, of which the energy is a linear function, (N, F)."""
+    """Features of the last hidden layer, on which the energy depends linearly, (N, F)."""
 
 
 class EnergyHead(nn.Module):

@@ -76,15 +76,15 @@ class HELMSettings:
 
 
 class Prediction(NamedTuple):
-    """Answers of one pass of the network; None for what was not asked for."""
+    """Results of one evaluation of the network; quantities that were not requested are None."""
 
     energy: Tensor | None
     """Total energies in eV, float64, shape (B,)."""
     forces: Tensor | None
     """Forces in eV/Å, float64, shape (N, 3)."""
     correction: Tensor | None
-    """Output of the Hamiltonian heads in Hartree, canonical AO order, (B, spins, A, A), padded with zeros,
-    of which ``HELMSettings.correction`` makes ΔH; of crystals ΔH(T) of the graph's translations,
+    """Output of the Hamiltonian heads in Hartree, canonical AO order, (B, spins, A, A), padded with zeros;
+    ``HELMSettings.correction`` computes ΔH from it.  For crystals, ΔH(T) for the translations of the graph,
     (n_T, 1, A, A)."""
     energy_features: Tensor | None = None
     """Last hidden layer of the energy head, mean over the atoms of a molecule, (B, F), without gradient."""
@@ -170,7 +170,7 @@ class HELM(nn.Module):
         energy_baseline: Callable[[Tensor], Tensor] | None = None,
         stress: bool = False,
     ) -> Prediction:
-        """Compute only what is asked for; energy and forces never touch the edge track.
+        """Compute the requested quantities; energy and forces do not need the edge track.
 
         Parameters
         ----------

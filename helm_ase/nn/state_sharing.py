@@ -1,9 +1,9 @@
-"""The charge and multiplicity of a molecule, brought to its atoms as local shares.
+"""Charge and multiplicity of a molecule, distributed over its atoms by attention.
 
-A vector added to every atom, as most networks do it, changes a molecule that is far from an ion.  Here the
-atoms of a molecule compete for the state of the whole by attention, similar to SpookyNet (Unke et al., Nat.
-Commun. 2021), normalised over the molecule, so that shares are local where the chemistry is; and a neutral
-closed shell has nothing to share.
+If a vector for charge and multiplicity is added to every atom, as in most networks, an ion changes molecules
+that are far away from it.  Here, attention distributes charge and multiplicity over the atoms, similar to
+SpookyNet (Unke et al., Nat. Commun. 2021), normalised over the molecule, so that shares are local where the
+chemistry is; and a neutral closed shell has nothing to share.
 """
 
 import math
@@ -43,7 +43,7 @@ class StateSettings:
 
 
 class StateEmbedding(nn.Module):
-    """The state of each molecule as a vector that vanishes for neutral closed shells."""
+    """Charge and multiplicity of each molecule as a vector, which is zero for neutral singlets."""
 
     def __init__(self, channels: int, charges: tuple[int, ...], multiplicities: tuple[int, ...]) -> None:
         super().__init__()
@@ -90,7 +90,8 @@ class StateSharing(nn.Module):
         nn.init.normal_(self.value.weight, std=channels**-0.5)  # values as large as the states themselves
 
     def forward(self, scalars: Tensor, state: MolecularState) -> Tensor:
-        """What every atom has of the state of its molecule, (N, C); zero in neutral closed shells.
+        """Contribution of its molecule's charge and multiplicity to each atom, (N, C); zero in neutral
+        singlets.
 
         Parameters
         ----------

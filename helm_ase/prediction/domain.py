@@ -1,4 +1,4 @@
-"""What a checkpoint can be asked about: elements, charges, geometries, and distances it has seen."""
+"""Domain of a model: elements, charges and geometries that it supports, and extrapolation beyond training."""
 
 import warnings
 import weakref
@@ -24,15 +24,15 @@ CLOSED_SHELL = (
     "neither a closed-shell model nor the restricted Kohn–Sham method it learnt describes broken bonds"
 )
 JUMP = 0.5
-"""Å; an atom that moves further between two calculations has made no step but a new geometry."""
+"""Displacement of an atom, Å, above which the next calculation counts as a new geometry, not as a step."""
 
 
 class ExtrapolationWarning(UserWarning):
-    """The geometry holds something the model has never seen."""
+    """Warning that a geometry is outside of what occurred in training."""
 
 
 def check_kind(atoms: Atoms, checkpoint: Checkpoint) -> None:
-    """Refuse what no geometry can mend: a kind of system that the model has not learnt, unknown elements.
+    """Refuse atoms for reasons other than their geometry: unsupported periodicity or unknown elements.
 
     Raises
     ------
@@ -49,11 +49,11 @@ def check_kind(atoms: Atoms, checkpoint: Checkpoint) -> None:
 
 
 KINDS = {0: "molecules", 1: "chains", 2: "slabs", 3: "bulk"}
-"""Number of periodic directions → what has so many."""
+"""Number of periodic directions → name of such systems."""
 
 
 def refuse_dimensions(dimensions: int, atoms: Atoms, checkpoint: Checkpoint) -> None:
-    """Say why a model does not take a system with so many periodic directions.
+    """Raise an error that says why a model does not support this number of periodic directions.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def refuse_dimensions(dimensions: int, atoms: Atoms, checkpoint: Checkpoint) -> 
 
 
 def check_crystal(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> None:
-    """Refuse every crystal that the model cannot take.
+    """Raise an error for crystals that the model does not support.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def check_crystal(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> N
 
 
 def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> None:
-    """Refuse every molecule that the model cannot take.
+    """Raise an error for molecules that the model does not support.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> 
 
 
 def check_trained(checkpoint: Checkpoint, quantity: str) -> None:
-    """Refuse what a checkpoint was never trained to predict.
+    """Raise an error for quantities that a model was not trained to predict.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def check_trained(checkpoint: Checkpoint, quantity: str) -> None:
 
 
 class Extrapolation(NamedTuple):
-    """What training has not shown of one geometry."""
+    """Features of a geometry that did not occur in training."""
 
     distances: dict[tuple[int, int], list[float]]
     """Pairs of elements (Z1 ≤ Z2) → distances, Å."""
@@ -139,11 +139,9 @@ class Extrapolation(NamedTuple):
 
 
 def extrapolation_of(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> Extrapolation:
-    """Compare a geometry with what training has shown.
-
-    Of a model without a record of bonds only this is known: if it has seen closed shells alone, a molecule
-    that has come apart into radicals or ions is none of its kind.  Bonds of crystals, across the faces of a
-    cell, are not looked at.
+    """Compare a geometry with the training set of a model.  If the model has no record of bonds but was
+    trained on closed shells only, fragments that are radicals or ions count as unknown.  Bonds are not
+    checked in crystals.
     """
     lattice = Lattice.of_atoms(atoms) if atoms.pbc.any() else None
     distances = checkpoint.coverage.unseen(atoms.numbers, atoms.positions, lattice)
@@ -156,7 +154,7 @@ def extrapolation_of(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -
 
 
 WORSE = 1.25
-"""Factor by which an error bar must grow to be told again."""
+"""Factor by which an error bar must grow before it is reported again."""
 
 
 class KnownGeometry(NamedTuple):
@@ -187,7 +185,8 @@ class ExtrapolationMemory:
         return type(self), ()
 
     def warn(self, atoms: Atoms, model: str, extrapolation: Extrapolation, state: ChargeState) -> None:
-        """Warn of what is new in the answer of a model, named for the message."""
+        """Issue warnings for everything that was not warned of before; ``model`` is its name in the
+        message."""
         if not self._continues(atoms):
             self._already, self._faults, self._told = set(), set(), 0.0
         self._atoms = weakref.ref(atoms)
@@ -196,7 +195,8 @@ class ExtrapolationMemory:
         self._faults |= warn_about_bonds(model, extrapolation.faults, state, self._faults)
 
     def is_news(self, bar: float) -> bool:
-        """Whether an error bar, eV/atom, is to be told: the first, and what is much larger than the last."""
+        """Whether an error bar, eV/atom, should be reported: the first one, or one much larger than the
+        last."""
         if bar <= WORSE * self._told:
             return False
         self._told = bar

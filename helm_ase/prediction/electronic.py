@@ -1,7 +1,5 @@
-"""From ``Atoms`` to numbers: network, baseline and electronic structure put together.
-
-The calculator keeps ASE's books; what is computed, and in which order, stands here.  PySCF is imported with
-the first Hamiltonian: who only runs MD never waits for it.
+"""Predictions for a molecule: network, baseline and electronic structure combined.  PySCF is imported only
+when the first Hamiltonian is computed, so that molecular dynamics does not wait for it.
 """
 
 from dataclasses import dataclass
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ElectronicPrediction:
-    """Everything that follows from one predicted Hamiltonian; matrices in PySCF AO order."""
+    """Predicted Hamiltonian of a molecule, and everything computed from it; matrices in PySCF AO order."""
 
     mole: Any
     """PySCF ``Mole`` of the geometry."""
@@ -41,7 +39,7 @@ class ElectronicPrediction:
     structure: ElectronicStructure
     """H, S, orbitals and density, Hartree."""
     level: LevelOfTheory
-    """Level of theory of the labels that the model learnt."""
+    """Level of theory of the labels that the model was trained on."""
 
     @property
     def hamiltonian(self) -> NDArray[np.float64]:
@@ -61,13 +59,13 @@ class ElectronicPrediction:
 
     @cached_property
     def scf(self) -> "SelfConsistency":
-        """The SCF problem that the prediction is a guess of.
+        """SCF problem to whose solution the prediction is an approximation.
 
         Raises
         ------
         SettingError
-            If the installed PySCF means another functional by the name that the model's labels had, or the
-            matrix is an effective one, of which no SCF is the origin.
+            If the installed PySCF defines the functional differently from the labels, or the Hamiltonian is
+            an effective one in a smaller basis, which no SCF would give.
         """
         from helm_ase.qc.level import check_variant
         from helm_ase.qc.scf_steps import SelfConsistency
@@ -107,7 +105,7 @@ class ElectronicPrediction:
 
 
 class EnergyPrediction(NamedTuple):
-    """What one pass of the network says about the energy of a molecule."""
+    """Energy and forces of a molecule from one evaluation of the network."""
 
     energy: float
     """eV."""
@@ -198,7 +196,7 @@ def finish_electronic_structure(
     output: torch.Tensor,
     tight_binding: EnergyMethod | None = None,
 ) -> ElectronicPrediction:
-    """From the network's output for a molecule to orbitals.
+    """Compute orbitals from the network's output for a molecule.
 
     Parameters
     ----------
@@ -252,7 +250,7 @@ def finish_electronic_structure(
 
 
 def _envelope(s: AOMatrix) -> NDArray[np.float64]:
-    """What takes the place of the fading with distance that a network without it never learnt, (A, A)."""
+    """Damping of blocks with distance, for networks that have none themselves, (A, A)."""
     return overlap_envelope(s.values, s.basis.offsets(s.numbers))
 
 

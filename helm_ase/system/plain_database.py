@@ -1,4 +1,4 @@
-"""SQLite files that nobody vouches for: tables and nothing else, and every query ends."""
+"""Safe reading of SQLite files from untrusted sources: only plain tables, and queries of bounded time."""
 
 import sqlite3
 from pathlib import Path
@@ -7,17 +7,16 @@ from typing import Any
 from helm_ase.errors import DatasetError
 
 LOOK_EVERY = 100_000
-"""Instructions of SQLite between two looks at how many there were."""
+"""Number of SQLite instructions after which they are counted."""
 FREE = 10_000_000
-"""Instructions that every query may take, a second of work."""
+"""Number of instructions that any query may take, about a second of work."""
 EACH_BYTE = 2
-"""Further ones for every byte of the file; a row of ten bytes takes ten to twenty."""
+"""Additional instructions per byte of the file; a row of ten bytes takes ten to twenty."""
 
 
 class BoundedConnection(sqlite3.Connection):
-    """A connection whose queries end, whatever the file makes of them.
-
-    A damaged or invented file can lead in circles.
+    """Connection that interrupts queries which take too long.  In a damaged or malicious file, a query might
+    never end.
     """
 
     bound = FREE
@@ -35,12 +34,12 @@ class BoundedConnection(sqlite3.Connection):
 
 
 def connect(path: Path) -> BoundedConnection:
-    """Open an SQLite file that must exist, without the right to change it.
+    """Open an existing SQLite file, read-only.
 
     Raises
     ------
     DatasetError
-        If it holds anything but tables and their indices: views and triggers are programs.
+        If it holds anything but tables and indices: views and triggers can execute code.
     """
     # Threads may share it: sqlite3 serialises them, and this package only reads.
     address = f"{path.resolve().as_uri()}?mode=ro"
