@@ -106,7 +106,7 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
     if uncertainty.model_sha256 != model_sha256:
         raise CheckpointError(
             f"{path} belongs to other weights ({uncertainty.model_sha256[:12]}…, not {model_sha256[:12]}…): "
-            "remove it, or make it anew with helm-ase calibrate"
+            "remove it, or replace it with a new one from helm-ase calibrate"
         )
     if not torch.isfinite(uncertainty.whitening).all() or uncertainty.whitening.ndim != 2:
         raise CheckpointError(f"{path} holds numbers that are not finite")

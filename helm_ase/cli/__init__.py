@@ -1,4 +1,4 @@
-"""``helm-ase``: parse, call, print; one module for each family of commands."""
+"""Command line ``helm-ase``; each group of commands has a module that defines its options and runs it."""
 
 import argparse
 import io
@@ -33,7 +33,8 @@ command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 1 after a message in words, 130 or 143 when told to end."""
+    """Entry point; returns the exit code: 0, 1 after an error message, 130 after Ctrl-C, 143 after
+    SIGTERM."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without Å or ½ shows ?
             stream.reconfigure(errors="replace")
@@ -72,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         """End with a message and exit code 2, as argparse does."""

@@ -22,12 +22,12 @@ QUIET = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.tick.interval": "500ms",
 }
-"""Dask looks at its workers a hundred times a second by default, which costs some percent of a core."""
+"""Dask settings that make it monitor workers less often; by default this costs some percent of a core."""
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """Choice of the workers."""
+    """Settings of the workers: local processes, a running scheduler, or batch jobs."""
 
     workers: int | None = None
     """Local workers, each one thread; default: one per core this process may use."""

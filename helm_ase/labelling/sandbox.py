@@ -1,4 +1,4 @@
-"""A child process that computes one label at a time and may be killed for taking too long or too much.
+"""Child process that computes one label at a time and is killed if it exceeds limits of time or memory.
 
 Parent and child exchange pickles over pipes: both are this package, on one machine, started by one user.
 """
@@ -35,7 +35,8 @@ class Limits:
     """Limits of time and memory for one molecule."""
 
     seconds: float = 3600.0
-    """Processor time of each thread, s: a node that is shared makes no molecule fail."""
+    """Largest processor time per thread, s.  It is not wall-clock time, so that other load on a node does not
+    matter."""
     memory: float = 8e9
     """Bytes of resident memory."""
     threads: int = 1
@@ -56,7 +57,7 @@ class Outcome:
     label: LabelledMolecule | None = None
     reason: str = ""
     lost: bool = False
-    """Not the molecule failed but what it ran on; the next campaign will try it again."""
+    """Whether not the calculation but its worker failed; the next campaign tries it again."""
 
 
 class Sandbox:

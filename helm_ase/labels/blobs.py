@@ -1,4 +1,4 @@
-"""Ids of SQLite tables, arrays and numbers in their blobs and in the values of LMDB files."""
+"""Decoding of ids, arrays and numbers in SQLite tables and LMDB files."""
 
 from collections.abc import Sequence
 from math import prod
@@ -73,7 +73,7 @@ def integers(value: Any, count: int, name: str) -> NDArray[np.int64]:
 
 
 def whole_numbers(values: Any, name: str) -> NDArray[np.int64]:
-    """Whole numbers as they are; others are refused, not cut.
+    """Convert to int64; numbers with a fractional part are refused.
 
     Raises
     ------

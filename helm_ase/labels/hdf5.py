@@ -1,4 +1,4 @@
-"""HDF5 files that nobody vouches for: nothing outside the file, no foreign code, no more than it can hold.
+"""Safe reading of HDF5 files from untrusted sources: no external links, no plugins, no implausible sizes.
 
 An HDF5 file may name other files (external links, external storage, virtual data sets), plugins that are
 loaded to unpack it, and arrays far larger than itself.  Every reader of the package opens files and looks up

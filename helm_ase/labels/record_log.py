@@ -174,7 +174,7 @@ class RecordLog:
         return bad
 
     def _begins_with_title(self, end: int) -> bool:
-        """Whether the file is ours; a new one, or one without records, is begun anew."""
+        """Whether the file is a valid log; a new file, or one without records, is initialised."""
         head = self.index.pop(TITLE_KEY, None)
         title = self._payload(*head) if head and head[0] == 0 else None
         if title == self.title:

@@ -1,4 +1,4 @@
-"""Dividing a data set for training, validation and test: functions from names to indices.
+"""Splitting a data set into training, validation and test sets.
 
 What counts is what is bonded: spellings of one molecule are one, and an entry of several molecules (a dimer)
 goes where the strictest of them does, so that no molecule of the test is part of anything in training.

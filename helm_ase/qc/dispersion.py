@@ -1,4 +1,4 @@
-"""Dispersion beside a functional that has none: Grimme's D3 with Becke-Johnson damping, through dftd3."""
+"""Dispersion correction: Grimme's D3 with Becke–Johnson damping, computed by dftd3."""
 
 import re
 from dataclasses import dataclass

@@ -78,7 +78,7 @@ class GridIntegration(numint.NumInt):
         )
 
     def nr_uks(self, mol: Any, grids: Any, xc_code: str, dms: Any, *args: Any, **kwargs: Any) -> Any:
-        """The same of an open shell, (2, A, A)."""
+        """The same for an open shell, (2, A, A)."""
         if np.ndim(dms) != 3 or not self.handles(xc_code):
             return super().nr_uks(mol, grids, xc_code, dms, *args, **kwargs)
         integrals = self.integrate(mol, grids, xc_code, np.asarray(dms))

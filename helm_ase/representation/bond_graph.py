@@ -1,4 +1,4 @@
-"""Molecules by what is bonded to what, whichever way they are written: read off SMILES or off geometries.
+"""Bond graphs as names of molecules, from SMILES or from geometries, independent of the spelling.
 
 Orders of bonds, charges and stereochemistry do not count: CS(C)=O and C[S+](C)[O-] are one molecule, as are
 CC=S and C[CH][S].  How many hydrogen atoms each atom carries does.

@@ -1,4 +1,4 @@
-"""A molecule out of its box: whole again, and without period."""
+"""Removal of a periodic box: molecules cut by its walls are put together, and periodicity is dropped."""
 
 from collections import deque
 
@@ -12,18 +12,17 @@ from helm_ase.errors import StructureError
 from helm_ase.representation.connectivity import BOND_FACTOR
 
 SMALLEST = 2.0
-"""Å; in a smaller box no molecule fits."""
+"""Smallest height of a box, Å, that can hold a molecule."""
 
 
 def out_of_box(atoms: Atoms) -> Atoms:
-    """The same molecules without period, those that the walls cut put together again.
-
-    Several molecules come as near to the first as their images are.
+    """The same molecules without periodicity; molecules cut by the walls are put together.  Of several
+    molecules, the images nearest to the first one are taken.
 
     Raises
     ------
     StructureError
-        If the box is none, or bonds run through it without end: a crystal or a polymer.
+        If the cell is not a valid box, or bonds continue through it periodically, as in a crystal or polymer.
     """
     if not len(atoms):
         raise StructureError("there are no atoms in the box")

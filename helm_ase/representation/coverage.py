@@ -1,4 +1,4 @@
-"""Which distances between which elements a training set has shown."""
+"""Record of the interatomic distances in a training set, for each pair of elements."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,14 +1,14 @@
-"""Level of theory: settings of a DFT calculation that decide its numbers."""
+"""Level of theory: the settings of a DFT calculation that determine its results."""
 
 import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 NUMERICS = ("grid_level", "conv_tol", "code", "plane_wave_cutoff")
-"""Fields of a level that change its numbers by less than any model's error."""
+"""Fields of a level that change results by less than the error of any model."""
 
 SPELLED = ("basis", "auxiliary_basis", "label_basis", "pseudopotential")
-"""Fields that are names, in which capitals and hyphens do not count."""
+"""Fields that are names, compared without regard to capitals and hyphens."""
 
 CRYSTALLINE = ("pseudopotential", "plane_wave_cutoff", "smearing")
 """Fields that came with crystals: a molecule's level leaves them out where it is written down, so that
@@ -70,7 +70,7 @@ def plain(name: str) -> str:
 def physical_differences(
     first: LevelOfTheory, second: LevelOfTheory, whose: tuple[str, str] | None = None
 ) -> str:
-    """In which fields two levels differ for whoever learns or mixes their numbers; empty if in none.
+    """Fields in which two levels differ such that their results must not be mixed; empty if there are none.
 
     Grids, thresholds, versions of the program and ways of spelling do not count: the one comparison for
     training, evaluation, committees and merged files.  ``whose`` as in :func:`differences`.

@@ -1,4 +1,4 @@
-"""Mol and sdf files: every record, with its charge and radicals; drawings are no geometries."""
+"""Mol and sdf files: all records, with charges and radicals; two-dimensional drawings are refused."""
 
 import io
 import re

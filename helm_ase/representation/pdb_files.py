@@ -1,4 +1,4 @@
-"""PDB files: elements where their column is empty, charges, boxes that are none."""
+"""PDB files: elements where their column is empty, charges, and unit cells that are only placeholders."""
 
 import io
 import re

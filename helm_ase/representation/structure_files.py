@@ -1,7 +1,6 @@
 """Structures from files, with the charge and multiplicity that the file states.
 
-ASE's readers leave both out for most formats; a molecule that is computed as neutral although its file says
-otherwise is a wrong answer without a word.
+ASE's readers ignore both for most formats, so that an ion would silently be computed as a neutral molecule.
 """
 
 import os

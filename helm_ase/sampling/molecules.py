@@ -1,4 +1,4 @@
-"""What is sampled: molecules given as SMILES or as geometries."""
+"""Molecules to sample, read from SMILES or from geometries."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Molecule:
     positions: NDArray[np.float64] | None = None
     """Å, (N, 3); None if conformers are to be made from the SMILES."""
     key: str = ""
-    """What tells starting points apart: identity and, for a geometry, its fingerprint."""
+    """Key of a starting point: its identity and, for a geometry, its fingerprint."""
 
     @property
     def heavy_atoms(self) -> int:
@@ -95,7 +95,7 @@ def from_atoms(atoms: Atoms) -> Molecule:
 
 @dataclass
 class Reading:
-    """How files are read, and what of them cannot be used."""
+    """Options for reading molecules, and a list of the entries that were skipped."""
 
     charge: int | None = None
     """Charge of all structures; SMILES have their own."""
@@ -104,7 +104,8 @@ class Reading:
     no_pbc: bool = False
     """Take molecules out of their periodic boxes."""
     skipped: list[str] | None = None
-    """Gets a line for each entry that cannot be used; None: the first is an error."""
+    """List to which a line is appended for each entry that cannot be used; None: such entries raise an
+    error."""
 
 
 def read_molecules(

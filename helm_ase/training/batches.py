@@ -1,4 +1,4 @@
-"""Batches of a stage: the same ones whatever the number of processes that share them."""
+"""Batches of a training stage, which do not depend on the number of processes that share them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ from helm_ase.nn import HELMSettings
 
 
 class FactoredSample(NamedTuple):
-    """A sample, and what multiplies the network's output for it from both sides."""
+    """Sample with the factor by which the network's output for it is multiplied from both sides."""
 
     sample: Sample
     factor: Tensor | None
-    """W or S^½, (A, A), float32; None if nothing does."""
+    """Trust filter W or S^½, (A, A), float32; None if there is no factor."""
 
 
 class EmptyBatch:
-    """The share of a process for which a batch has no molecule left; it must still take part in every sum."""
+    """Share of a batch without molecules, for a process that must still take part in every sum."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "EmptyBatch":
         """Nothing to move."""
@@ -103,7 +103,7 @@ class SharedBatches:
         self._known: tuple[int, list[list[int]]] = (-1, [])
 
     def set_epoch(self, epoch: int) -> None:
-        """Another order."""
+        """Set the epoch, which determines the order of the batches."""
         self.epoch = epoch
 
     def whole(self) -> list[list[int]]:

@@ -1,6 +1,7 @@
-"""Losses: each term a number of order one when it is as large as its floor.
+"""Losses: each term is divided by a unit, such that it is of order one for a well-trained model.
 
-A term is a sum over items and their number, so that processes that share a batch add both before they divide.
+A term consists of a sum over items and their number, so that processes that share a batch can add both and
+divide afterwards.
 """
 
 from collections.abc import Callable, Collection
@@ -20,10 +21,10 @@ SMALLEST_SQUARE = 1e-30
 
 
 class Term(NamedTuple):
-    """One term of a batch, before any mean."""
+    """Term of the loss for a batch, before averaging."""
 
     total: Tensor
-    """Σ over items, in units of the term's floor; float64 scalar."""
+    """Sum over items, in the unit of the term; float64 scalar."""
     count: Tensor  # type: ignore[assignment]  # tuples have a method of this name
     """Number of items; float64 scalar without gradient."""
 
@@ -76,7 +77,7 @@ class LossWeights:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """Names of the terms that count."""
+        """Names of the terms with a weight above zero."""
         return tuple(f.name for f in fields(self) if getattr(self, f.name) > 0)
 
     @property

@@ -16,7 +16,7 @@ class RateSchedule:
 
     settings: RateSettings
     reduction: float = 1.0
-    """Fraction of the rate that a plateau schedule has reached."""
+    """Factor to which a plateau schedule has reduced the learning rate."""
     best: float = math.inf
     """Lowest validation loss so far."""
     waiting: int = 0

@@ -1,4 +1,4 @@
-"""Samples that stay on the device: batches are put together there, without a copy from the host.
+"""Training samples that are kept on the device, where batches are assembled without copies from the host.
 
 A GPU takes a step of a hundred molecules in less time than a processor needs to pad their matrices.  Sets of
 some ten thousand small molecules fit into the memory of a GPU.

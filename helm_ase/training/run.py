@@ -92,7 +92,7 @@ def run_stage(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozens
         model.load_state_dict(read_checkpoint(best).model.state_dict())
     except RuntimeError as error:
         raise SettingError(
-            f"{best} holds another network: remove {folder}, and the stage begins anew ({error})"
+            f"{best} holds another network: remove {folder}, and the stage starts again ({error})"
         ) from error
     return model
 
@@ -103,7 +103,7 @@ def is_over(path: Path, model: HELM | None = None) -> bool:
     Raises
     ------
     SettingError
-        If the file is damaged, not one of ours, or, where ``model`` is given, of another network.
+        If the file is damaged, no saved state of a run, or, where ``model`` is given, of another network.
     """
     if not path.exists():
         return False
@@ -113,12 +113,12 @@ def is_over(path: Path, model: HELM | None = None) -> bool:
         shapes = {k.removeprefix("model."): v.shape for k, v in saved["state_dict"].items()}
     except Exception as error:  # torch raises whatever it trips over
         raise SettingError(
-            f"{path} is cut short or not of this run ({type(error).__name__}): remove it, and the stage "
-            "begins anew; the stages before it stay"
+            f"{path} is incomplete or not of this run ({type(error).__name__}): remove it, and the stage "
+            "starts again; the stages before it are kept"
         ) from error
     ours = {} if model is None else {k: v.shape for k, v in model.state_dict().items()}
     if any(shapes.get(k) != shape for k, shape in ours.items()):
-        raise SettingError(f"{path} holds another network: remove it, and the stage begins anew")
+        raise SettingError(f"{path} holds another network: remove it, and the stage starts again")
     return over
 
 

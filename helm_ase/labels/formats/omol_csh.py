@@ -143,10 +143,10 @@ def to_pyscf(numbers: Sequence[int] | NDArray[np.integer]) -> tuple[NDArray[np.i
     Raises
     ------
     DatasetError
-        If an element is none of the 58.
+        If an element is not among the 58.
     """
     if foreign := sorted({int(z) for z in numbers} - set(ELEMENTS)):
-        raise DatasetError(f"elements {foreign} are none of the 58 of this data set")
+        raise DatasetError(f"elements {foreign} are not among the 58 of this data set")
     shells = ao_basis(LEVEL.basis, sorted({int(z) for z in numbers})).shells
     listed = {z: _orca_sequence(z, degrees) for z, degrees in shells.items()}
     assumed = [l for z in numbers for l in sorted(shells[int(z)])]
