@@ -1,5 +1,6 @@
-"""Error bar of a model, stored in a file of its own beside the checkpoint.  The checkpoint of a published
-model never changes, but its error bar can be made or improved later.
+"""Error bar of a model, stored in a file of its own beside the checkpoint.
+
+The checkpoint of a published model never changes, but its error bar can be made or improved later.
 """
 
 import json

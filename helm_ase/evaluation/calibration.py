@@ -86,8 +86,9 @@ def _answer(
 
 
 def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErrors) -> EnergyUncertainty:
-    """Fit an error bar to one half of the validation set, and test it on the other half.  Its threshold is
-    the value below which the error bars of nine of ten training molecules lie.
+    """Fit an error bar to one half of the validation set, and test it on the other half.
+
+    Its threshold is the value below which the error bars of nine of ten training molecules lie.
 
     Parameters
     ----------

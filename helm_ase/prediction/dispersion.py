@@ -102,6 +102,7 @@ def add_to_crystal(prediction: CrystalEnergy, atoms: Atoms, added: EnergyMethod 
 
 def note_dispersion(atoms: Atoms, kind: str | None) -> None:
     """Record in ``atoms.info`` that the energies contain dispersion; remove the entry if they do not.
+
     Structure files keep energies and forces, but not how they were computed.
     """
     atoms.info.pop("dispersion", None)

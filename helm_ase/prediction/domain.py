@@ -139,9 +139,10 @@ class Extrapolation(NamedTuple):
 
 
 def extrapolation_of(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> Extrapolation:
-    """Compare a geometry with the training set of a model.  If the model has no record of bonds but was
-    trained on closed shells only, fragments that are radicals or ions count as unknown.  Bonds are not
-    checked in crystals.
+    """Compare a geometry with the training set of a model.
+
+    If the model has no record of bonds but was trained on closed shells only, fragments that are radicals
+    or ions count as unknown.  Bonds are not checked in crystals.
     """
     lattice = Lattice.of_atoms(atoms) if atoms.pbc.any() else None
     distances = checkpoint.coverage.unseen(atoms.numbers, atoms.positions, lattice)

@@ -1,5 +1,7 @@
-"""Predictions for a molecule: network, baseline and electronic structure combined.  PySCF is imported only
-when the first Hamiltonian is computed, so that molecular dynamics does not wait for it.
+"""Predictions for a molecule: network, baseline and electronic structure combined.
+
+PySCF is imported only when the first Hamiltonian is computed, so that molecular dynamics does not wait for
+it.
 """
 
 from dataclasses import dataclass

@@ -16,8 +16,9 @@ SMALLEST = 2.0
 
 
 def out_of_box(atoms: Atoms) -> Atoms:
-    """The same molecules without periodicity; molecules cut by the walls are put together.  Of several
-    molecules, the images nearest to the first one are taken.
+    """The same molecules without periodicity; molecules cut by the walls are put together.
+
+    Of several molecules, the images nearest to the first one are taken.
 
     Raises
     ------

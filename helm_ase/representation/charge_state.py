@@ -1,7 +1,8 @@
-"""Charge and multiplicity of an ``Atoms`` object, for which ASE has no rule.  In order of precedence:
-``atoms.info`` (``charge``; ``multiplicity`` or one of its aliases), the calculator's keywords, the sums of
-initial charges and magnetic moments, neutral singlet. Reading writes nothing to ``atoms``, and a value found
-in ``atoms.info`` does not outlive the call.
+"""Charge and multiplicity of an ``Atoms`` object, for which ASE has no rule.
+
+In order of precedence: ``atoms.info`` (``charge``; ``multiplicity`` or one of its aliases), the calculator's
+keywords, the sums of initial charges and magnetic moments, neutral singlet.  Reading writes nothing to
+``atoms``, and a value found in ``atoms.info`` does not outlive the call.
 """
 
 from numbers import Integral

@@ -15,8 +15,9 @@ EACH_BYTE = 2
 
 
 class BoundedConnection(sqlite3.Connection):
-    """Connection that interrupts queries which take too long.  In a damaged or malicious file, a query might
-    never end.
+    """Connection that interrupts queries which take too long.
+
+    In a damaged or malicious file, a query might never end.
     """
 
     bound = FREE

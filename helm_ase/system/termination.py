@@ -14,7 +14,9 @@ class Terminated(BaseException):
 @contextmanager
 def termination_raises() -> Iterator[None]:
     """Context in which the first SIGTERM raises :class:`Terminated`, as Ctrl-C raises KeyboardInterrupt.
-    Later ones are ignored.  This has an effect only in the main thread, and only if no other handler is set.
+
+    Later ones are ignored.  This has an effect only in the main thread, and only if no other handler is
+    set.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:

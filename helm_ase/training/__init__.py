@@ -1,1 +1,4 @@
-"""Training: losses, the loop, evaluation, export.  Using a model needs none of it."""
+"""Training: losses, the loop, evaluation, export.
+
+Using a model needs none of it.
+"""

@@ -110,8 +110,9 @@ def moving_parts(stage: Stage) -> frozenset[Part]:
 
 
 def learnt_after(stage: Stage, before: frozenset[str]) -> frozenset[str]:
-    """Quantities that a model predicts after a stage.  If a stage changes the backbone, heads that it does
-    not train become useless.
+    """Quantities that a model predicts after a stage.
+
+    If a stage changes the backbone, heads that it does not train become useless.
     """
     moving = moving_parts(stage)
     gained = {name for part in moving for name in LEARNT.get(part, ())}
