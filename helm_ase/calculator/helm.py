@@ -241,7 +241,7 @@ class HELMCalculator(
         StructureError, ElementError, ChargeError
             If the model was not trained for such a system.
         UntrainedError
-            If the model was not trained to predict it.
+            If the model was not trained to predict a requested property.
         PredictionError
             If a result is not finite.
         """

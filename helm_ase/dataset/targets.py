@@ -1,4 +1,4 @@
-"""What the losses of observables compare with, and the integrals that they take."""
+"""Reference values for the losses on observables, and the integrals that these losses need."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace

@@ -1,4 +1,4 @@
-"""From the reports on single molecules to the numbers of a table."""
+"""Statistics over molecules: the numbers in the tables of an assessment."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A file to which records are only ever appended, safe against being killed at any moment.
+"""Append-only file of records, which stays readable if the process is killed at any moment.
 
 Each record is a frame: marker, key, length, checksum of the payload, checksum of all that; the payload.  A
 process that dies while writing leaves a torn last frame, which readers ignore and the next writer cuts off.

@@ -1,4 +1,4 @@
-"""What every file of labels looks like from outside: a sequence of molecules."""
+"""Common interface of the readers of label files: a sequence of labelled molecules."""
 
 import os
 from abc import ABC, abstractmethod
@@ -45,7 +45,7 @@ class LabelSource(ABC):
         self._opened: tuple[int, Any] | None = None
 
     def __init_subclass__(cls) -> None:
-        """Put the boundary around whatever a reader answers about one entry."""
+        """Wrap the methods of a reader so that any error in them becomes a :class:`DatasetError`."""
         for name in ("name_of", "key_of", "split_of", "smiles_of", "molecule_of"):
             if name in cls.__dict__:
                 setattr(cls, name, _within_boundary(cls.__dict__[name]))

@@ -23,9 +23,10 @@ Parts = dict[str, NDArray[np.int64]]
 RULES = ("molecule", "hash", "smiles", "frame", "recorded")
 DEFAULT_SHARES = {"val": 0.05, "test": 0.05}
 HASH_SHARES = {"val": 0.04, "test": 0.06}
-"""Shares of the rule by which the project's own labels are divided."""
+"""Default shares when splitting by hash, which is how the labels of the shipped models were split."""
 ALWAYS_TRAIN_HEAVY_ATOMS = 2
-"""Molecules of so few heavy atoms are too few to be missed in training."""
+"""Molecules with at most this many heavy atoms always belong to the training set, as there are few of
+them."""
 _SMILES_ATOM = re.compile(r"\[\d*([A-Z][a-z]?|[a-z]{1,2})[^\]]*\]|(Br|Cl|[BCNOPSFIbcnops])")
 
 
@@ -83,12 +84,12 @@ def divide(
 
 
 def split_as_recorded(source: LabelSource, entries: Iterable[int], shares: Mapping[str, float]) -> Parts:
-    """The split that each entry names.
+    """Split the entries as they state it themselves.
 
     Raises
     ------
     SettingError
-        If entries name none, or shares are asked for.
+        If entries state no split, or shares are given.
     """
     if shares:
         raise SettingError("--val and --test are shares; a recorded split has its own: leave them out")

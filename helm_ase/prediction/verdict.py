@@ -21,7 +21,7 @@ class Trust(StrEnum):
     EXTRAPOLATING = "extrapolating"
     """Something did not occur in training; the error may be many times larger."""
     REFUSED = "refused"
-    """Bonds are broken, or atoms have collapsed: the numbers mean nothing."""
+    """Bonds are broken, or atoms have collapsed: the results are meaningless."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Baseline:
 
     @property
     def signature(self) -> list[Any]:
-        """What tells its matrices from those of another baseline; JSON."""
+        """JSON-compatible values that identify the baseline: equal ones mean equal matrices."""
         if self.name != "fitted":
             return [self.name, list(self.grid)]
         numbers = json.dumps([operator.to_json() for operator in self.operators])

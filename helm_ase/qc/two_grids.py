@@ -18,7 +18,7 @@ from helm_ase.qc.stored_fit import StoredFit, by_atom
 Array = NDArray[np.float64]
 
 COARSE = 0
-"""PySCF grid level of most cycles."""
+"""Level of the PySCF grid on which most cycles are done."""
 NEAR = 1e-2
 """Norm of the orbital gradient, and change of the energy, Hartree, at which the coarse grid's error is taken:
 that error is an orbital gradient of a few 1e-3, so that more cycles before it gain nothing."""
@@ -32,7 +32,7 @@ larger error of the forces: up to 100 meV/Å for 1e-3 Hartree instead of three."
 SOFT = 2e-6
 """Norm of the orbital gradient, Hartree, that is then reached after another correction."""
 ROUNDS = 4
-"""Corrections at most."""
+"""Largest number of corrections."""
 ENERGY = 1e-5
 """Hartree; between the last cycles.  The energy's error is the square of the gradient's, which decides."""
 

@@ -19,7 +19,7 @@ PartName = Literal["energy", "hamiltonian"]
 
 
 def check_range(record: object, names: tuple[str, ...], least: float, most: float = float("inf")) -> None:
-    """Refuse numbers out of range; None is not a number.
+    """Refuse numbers out of range; None is accepted.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def check_range(record: object, names: tuple[str, ...], least: float, most: floa
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Labels to learn from and to select the best weights by; all files at one level of theory."""
+    """Label files for training and validation, all at one level of theory, and how they are prepared."""
 
     train: tuple[str, ...] = ("labels.h5",)
     """Label files to train on; of their entries, those of the split ``train_split`` are used. Relative paths

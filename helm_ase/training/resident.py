@@ -36,7 +36,7 @@ class Ragged:
         return cls(torch.cat(list(arrays)).to(device), first, length)
 
     def places(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the numbers of some members stand, and to which of them each belongs, both (n,)."""
+        """Positions of the numbers of some members, and the member that each belongs to, both (n,)."""
         length = self.length[chosen]
         member = torch.repeat_interleave(torch.arange(len(chosen)), length)
         start = torch.cumsum(length, 0) - length

@@ -1,4 +1,4 @@
-"""A recipe from labels to a checkpoint: stage after stage, resumable after every epoch."""
+"""Running a recipe: one stage after another, resumable after every epoch, up to the final checkpoint."""
 
 import contextlib
 import warnings
@@ -78,7 +78,8 @@ def matrix_products(precision: str) -> Iterator[None]:
 
 
 def run_stage(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[str]) -> HELM:
-    """One stage, unless it is already over; returns the model with the weights that it keeps."""
+    """Run a stage unless it is already finished; returns the model with the weights that the stage passes
+    on."""
     best = folder / BEST
     if not (folder / FINISHED).exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,7 @@ def run_stage(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozens
 
 
 def is_over(path: Path, model: HELM | None = None) -> bool:
-    """Whether the file from which a stage resumes was written at its end.
+    """Whether a saved state of a stage is that of its end.
 
     Raises
     ------

@@ -1,13 +1,13 @@
-"""YAML without surprises: safe, no key twice, nothing that unfolds into more than it is."""
+"""Strict reading of YAML: no duplicate keys, no objects, no excessive expansion of aliases."""
 
 from typing import Any
 
 import yaml
 
 MOST = 10_000
-"""Values that a file may unfold to; a recipe has two hundred."""
+"""Largest number of values that a file may hold after expansion; a recipe has two hundred."""
 DEEPEST = 50
-"""Tables inside one another; a recipe has five."""
+"""Largest nesting depth; a recipe has five."""
 
 
 def load_yaml(text: str) -> Any:
@@ -16,7 +16,8 @@ def load_yaml(text: str) -> Any:
     Raises
     ------
     yaml.YAMLError
-        If it is none, has a key twice, or unfolds (aliases of aliases) or nests beyond all use.
+        If it is not valid YAML, has duplicate keys, or is nested or expanded (aliases of aliases)
+        excessively.
     """
     loader = _StrictLoader(text)
     try:
@@ -34,7 +35,7 @@ def load_yaml(text: str) -> Any:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe, and without silence about keys that are there twice."""
+    """Safe loader that refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The method of YAML's loader."""
