@@ -33,7 +33,7 @@ class HELMCommittee(AverageCalculator):
     Parameters
     ----------
     models
-        Names, paths or addresses of two checkpoints or more, of one level of theory.
+        Names, paths or URLs of two or more checkpoints of one level of theory.
     keywords
         Further keywords of :class:`~helm_ase.HELMCalculator`, for all.
 

@@ -66,7 +66,7 @@ class Copies:
             attached = None if self._attached is None else self._attached()
             state = self.__dict__ | {"_loaded": None, "_attached": attached} | dict.fromkeys(CACHES)
             mutable = {key: copy.deepcopy(state[key]) for key in ("parameters", "results", "extra_results")}
-            state |= mutable  # copy.copy comes here, too: twins must not share what either may change
+            state |= mutable  # copy.copy calls this, too: copies must not share mutable values
             return state | {"model_sha256": self.checkpoint.sha256}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

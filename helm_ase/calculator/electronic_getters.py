@@ -160,7 +160,7 @@ class ElectronicGetters:
     def _error_bar(self, atoms: Atoms | None) -> "Uncertainty | None":
         checkpoint = self.checkpoint
         known = checkpoint.uncertainty is not None and "energy" in checkpoint.predicts
-        known = known and not self.parameters["refine"]  # of refined energies there is none
+        known = known and not self.parameters["refine"]  # refined energies have none
         return self.get_uncertainty(atoms) if known else None
 
     def refine(self, n_iterations: int = 1, forces: bool = False, atoms: Atoms | None = None) -> "Refinement":

@@ -3,7 +3,7 @@
 Keywords
 --------
 =============  ============  ======================================================================
-model          default       name, path or address of a checkpoint (``helm-ase models`` lists names)
+model          default       name, path or URL of a checkpoint (``helm-ase models`` lists names)
 device         automatic     ``cpu``, ``cuda``, …
 dtype          float32       precision of the network; references, sums and energies are float64
 charge         0             total charge, unless ``atoms.info['charge']`` says otherwise
@@ -119,7 +119,7 @@ class HELMCalculator(
         dispersion: str | None = None,
         **unknown: Any,
     ) -> None:
-        checked(unknown)  # ASE would accept some of them in silence
+        checked(unknown)  # ASE would silently accept some of them
         self._lock = threading.RLock()
         self.extra_results: dict[str, NDArray[np.float64]] = {}
         self._network: ElectronicPrediction | None = None  # what the network says
@@ -154,7 +154,7 @@ class HELMCalculator(
             For an unknown keyword or value.
         """
         kwargs = checked(kwargs)
-        self._load(self.parameters | kwargs)  # first: a model that fails to load must change nothing
+        self._load(self.parameters | kwargs)  # first, so that nothing changes if loading fails
         self._given |= {"charge", "multiplicity"} & set(kwargs)
         changed: dict[str, Any] = super().set(**kwargs)
         return changed
@@ -250,7 +250,7 @@ class HELMCalculator(
             self._forget()
         if (atoms := self.atoms if atoms is None else atoms) is None:
             raise StructureError(NO_ATOMS)
-        self._computed_state = state = self._state(atoms)  # before ASE keeps atoms that stand for no state
+        self._computed_state = state = self._state(atoms)  # before ASE stores atoms whose state is invalid
         super().calculate(atoms, list(properties), list(system_changes))
         self._load(checked(self.parameters))
         assert self._loaded is not None
@@ -293,7 +293,7 @@ class HELMCalculator(
         if not self.extra_results:
             levels = self._electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
             self.extra_results = {
-                "hamiltonian": self._electronic.hamiltonian.copy(),  # what callers do to it stays theirs
+                "hamiltonian": self._electronic.hamiltonian.copy(),  # callers may change their copy
                 "overlap": self._electronic.structure.overlap.numpy().copy(),
                 "orbital_energies": levels[0] if len(levels) == 1 else levels,
             }

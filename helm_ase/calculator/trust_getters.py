@@ -73,7 +73,7 @@ class TrustGetters(Copies):
             self.get_property("energy", atoms)
         state, known = self._state(atoms), not self.check_state(atoms)
         extrapolation = self._extrapolation if known else None
-        if extrapolation is None:  # a model of Hamiltonians alone, of which nothing has been asked
+        if extrapolation is None:  # not computed yet, with a model of Hamiltonians only
             extrapolation = extrapolation_of(atoms, self.checkpoint, state)
         electronic = self._electronic if known else None
         gap = None if electronic is None else float(electronic.structure.gap) * HARTREE_IN_EV

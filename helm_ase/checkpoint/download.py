@@ -68,16 +68,16 @@ def download(url: str, target: Path, sha256: str, size: int | None = None) -> No
             fetch(url, taken, None)
             if taken.digest.hexdigest() != sha256:
                 raise ValueError(f"its checksum is {taken.digest.hexdigest()}, not {sha256}")
-    except Exception as error:  # requests' errors, the disk's, ours
+    except Exception as error:  # errors of requests, the disk, or this module
         raise CheckpointError(f"cannot fetch {url} (nothing was kept): {error}") from error
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove partial files of interrupted downloads; those that are still growing are kept."""
-    for pattern in (".*.partial*", "tmp*"):  # ours, and those of pooch
+    for pattern in (".*.partial*", "tmp*"):  # names used here and by pooch
         for path in folder.glob(pattern):
             try:
                 if path.is_file() and time.time() - path.stat().st_mtime > STALE:
                     path.unlink(missing_ok=True)
-            except OSError:  # somebody else's: it does not matter
+            except OSError:  # of another user: can be ignored
                 continue

@@ -203,7 +203,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         If the file is damaged, no checkpoint, or its weights do not fit its header.
     """
     header = read_header(path)
-    with own_torch_state(), torch.inference_mode(False):  # who loads it inside may want forces outside
+    with own_torch_state(), torch.inference_mode(False):  # inference tensors could not give forces later
         return _read(path, header)
 
 

@@ -43,7 +43,7 @@ def publish(
     target, path = Path(folder) / f"{name}.safetensors", Path(folder) / "manifest.json"
     manifest: dict[str, Any] = {"default": name, "models": {}}
     if path.exists():
-        read_manifest(path)  # a damaged one is not added to
+        read_manifest(path)  # raises an error if it is damaged
         manifest = json.loads(path.read_text(encoding="utf8"))
     if target.exists() or name in manifest["models"]:
         raise CheckpointError(

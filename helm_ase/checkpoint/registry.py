@@ -54,15 +54,15 @@ def default_model() -> str:
 
 
 def load_model(model: str | Path | None = None, sha256: str | None = None) -> Checkpoint:
-    """Load a checkpoint by name, path or address.
+    """Load a checkpoint by name, path or URL.
 
     Parameters
     ----------
     model
-        A name from :func:`list_models`, a path to a ``.safetensors`` file, or an http(s) address, which may
+        A name from :func:`list_models`, a path to a ``.safetensors`` file, or an http(s) URL, which may
         carry its checksum: ``https://host/file.safetensors#sha256=…``.  None: the default.
     sha256
-        Expected checksum; required for an address, optional for a path, pinned for a name.
+        Expected checksum; required for a URL, optional for a path, pinned for a name.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def load_shared(model: str | Path | None = None, sha256: str | None = None) -> C
     path = resolve(model, sha256)
     beside = uncertainty_path(path)
     files = [path, beside] if beside.is_file() else [path]
-    return _read_cached(str(path), tuple(map(file_sha256, files)))  # a file may keep its size and time
+    return _read_cached(str(path), tuple(map(file_sha256, files)))  # size and time do not tell contents
 
 
 @lru_cache(maxsize=4)
@@ -110,7 +110,7 @@ def resolve(model: str | Path | None = None, sha256: str | None = None) -> Path:
             raise CheckpointError(f"model {text!r} has checksum {entries[text].sha256}, not {sha256}")
         return _resolve_entry(entries[text])
     path = Path(text).expanduser()
-    if os.path.isfile(path):  # it says no to names that can be none, where Path raises
+    if os.path.isfile(path):  # False for impossible names, for which Path raises
         if sha256 is not None and file_sha256(path) != sha256:
             raise CheckpointError(f"{path} has checksum {file_sha256(path)}, not {sha256}")
         return path

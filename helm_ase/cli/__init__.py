@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         if any("\0" in text for text in _texts(options)):
             raise HelmError("an argument holds a NUL character, which no file name can have: leave it out")
         options.command(options)
-    except BrokenPipeError:  # whoever read what is printed has seen enough
+    except BrokenPipeError:  # the reader of a pipe has closed it, as head does
         sys.stdout = None
         return 0
     except (HelmError, OSError) as error:

@@ -158,7 +158,7 @@ def _open(path: str, options: argparse.Namespace) -> "LabelSource":
     level = _pairs(options.level, "--level")
     if level and "level" in options_of(path, options.format):
         extra["level"] = _level(level)
-    else:  # the reader takes what its format does not state one by one
+    else:  # the reader takes these settings as single options
         extra |= level
     return open_labels(path, options.format, **extra)
 

@@ -104,7 +104,7 @@ def check_outputs(options: argparse.Namespace) -> None:
 
 def move(atoms: Atoms, options: argparse.Namespace) -> None:
     """Optimise, run dynamics, or both."""
-    atoms.get_forces()  # if these cannot be had, an older trajectory stays as it is
+    atoms.get_forces()  # if this fails, an existing trajectory is not overwritten
     check_trust(atoms.calc.get_verdict(atoms), options.allow_extrapolation)
     with TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else nullcontext() as frames:
         watch = Watch(atoms, frames, options.allow_extrapolation)

@@ -59,7 +59,7 @@ def _train(options: argparse.Namespace) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # this process is ours
     try:
         target = train(recipe)
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
+    except SystemExit as error:  # Lightning's reaction to Ctrl-C
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         raise KeyboardInterrupt from error

@@ -38,9 +38,7 @@ class Selection:
     def prepare(self, processes: int = 1) -> "Selection":
         """Compute missing H0 and S and store them in the cache, if there is one; returns the selection
         itself."""
-        if may_write(
-            self.dataset.derived.path
-        ):  # else computed when its molecule is read, which happens once
+        if may_write(self.dataset.derived.path):  # otherwise computed when a molecule is read, once each
             self.dataset.prepare(processes)
         return self
 
@@ -74,7 +72,7 @@ def select(
     """
     level, remarks = _check_level(checkpoint, source, other_level)
     known, skipped = choose(checkpoint, source, split, limit, skip_unknown)
-    source.level = checkpoint.level  # of H0, which is the model's whatever the labels are
+    source.level = checkpoint.level  # H0 belongs to the model, not to the labels
     dataset = MoleculeDataset(
         source, known, baseline=checkpoint.baseline, cutoff=checkpoint.model.cutoff, cache=cache,
         energy_baseline=checkpoint.energy_baseline,

@@ -71,7 +71,7 @@ def _umap(points: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         init="spectral" if len(points) > 4 * NEIGHBOURS else "random",
     )  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its dependencies, about themselves
+        warnings.simplefilter("ignore")  # warnings from its dependencies
         return np.asarray(reducer.fit_transform(points), dtype=np.float32)
 
 

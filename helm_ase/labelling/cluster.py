@@ -91,7 +91,7 @@ def _start_cluster(settings: ClusterSettings) -> Any:
         return LocalCluster(
             n_workers=settings.workers or cores,
             threads_per_worker=1,
-            memory_limit=0,  # molecules have a limit of their own, in a process of their own
+            memory_limit=0,  # memory is limited per molecule, in its own process
             dashboard_address=":0",
             silence_logs="CRITICAL",  # errors come back with the tasks; the rest is noise at the end
             config=QUIET,

@@ -106,7 +106,7 @@ class Sandbox:
         return os.environ | {
             "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
             "OMP_WAIT_POLICY": "PASSIVE",
-            "PYSCF_TMPDIR": folder,  # what PySCF leaves behind when killed goes with the folder
+            "PYSCF_TMPDIR": folder,  # holds the scratch files of a killed PySCF
             "PYSCF_MAX_MEMORY": str(max(int(0.7 * self.limits.memory / 1e6), 100)),  # then it uses the disk
         }  # fmt: skip
 
@@ -119,7 +119,7 @@ class Sandbox:
             child.kill()
             for pipe in (child.stdin, child.stdout):
                 if pipe is not None:
-                    with suppress(OSError):  # what was still to be sent is of no use to the dead
+                    with suppress(OSError):  # unsent data of a killed child are of no use
                         pipe.close()
             code = child.wait()
         if folder is not None:

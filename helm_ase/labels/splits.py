@@ -120,7 +120,7 @@ def _molecules(source: LabelSource, entries: Iterable[int]) -> list[tuple[str, .
 def _parts_of(smiles: str) -> tuple[str, ...]:
     try:
         return parts_of_smiles(smiles) if smiles else ()
-    except StructureError:  # what a file calls a SMILES need not be one
+    except StructureError:  # the text may not be a valid SMILES
         return ()
 
 

@@ -232,7 +232,7 @@ class HELM(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         atomic_terms = self.energy_head(nodes.layers[-1], nodes.edges, nodes.scalars, state)
         atomic = atomic_terms.energies.double() * self.energy_scale + self.energy_reference[elements]
-        if atomic_terms.share is not None:  # what a state costs in the mean goes to the atoms that have it
+        if atomic_terms.share is not None:  # mean energy of the state, distributed by the shares
             reference = self.state_reference[state.charge, state.multiplicity]
             atomic = atomic + atomic_terms.share.double() * reference[state.molecule]
         molecule, count = molecule_index(graph), count_molecules(graph)

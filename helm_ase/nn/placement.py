@@ -56,7 +56,7 @@ def placed(model: HELM, device: str | None = None, dtype: str = "float32") -> HE
     with _refusals(device):
         if _place(device).type == "cpu" and model.dtype == precision:
             return model
-    with own_torch_state(), torch.inference_mode(False):  # else there would be no forces outside it
+    with own_torch_state(), torch.inference_mode(False):  # inference tensors could not give forces later
         there = copy.deepcopy(model)
         move(there, device, dtype)
     return there

@@ -104,7 +104,7 @@ class StateSharing(nn.Module):
         query, value = (f(s).unflatten(1, (self.heads, -1)) for f in (self.query, self.value))
         key = self.key(scalars).unflatten(1, (self.heads, -1))  # (N, H, C / H); query, value: (B, H, C / H)
         share = softmax_over((key * query[state.molecule]).sum(-1), state.molecule, len(s))  # (N, H)
-        amount = self.gain * share / (1 + self.gain * share)  # of order one where the state is, else small
+        amount = self.gain * share / (1 + self.gain * share)  # of order one at the charged atoms, else small
         shared: Tensor = amount[:, :, None] * value[state.molecule]
         return shared.flatten(1)
 

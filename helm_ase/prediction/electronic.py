@@ -156,7 +156,7 @@ def _energy(
         from helm_ase.prediction.energy_baseline import baseline_energy
 
         baseline = baseline_energy(tight_binding, atoms.numbers, state)
-    with torch.inference_mode(False):  # forces need autograd even where the caller has switched it off
+    with torch.inference_mode(False):  # forces need autograd even if the caller disabled it
         out = model(make_graph(model, atoms, state), energy=True, forces=forces, energy_baseline=baseline)
     energy = float(out.energy.detach())
     gradient = None if out.forces is None else out.forces.detach().cpu().numpy().astype(np.float64)

@@ -92,7 +92,7 @@ def predict_many(
         Any of ``energy``, ``forces``, ``dipole``, ``charges``, ``eigenvalues``, ``gap``,
         ``hamiltonian``, ``features``.
     model
-        Name, path or address of a checkpoint, or a loaded one; None: the default.
+        Name, path or URL of a checkpoint, or a loaded one; None: the default.
     batch
         Limit of atoms and pairs in a batch, ``auto``: what suits the device.  A larger structure makes a
         batch of its own, and a batch that a GPU has no memory for is halved.

@@ -213,7 +213,8 @@ def defaults_as_yaml() -> str:
     head = (
         "# A recipe with every key and its default. Your own recipe needs only the values that differ.",
         "# Lines with a second # show the keys of an entry that is null by default.",
-        "# Eh is the Hartree and a0 the Bohr radius; S is the overlap matrix, C the orbital coefficients.",
+        "# H is the Kohn-Sham Hamiltonian, H0 its baseline, ΔH = H − H0 what the network predicts; S is",
+        "# the overlap matrix, C the orbital coefficients. Eh is the Hartree, a0 the Bohr radius.",
         "# The paper is that of the method, arXiv:2510.00224.",
     )
     return "\n".join([*head, *_commented(Recipe, "")]) + "\n"

@@ -44,7 +44,7 @@ class LossWeights:
     molecules, in units of 1 mEh."""
     spectrum: float = 0.0
     """Weight of the mean absolute error of the elements of Cᵀ ΔH C, with C the orbitals of the label, plus
-    that of its diagonal, which are the orbital energies to first order, in units of 2 mEh."""
+    that of its diagonal, which is the error of orbital energies to first order, in units of 2 mEh."""
     levels: float = 0.0
     """Weight of the absolute error of orbital energies after diagonalisation, averaged over occupied and the
     lowest virtual orbitals, in units of 2 mEh."""

@@ -28,7 +28,7 @@ def load_yaml(text: str) -> Any:
         return loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError(f"it is nested more than {DEEPEST} deep") from None
-    except ValueError as error:  # what is tagged as a number or a date and is none
+    except ValueError as error:  # text tagged as a number or date that is not one
         raise yaml.YAMLError(str(error)) from error
     finally:
         loader.dispose()
