@@ -114,7 +114,12 @@ def _add_convert(actions: Any) -> None:
 
 
 def _add_merge(actions: Any) -> None:
-    merge = _add(actions, "merge", _merge, "combine label files of one level of theory into one file")
+    merge = _add(
+        actions,
+        "merge",
+        _merge,
+        "combine label files of one level of theory into one file, without duplicates",
+    )
     merge.add_argument("files", nargs="+", metavar="FILE", help="label files of one level of theory")
     merge.add_argument("-o", "--output", required=True, metavar="OUT", help="label file to write (.h5)")
     _add_writing(merge)

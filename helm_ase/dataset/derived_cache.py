@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from helm_ase.labels.record_log import BusyError, RecordLog
-from helm_ase.labels.source import LabelSource
+from helm_ase.labels.source import LabelSource, OpenFile
 from helm_ase.qc.level import use_one_thread
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.system.worker_process import LOOK_EVERY, die_with_parent
@@ -72,7 +72,7 @@ class DerivedCache(Generic[T]):
 
     def __init__(self, path: str | Path, settings: Derivation[T]) -> None:
         self.path, self.settings = Path(path), settings
-        self._opened: tuple[int, RecordLog] | None = None
+        self._opened: OpenFile | None = None
 
     def get(self, label: LabelledMolecule) -> T:
         """Read, or compute, what follows from a label."""
@@ -136,16 +136,17 @@ class DerivedCache(Generic[T]):
                 yield future.result()
 
     def _reader(self) -> RecordLog | None:
-        if self._opened is None or self._opened[0] != os.getpid():
+        if self._opened is None or self._opened.process != os.getpid():
             if not self.path.exists():
                 return None
-            self._opened = os.getpid(), RecordLog(self.path, self.settings.title).__enter__()
-        return self._opened[1]
+            self._opened = OpenFile(os.getpid(), RecordLog(self.path, self.settings.title).__enter__())
+        log: RecordLog = self._opened.file
+        return log
 
     def close(self) -> None:
         """Close the file; it opens again when needed."""
-        if self._opened is not None and self._opened[0] == os.getpid():
-            self._opened[1].close()
+        if self._opened is not None and self._opened.process == os.getpid():
+            self._opened.file.close()
         self._opened = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyscf
@@ -66,6 +66,13 @@ class LabelSettings:
             )
 
 
+class _Clocks(NamedTuple):
+    """Readings of both clocks, s."""
+
+    wall: float
+    cpu: float
+
+
 def label_structure(
     structure: Structure, settings: LabelSettings, guess: Guess | None = None
 ) -> LabelledMolecule:
@@ -88,7 +95,7 @@ def label_structure(
     ChargeError, BasisError
         If the molecule cannot be set up.
     """
-    begin = time.perf_counter(), time.process_time()
+    begin = _Clocks(time.perf_counter(), time.process_time())
     mole = build_mole(
         structure.numbers, structure.positions, settings.level.basis, structure.charge, structure.multiplicity
     )
@@ -249,15 +256,15 @@ def _check_spin(mf: Any, most: float) -> None:
         )
 
 
-def _details(solution: _Solution, gap: float | None, begin: tuple[float, float]) -> dict[str, Any]:
+def _details(solution: _Solution, gap: float | None, begin: _Clocks) -> dict[str, Any]:
     mf = solution.mean_field
     details: dict[str, Any] = {
         "cycles": solution.cycles,
         "route": solution.route,
         "orbital_gradient": solution.answer.residual,
         "gap_hartree": gap,
-        "wall_s": round(time.perf_counter() - begin[0], 3),
-        "cpu_s": round(time.process_time() - begin[1], 3),
+        "wall_s": round(time.perf_counter() - begin.wall, 3),
+        "cpu_s": round(time.process_time() - begin.cpu, 3),
         "pyscf": pyscf.__version__,
     }
     if np.asarray(mf.mo_energy).ndim == 2:

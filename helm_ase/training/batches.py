@@ -73,6 +73,13 @@ class Samples(Dataset[FactoredSample]):
         return FactoredSample(sample, factor)
 
 
+class EpochBatches(NamedTuple):
+    """Batches of one epoch, as indices of samples."""
+
+    epoch: int
+    batches: list[list[int]]
+
+
 class SharedBatches:
     """Batches of indices, of which each process gets its share.
 
@@ -100,7 +107,7 @@ class SharedBatches:
         self.loads, self.max_load, self.seed, self.limit = loads, max_load, seed, limit
         self.rank, self.processes = rank, processes
         self.epoch = 0
-        self._known: tuple[int, list[list[int]]] = (-1, [])
+        self._known = EpochBatches(-1, [])
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which determines the order of the batches."""
@@ -109,13 +116,10 @@ class SharedBatches:
     def whole(self) -> list[list[int]]:
         """Batches of this epoch before they are shared."""
         key = [0] if self.seed is None else [self.seed, self.epoch]
-        if self._known[0] != self.epoch:
-            generator = np.random.default_rng(key)
-            self._known = (
-                self.epoch,
-                list(balanced_batches(self.loads, self.max_load, generator))[: self.limit],
-            )
-        return self._known[1]
+        if self._known.epoch != self.epoch:
+            batches = list(balanced_batches(self.loads, self.max_load, np.random.default_rng(key)))
+            self._known = EpochBatches(self.epoch, batches[: self.limit])
+        return self._known.batches
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.whole():
