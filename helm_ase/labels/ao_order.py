@@ -17,7 +17,7 @@ TOLERANCE = 1e-4
 COMMON_DEGREE = 2
 """Orders that agree up to this degree need not be told apart: no main-group element has more in def2-SVP."""
 SAMPLES = 8
-"""So many molecules are looked at, spread over the file."""
+"""Number of molecules that are examined, spread over the file."""
 
 
 def shells(name: str, numbers: NDArray[np.integer]) -> AOBasis:

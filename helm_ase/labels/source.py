@@ -41,7 +41,7 @@ class LabelSource(ABC):
     """
 
     level_is_recorded: bool = True
-    """Whether the file itself, or what it is known to be, says which level; else it was assumed."""
+    """Whether the file or its format states the level of theory; otherwise a default was assumed."""
     precision: Literal["float32", "float64"] = "float64"
     """Precision of the matrices in the file."""
     official_splits: tuple[str, ...] = ()

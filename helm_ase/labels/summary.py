@@ -61,8 +61,8 @@ def summarise(
     format
         Name of its format.
     sample
-        Look at no more than so many entries, evenly spaced; at all if absent.  The package's own files are
-        summarised whole, from their columns.
+        Largest number of entries that are read, evenly spaced; None: all.  The package's own files are always
+        summarised completely, from their columns.
     progress
         Show a bar.
 

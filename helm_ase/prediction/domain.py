@@ -250,7 +250,8 @@ def warn_about_distances(
 def warn_about_bonds(
     model: str, faults: Sequence[BondFault], state: ChargeState, already: set[tuple[int, ...]]
 ) -> set[tuple[int, ...]]:
-    """Warn of bonds that training has not shown, except those whose keys are ``already`` known; return keys.
+    """Warn of bonds that did not occur in training, except those whose keys are in ``already``; return the
+    keys.
 
     Parameters
     ----------

@@ -87,7 +87,8 @@ class GridIntegration(numint.NumInt):
         self._kept = KeptValues(None, [])
 
     def nr_rks(self, mol: Any, grids: Any, xc_code: str, dms: Any, *args: Any, **kwargs: Any) -> Any:
-        """Electrons, energy and potential of a closed shell; other than one real matrix is PySCF's affair."""
+        """Electrons, energy and potential of a closed shell; anything but one real matrix is left to
+        PySCF."""
         if np.ndim(dms) != 2 or not self.handles(xc_code):
             return super().nr_rks(mol, grids, xc_code, dms, *args, **kwargs)
         integrals = self.integrate(mol, grids, xc_code, np.asarray(dms)[None])
