@@ -1,4 +1,4 @@
-"""HELM behind ASE: energy, forces and the Kohn–Sham Hamiltonian of a molecule.
+"""HELM, a neural network for energies, forces and Kohn–Sham Hamiltonians, as an ASE calculator.
 
 >>> from ase.build import molecule
 >>> from helm_ase import HELMCalculator

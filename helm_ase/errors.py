@@ -12,7 +12,7 @@ from ase.calculators.calculator import (
 )
 
 LONGEST = 1800
-"""Letters of a message; what is quoted from files can be of any length."""
+"""Largest number of characters of a message, as text quoted from files can be of any length."""
 
 
 class HelmError(Exception):
@@ -26,14 +26,14 @@ class HelmError(Exception):
 
 
 def plain_text(text: str, longest: int | None = None) -> str:
-    """Text without control characters, which a terminal would obey; line breaks and tabs stay.
+    r"""Text without control characters, which a terminal would obey; line breaks and tabs stay.
 
     Parameters
     ----------
     text
         Anything.
     longest
-        Letters that are kept, the first and the last ones.
+        Largest number of characters; of longer texts the first and the last ones are kept.
 
     Examples
     --------
@@ -46,7 +46,8 @@ def plain_text(text: str, longest: int | None = None) -> str:
 
 
 class StructureError(HelmError, InputError, ValueError):
-    """A geometry that no model can take: empty, periodic, not finite, coincident atoms."""
+    """A geometry that cannot be computed: empty, of unsupported periodicity, not finite, or with coincident
+    atoms."""
 
 
 class ElementError(HelmError, InputError, ValueError):
@@ -82,7 +83,7 @@ class PredictionError(HelmError, CalculationFailed):
 
 
 class ExtrapolationError(HelmError, CalculationFailed):
-    """A molecule that has left what the model knows: a bond is broken, or the error bar out of bounds."""
+    """A geometry far outside of the training data: a bond is broken, or the error bar is too large."""
 
 
 class SCFError(HelmError, CalculationFailed):

@@ -1,8 +1,9 @@
-"""Conversion factors: the only place in the package that knows how units relate.
+"""Conversion factors between units, which all modules take from here.
 
-Everything is built from ASE's CODATA values, so that a number converted here and one converted
-by ASE agree to the last digit.  ASE's are of CODATA 2014: its hartree is 8e-9 of CODATA 2018's off, which is
-0.02 mEh in the total energy of a bromine atom where energies in eV are exchanged with other programs.
+Everything is built from ASE's CODATA values, so that a number converted here and one converted by ASE agree
+to the last digit.  ASE's values are those of CODATA 2014; its Hartree in eV differs from that of CODATA 2018
+by a relative 8e-9.  For energies in eV from other programs this amounts to 0.02 mEh in the total energy of a
+bromine atom.
 """
 
 from ase import units

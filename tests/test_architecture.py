@@ -70,7 +70,7 @@ SINGLE = {
     "prediction.refinement": BASE | COLUMNS | {"prediction.electronic"},
     "prediction.verdict": {"representation", "checkpoint", "prediction.domain"},
     "calculator": {"calculator.helm"},
-    "calculator.computation": BASE | COLUMNS | {"checkpoint", "prediction"},
+    "calculator.computation": BASE | COLUMNS | {"checkpoint", "prediction", "calculator.keywords"},
     "calculator.copies": {"errors", "checkpoint"},
     "calculator.trust_getters": BASE
     | {"representation", "prediction.domain", "prediction.verdict", "prediction.electronic"}

@@ -1,4 +1,4 @@
-"""HELM behind ASE's interface: one model, or several as one calculator; their keywords and getters."""
+"""ASE calculators: one for a single model, one for a committee of models; their keywords and methods."""
 
 from helm_ase.calculator.helm import HELMCalculator
 

@@ -1,4 +1,4 @@
-"""Several models as one calculator, whose disagreement is an error bar for energies and forces."""
+"""A committee: several models as one calculator; the spread of their results estimates the error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ class Spread:
 
 
 class HELMCommittee(AverageCalculator):
-    """Mean energy and forces of several models; :meth:`get_spread` tells how far they disagree.
+    """Calculator for the mean energy and forces of several models; :meth:`get_spread` gives their spread.
 
-    Models that learnt the same labels agree too well: the spread ranks geometries by how uncertain they are
-    and is not a confidence interval.
+    Models trained on the same labels agree better with one another than with DFT: the spread ranks geometries
+    by uncertainty, but is not a confidence interval.
 
     Parameters
     ----------
     models
-        Names, paths or addresses of two checkpoints or more, of one level of theory.
+        Names, paths or URLs of two or more checkpoints of one level of theory.
     keywords
         Further keywords of :class:`~helm_ase.HELMCalculator`, for all.
 
@@ -66,18 +66,18 @@ class HELMCommittee(AverageCalculator):
         super().__init__(self.members)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What changed since the last calculation, charge and spin in ``atoms.info`` included."""
+        """List what changed since the last calculation, including charge and spin in ``atoms.info``."""
         changes: list[str] = super().check_state(atoms, tol=tol)
         return changes or self.members[0].check_state(atoms, tol)
 
     def calculate(self, atoms: Atoms, properties: Sequence[str], system_changes: Sequence[str]) -> None:
-        """Ask every member; what each said is kept in ``extra_results``, apart from ASE's own names."""
+        """Compute with every model; ``extra_results`` keeps their single results, ``results`` the means."""
         super().calculate(atoms, properties, system_changes)
         each = [key for key in self.results if key.endswith("_contributions")]
         self.extra_results = {key: np.asarray(self.results.pop(key)) for key in each}
 
     def get_spread(self, atoms: Atoms) -> Spread:
-        """How far the members disagree about a geometry."""
+        """Standard deviations of the models' energies and forces for a geometry."""
         self.calculate(atoms, ["forces", "energy"], [])  # forces bring the energy along
         energies = self.extra_results["energy_contributions"]  # (members,)
         forces = self.extra_results["forces_contributions"]  # (members, N, 3)

@@ -1,12 +1,15 @@
-"""Computation of the calculator's results: network and, if asked for, SCF steps after it."""
+"""Computation of the calculator's results: by the network and, with ``refine``, SCF steps after it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from helm_ase.calculator.keywords import ModelKeywords
+from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import SettingError
+from helm_ase.nn import HELM
 from helm_ase.prediction import domain
 from helm_ase.prediction.dispersion import add_to_molecule
 from helm_ase.prediction.electronic import (
@@ -18,23 +21,32 @@ from helm_ase.prediction.electronic import (
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from helm_ase.checkpoint import Checkpoint
-    from helm_ase.nn import HELM
     from helm_ase.representation.charge_state import ChargeState
     from helm_ase.representation.energy_baseline import EnergyMethod
 
 FEWEST_FOR_FORCES = 2
-"""SCF steps: after one the slope of the energy may be 0.5 eV/Å off the gradient (displaced formaldehyde),
-after two 0.01 (``tests/benchmarks/refined_forces.py``)."""
+"""Smallest number of SCF steps for which forces are given: after one step, they differ from the derivative of
+the energy by up to 0.5 eV/Å (displaced formaldehyde), after two by 0.01
+(``tests/benchmarks/refined_forces.py``)."""
+
+
+class LoadedModel(NamedTuple):
+    """Model that a calculator has loaded."""
+
+    keywords: ModelKeywords
+    """Keywords of the calculator for which it was loaded."""
+    checkpoint: Checkpoint
+    model: HELM
+    """Network of the checkpoint, on the device and in the precision of the keywords."""
 
 
 class Computation:
-    """Energies and electronic structure of the atoms that :class:`~helm_ase.HELMCalculator` keeps."""
+    """Part of :class:`~helm_ase.HELMCalculator` that computes energies and electronic structures."""
 
     if TYPE_CHECKING:  # of the calculator
         atoms: Atoms
         parameters: Mapping[str, Any]
-        _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
+        _loaded: LoadedModel | None
         _computed_state: ChargeState | None
         _tight_binding: EnergyMethod | None
         _warned: domain.ExtrapolationMemory

@@ -18,11 +18,11 @@ S = TypeVar("S", bound="Copies")
 P = ParamSpec("P")
 R = TypeVar("R")
 CACHES = ("_electronic", "_network", "_crystal", "_lock")
-"""What a copy makes anew."""
+"""Attributes that are not copied: a copy starts with empty caches and a lock of its own."""
 
 
 def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """One thread at a time from question to answer: what is returned belongs to the atoms of the caller."""
+    """Make a method run in one thread at a time, so that it returns results for the atoms of its caller."""
 
     @wraps(method)
     def alone(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -49,7 +49,7 @@ class Copies:
         return dict.fromkeys(CACHES) | {"_lock": threading.RLock()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Copies":
-        """Copy settings and results; the weights, which nothing changes, are shared."""
+        """Copy settings and results; the weights are shared, as nothing changes them."""
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         attached = None if self._attached is None else memo.get(id(self._attached()))
@@ -61,12 +61,12 @@ class Copies:
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the weights and caches; unpickling loads the model again by name."""
+        """State without weights and caches; unpickling loads the model again from its name, path or URL."""
         with self._lock:
             attached = None if self._attached is None else self._attached()
             state = self.__dict__ | {"_loaded": None, "_attached": attached} | dict.fromkeys(CACHES)
             mutable = {key: copy.deepcopy(state[key]) for key in ("parameters", "results", "extra_results")}
-            state |= mutable  # copy.copy comes here, too: twins must not share what either may change
+            state |= mutable  # copy.copy calls this, too: copies must not share mutable values
             return state | {"model_sha256": self.checkpoint.sha256}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

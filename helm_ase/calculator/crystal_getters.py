@@ -1,4 +1,4 @@
-"""What a calculator is asked for about periodic systems: stress, H(T), levels on meshes and paths."""
+"""Methods of the calculator for periodic systems: stress, H(T), bands on meshes and along paths."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 from helm_ase.units import HARTREE_IN_EV
 
 if TYPE_CHECKING:
+    from helm_ase.calculator.computation import LoadedModel
     from helm_ase.prediction.electronic import ElectronicPrediction
     from helm_ase.representation.energy_baseline import EnergyMethod
 
@@ -37,7 +38,7 @@ class CrystalGetters(Copies):
         results: dict[str, Any]
         atoms: Atoms
         _crystal: CrystalPrediction | None
-        _loaded: Any
+        _loaded: LoadedModel | None
         _tight_binding: EnergyMethod | None
 
         def _solve(self, atoms: Atoms | None = None) -> "ElectronicPrediction": ...
@@ -55,7 +56,7 @@ class CrystalGetters(Copies):
 
     @property
     def ignored_changes(self) -> set[str]:
-        """The cell counts where something is periodic; a molecule has none, whatever the file said."""
+        """Changes that need no new calculation: for a molecule, those of the cell."""
         return set() if self.atoms is not None and self.atoms.pbc.any() else {"cell"}
 
     @ignored_changes.setter
@@ -104,7 +105,8 @@ class CrystalGetters(Copies):
     # -- matrices -------------------------------------------------------------------------------------
 
     def get_real_space_hamiltonian(self, atoms: Atoms | None = None) -> RealSpaceMatrix:
-        """H(T) in Hartree, PySCF AO order: blocks between cell 0 and every cell within reach."""
+        """H(T) in Hartree, PySCF AO order: matrix elements between cell 0 and the cell at each translation
+        T."""
         return self._solve_crystal(atoms).hamiltonian
 
     def get_real_space_overlap(self, atoms: Atoms | None = None) -> RealSpaceMatrix:
@@ -125,7 +127,7 @@ class CrystalGetters(Copies):
     def _width(self) -> float:
         """Width of the Fermi smearing, Hartree: that of the keyword (given in eV), or that of the labels."""
         given = self.parameters.get("smearing")
-        return float(self._loaded[1].level.smearing if given is None else given / HARTREE_IN_EV)
+        return float(self.checkpoint.level.smearing if given is None else given / HARTREE_IN_EV)
 
     def get_bands(self, atoms: Atoms | None = None) -> Bands:
         """Levels, filling, Fermi level and density of states on the mesh of ``kpts`` (atomic units)."""
@@ -147,8 +149,8 @@ class CrystalGetters(Copies):
         Parameters
         ----------
         path
-            Names of corners as ``GMKG``, what ``atoms.cell.bandpath(…)`` gives, or None: the usual path of
-            the lattice.
+            Special points as ``GMKG``, the result of ``atoms.cell.bandpath(…)``, or None: ASE's standard path
+            of the lattice.
         npoints
             Number of k points of a path that is given by name.
         atoms
@@ -159,7 +161,7 @@ class CrystalGetters(Copies):
         StructureError
             If nothing is periodic.
         SettingError
-            If the lattice has no corners of these names.
+            If the lattice has no special points of these names.
         """
         prediction = self._solve_crystal(atoms)
         way = prediction.path(path, npoints)
@@ -207,7 +209,7 @@ class CrystalGetters(Copies):
 
 
 def refuse_crystal(atoms: Atoms) -> None:
-    """Refuse what is for molecules only.
+    """Raise an error for crystals, in methods that are for molecules only.
 
     Raises
     ------

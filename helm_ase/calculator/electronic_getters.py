@@ -28,8 +28,8 @@ FILES = {".cube": "field", ".molden": "orbitals", ".chk": "PySCF checkpoint"}
 class ElectronicGetters:
     """Methods of :class:`~helm_ase.HELMCalculator` that compute a Hamiltonian.
 
-    Each takes ``atoms``; absent, those that the calculator is attached to.  What was computed for a geometry
-    is kept until it changes: Hamiltonian, orbitals, and the Fock matrix of their density.
+    Each takes ``atoms``; if absent, the atoms that the calculator is attached to are used.  Hamiltonian,
+    orbitals and the Fock matrix of their density are kept until the geometry changes.
     """
 
     if TYPE_CHECKING:  # of the calculator
@@ -85,9 +85,10 @@ class ElectronicGetters:
         return float(levels[n - 1]) if n else -np.inf, float(levels[n]) if n < len(levels) else np.inf
 
     def get_uncoupled_polarizability(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
-        """Static polarizability that the Hamiltonian implies by itself, e²·Å²/eV, (3, 3).
+        """Static uncoupled polarizability, which the Hamiltonian alone determines, e²·Å²/eV, (3, 3).
 
-        Its orbitals do not respond to each other, which makes it 10 to 40 % larger than the physical one.
+        It neglects how the potential responds to the field, and is therefore 10 to 40 % larger than the
+        physical one.
         """
         atomic_units = self._solve(atoms).structure.uncoupled_polarizability().numpy()
         return np.asarray(atomic_units * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
@@ -102,7 +103,7 @@ class ElectronicGetters:
         SCFError
             If the equations do not converge.
         SettingError
-            If the installed PySCF means another functional by the name of the level of theory.
+            If the installed PySCF defines the functional of that name differently from the labels.
         """
         atomic_units = self._solve(atoms).coupled_polarizability
         return np.asarray(atomic_units * ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV)
@@ -159,12 +160,12 @@ class ElectronicGetters:
     def _error_bar(self, atoms: Atoms | None) -> "Uncertainty | None":
         checkpoint = self.checkpoint
         known = checkpoint.uncertainty is not None and "energy" in checkpoint.predicts
-        known = known and not self.parameters["refine"]  # of refined energies there is none
+        known = known and not self.parameters["refine"]  # refined energies have none
         return self.get_uncertainty(atoms) if known else None
 
     def refine(self, n_iterations: int = 1, forces: bool = False, atoms: Atoms | None = None) -> "Refinement":
-        """One or a few real SCF steps from the predicted density, on the way to DFT's energy, orbital
-        energies, forces.
+        """Do SCF steps from the predicted density, which bring energy, orbital energies and forces close to
+        DFT.
 
         Parameters
         ----------
@@ -179,7 +180,7 @@ class ElectronicGetters:
         Raises
         ------
         SettingError
-            If there is to be no iteration.
+            If the number of iterations is less than 1.
         """
         from helm_ase.prediction.refinement import refine
 
@@ -190,7 +191,7 @@ class ElectronicGetters:
         return self._solve(atoms).first_step.energy * HARTREE_IN_EV
 
     def get_reliability(self, atoms: Atoms | None = None) -> "Reliability":
-        """Error bar that needs no labels: how far the predicted Hamiltonian is from reproducing itself."""
+        """Error estimate without labels: how far the predicted Hamiltonian is from self-consistency."""
         from helm_ase.prediction.refinement import assess
 
         return assess(self._solve(atoms))

@@ -3,7 +3,7 @@
 Keywords
 --------
 =============  ============  ======================================================================
-model          default       name, path or address of a checkpoint (``helm-ase models`` lists names)
+model          default       name, path or URL of a checkpoint (``helm-ase models`` lists names)
 device         automatic     ``cpu``, ``cuda``, …
 dtype          float32       precision of the network; references, sums and energies are float64
 charge         0             total charge, unless ``atoms.info['charge']`` says otherwise
@@ -14,10 +14,11 @@ smearing       the labels'   crystals: width kT of Fermi–Dirac occupations in 
 refine         0             molecules: SCF steps from the predicted density before all results
 =============  ============  ======================================================================
 
-A charge or multiplicity that is given, the default's value too, wins over initial charges and moments.
+A charge or multiplicity that is passed as keyword, even one equal to the default, takes precedence over the
+sums of initial charges and magnetic moments.
 
-Threads may share a calculator: a lock gives each the answer for its own atoms.  What is read from the
-attribute ``results`` afterwards belongs to whoever asked last.
+Threads may share a calculator: a lock ensures that each gets the results for its own atoms.  The attribute
+``results`` holds those of the last call in any thread.
 """
 
 import threading
@@ -31,7 +32,7 @@ from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from numpy.typing import NDArray
 
-from helm_ase.calculator.computation import Computation
+from helm_ase.calculator.computation import Computation, LoadedModel
 from helm_ase.calculator.copies import Copies, locked
 from helm_ase.calculator.crystal_getters import CrystalGetters, refuse_crystal
 from helm_ase.calculator.electronic_getters import ElectronicGetters
@@ -40,7 +41,6 @@ from helm_ase.calculator.trust_getters import TrustGetters
 from helm_ase.calculator.vibration_getters import VibrationGetters
 from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import StructureError
-from helm_ase.nn import HELM
 from helm_ase.nn.placement import placed
 from helm_ase.prediction import domain
 from helm_ase.prediction.crystals import CrystalPrediction
@@ -119,7 +119,7 @@ class HELMCalculator(
         dispersion: str | None = None,
         **unknown: Any,
     ) -> None:
-        checked(unknown)  # ASE would accept some of them in silence
+        checked(unknown)  # ASE would silently accept some of them
         self._lock = threading.RLock()
         self.extra_results: dict[str, NDArray[np.float64]] = {}
         self._network: ElectronicPrediction | None = None  # what the network says
@@ -131,7 +131,7 @@ class HELMCalculator(
         self._attached: weakref.ref[Atoms] | None = None
         self._warned = domain.ExtrapolationMemory()
         self._extrapolation: domain.Extrapolation | None = None
-        self._loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None = None
+        self._loaded: LoadedModel | None = None
         self._tight_binding: EnergyMethod | None = None
         self._given: set[str] = set()  # of charge and multiplicity
         state = {"charge": charge, "multiplicity": multiplicity}
@@ -154,31 +154,32 @@ class HELMCalculator(
             For an unknown keyword or value.
         """
         kwargs = checked(kwargs)
-        self._load(self.parameters | kwargs)  # first: a model that fails to load must change nothing
+        self._load(self.parameters | kwargs)  # first, so that nothing changes if loading fails
         self._given |= {"charge", "multiplicity"} & set(kwargs)
         changed: dict[str, Any] = super().set(**kwargs)
         return changed
 
     def _load(self, parameters: Mapping[str, Any]) -> None:
         wanted = model_keywords(parameters)
-        if self._loaded is not None and self._loaded[0] == wanted:
+        if self._loaded is not None and self._loaded.keywords == wanted:
             return
-        checkpoint = load_shared(wanted[0])
-        model = placed(checkpoint.model, wanted[1], wanted[2])
-        self._tight_binding = added_energy(checkpoint, wanted[3])
-        self._loaded = wanted, checkpoint, model
+        checkpoint = load_shared(wanted.model)
+        model = placed(checkpoint.model, wanted.device, wanted.dtype)
+        self._tight_binding = added_energy(checkpoint, wanted.dispersion)
+        self._loaded = LoadedModel(wanted, checkpoint, model)
         self._warned = domain.ExtrapolationMemory()
 
     @property
     def checkpoint(self) -> Checkpoint:
         """The loaded checkpoint: level of theory, basis, elements, metrics."""
         assert self._loaded is not None
-        return self._loaded[1]
+        return self._loaded.checkpoint
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
-        """What databases and trajectories record: keywords, model and checksum, charge and multiplicity.
+        """What ASE's databases and trajectories record: keywords, model and checksum, charge and
+        multiplicity.
 
-        The charge and multiplicity are those of the last calculation, which ``atoms.info`` may have set.
+        Charge and multiplicity are those of the last calculation, even where ``atoms.info`` set them.
         """
         recorded: dict[str, Any] = super().todict(skip_default)
         if self._computed_state is not None:
@@ -188,7 +189,7 @@ class HELMCalculator(
     # -- ASE's book-keeping --------------------------------------------------------------------------
 
     def set_atoms(self, atoms: Atoms) -> None:
-        """Called by ``atoms.calc = calc``: refuse at once what can never be computed."""
+        """Called by ``atoms.calc = calc``: raise an error at once for atoms that the model cannot compute."""
         domain.check_kind(atoms, self.checkpoint)
         self._attached = weakref.ref(atoms)
 
@@ -206,8 +207,8 @@ class HELMCalculator(
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """List what changed since the last calculation, charge and spin in ``atoms.info`` included."""
         changes: list[str] = super().check_state(atoms, tol=tol)
-        if self._loaded is None or self._loaded[0] != model_keywords(self.parameters):
-            changes = [*changes, "parameters"]  # which somebody has written to without set()
+        if self._loaded is None or self._loaded.keywords != model_keywords(self.parameters):
+            changes = [*changes, "parameters"]  # written to directly, without set()
         if self.atoms is not None and self._state(atoms) != self._computed_state:
             changes = [*changes, "initial_charges"] if "initial_charges" not in changes else changes
         return changes
@@ -233,14 +234,14 @@ class HELMCalculator(
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Compute ``properties``; forces bring the energy along, the Hamiltonian only what needs it.
+        """Compute ``properties``; the Hamiltonian is predicted only for properties that depend on it.
 
         Raises
         ------
         StructureError, ElementError, ChargeError
-            If the model cannot take this system.
+            If the model was not trained for such a system.
         UntrainedError
-            If the model was not trained to predict it.
+            If the model was not trained to predict a requested property.
         PredictionError
             If a result is not finite.
         """
@@ -249,7 +250,7 @@ class HELMCalculator(
             self._forget()
         if (atoms := self.atoms if atoms is None else atoms) is None:
             raise StructureError(NO_ATOMS)
-        self._computed_state = state = self._state(atoms)  # before ASE keeps atoms that stand for no state
+        self._computed_state = state = self._state(atoms)  # before ASE stores atoms whose state is invalid
         super().calculate(atoms, list(properties), list(system_changes))
         self._load(checked(self.parameters))
         assert self._loaded is not None
@@ -292,7 +293,7 @@ class HELMCalculator(
         if not self.extra_results:
             levels = self._electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
             self.extra_results = {
-                "hamiltonian": self._electronic.hamiltonian.copy(),  # what callers do to it stays theirs
+                "hamiltonian": self._electronic.hamiltonian.copy(),  # callers may change their copy
                 "overlap": self._electronic.structure.overlap.numpy().copy(),
                 "orbital_energies": levels[0] if len(levels) == 1 else levels,
             }

@@ -1,8 +1,8 @@
-"""Keywords of the calculator: names, defaults, and what their values may be."""
+"""Keywords of the calculator: names, defaults and allowed values."""
 
 import difflib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from helm_ase.errors import SettingError
 from helm_ase.representation.charge_state import is_whole
@@ -19,7 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "smearing": None,
 }
 NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "not given"})()
-"""Stands for a charge or multiplicity that nobody has given: the default, unless the atoms say otherwise."""
+"""Value of a charge or multiplicity that is not given: the default is used, unless the atoms state one."""
 DTYPES = ("float32", "float64")
 
 
@@ -62,7 +62,7 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain_kpts(kpts: Any) -> Any:
-    """Three numbers or a dictionary of plain numbers; what the numbers may be, the lattice says."""
+    """Convert to a list of three numbers or a dictionary; the mesh itself checks the values."""
     try:
         if isinstance(kpts, Mapping):
             allowed: dict[str, Callable[[Any], Any]] = {"size": _whole, "density": float, "gamma": bool}
@@ -94,7 +94,18 @@ def _plain_width(smearing: Any) -> float:
     return width
 
 
-def model_keywords(parameters: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What decides which weights are used, how, and with what: model, device, precision, dispersion."""
+class ModelKeywords(NamedTuple):
+    """Keywords of the calculator whose change makes it load the model again."""
+
+    model: str | None
+    device: str | None
+    dtype: str
+    dispersion: str | None
+
+
+def model_keywords(parameters: Mapping[str, Any]) -> ModelKeywords:
+    """Select, from all keywords, those that decide which model is loaded, where, and with what added."""
     dtype = str(parameters.get("dtype", "float32"))
-    return parameters.get("model"), parameters.get("device"), dtype, parameters.get("dispersion")
+    return ModelKeywords(
+        parameters.get("model"), parameters.get("device"), dtype, parameters.get("dispersion")
+    )

@@ -1,4 +1,4 @@
-"""How far an answer may be believed, as methods of the calculator."""
+"""Methods of the calculator that tell how far its results can be trusted."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TrustGetters(Copies):
-    """Methods of :class:`~helm_ase.HELMCalculator` that say what its numbers are worth."""
+    """Methods of :class:`~helm_ase.HELMCalculator` that estimate errors and detect extrapolation."""
 
     if TYPE_CHECKING:  # of the calculator
         _uncertainty: Uncertainty | None
@@ -35,13 +35,13 @@ class TrustGetters(Copies):
 
     @locked
     def get_uncertainty(self, atoms: "Atoms | None" = None) -> "Uncertainty":
-        """Error bar of the energy, from the last layer of the network; it costs nothing.
+        """Error bar of the energy, computed at no cost from the last layer of the network.
 
         Raises
         ------
         SettingError
-            If the model has no error bar, for ``helm-ase calibrate`` makes one; or if the energy is a
-            refined one, which is not the model's.
+            If the model has no error bar (``helm-ase calibrate`` makes one), or the energy is not the
+            network's because SCF steps were done (``refine``).
         """
         if self.parameters["refine"]:
             raise SettingError(
@@ -59,7 +59,7 @@ class TrustGetters(Copies):
 
     @locked
     def get_verdict(self, atoms: "Atoms | None" = None) -> Verdict:
-        """Whether the energy is to be trusted, is extrapolation, or means nothing, and the numbers behind it.
+        """Verdict on the energy: trusted, extrapolated or meaningless, with the reasons and their numbers.
 
         Returns
         -------
@@ -72,9 +72,9 @@ class TrustGetters(Copies):
         if "energy" in self.checkpoint.predicts or self.parameters["refine"]:
             self.get_property("energy", atoms)
         state, known = self._state(atoms), not self.check_state(atoms)
-        found = self._extrapolation if known else None
-        if found is None:  # a model of Hamiltonians alone, of which nothing has been asked
-            found = extrapolation_of(atoms, self.checkpoint, state)
+        extrapolation = self._extrapolation if known else None
+        if extrapolation is None:  # not computed yet, with a model of Hamiltonians only
+            extrapolation = extrapolation_of(atoms, self.checkpoint, state)
         electronic = self._electronic if known else None
         gap = None if electronic is None else float(electronic.structure.gap) * HARTREE_IN_EV
-        return judge(found, state, self._uncertainty, self._last_change, gap)
+        return judge(extrapolation, state, self._uncertainty, self._last_change, gap)

@@ -1,4 +1,4 @@
-"""Second derivatives of the energy and what follows from them, as methods of the calculator."""
+"""Methods of the calculator for second derivatives of the energy: Hessian and normal modes."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,17 +15,17 @@ from helm_ase.representation.charge_state import ChargeState
 if TYPE_CHECKING:
     from ase.vibrations import VibrationsData
 
+    from helm_ase.calculator.computation import LoadedModel
     from helm_ase.checkpoint import Checkpoint
-    from helm_ase.nn import HELM
     from helm_ase.representation.energy_baseline import EnergyMethod
 
 
 class VibrationGetters:
-    """Methods of :class:`~helm_ase.HELMCalculator` that differentiate forces."""
+    """Methods of :class:`~helm_ase.HELMCalculator` for second derivatives of the energy."""
 
     if TYPE_CHECKING:  # of the calculator
         parameters: Mapping[str, Any]
-        _loaded: tuple[tuple[Any, ...], Checkpoint, HELM] | None
+        _loaded: LoadedModel | None
         _tight_binding: EnergyMethod | None
 
         @property
@@ -88,4 +88,4 @@ class VibrationGetters:
         check_molecule(place, self.checkpoint, state)
         check_trained(self.checkpoint, "energy")
         assert self._loaded is not None
-        return predict_hessian(self._loaded[2], place, state, self._tight_binding), place
+        return predict_hessian(self._loaded.model, place, state, self._tight_binding), place

@@ -1,7 +1,8 @@
-"""Headers of checkpoints that nobody vouches for: what they ask for is compared with what the file can hold.
+"""Checks of the headers of checkpoints from untrusted sources: does the file hold what the header announces?
 
-A header of a hundred bytes may ask for a network of a million channels.  Before one is built, its numbers are
-looked at, and while it is built it may not take more memory than its weights could fill.
+A header of a hundred bytes could describe a network of a million channels.  Its numbers are therefore checked
+before a network is built, and while it is built, it may not allocate more memory than the weights in the file
+could fill.
 """
 
 from collections.abc import Mapping
@@ -20,19 +21,20 @@ from helm_ase.representation.bonding import BIN_WIDTH
 from helm_ase.representation.level import plain
 
 HEADER_BYTES = 64 * 2**20
-"""Longest header; fitted operators of 80 elements take 10 MiB."""
+"""Largest size of a header in bytes; fitted operators of 80 elements take 10 MiB."""
 KEYS: dict[str, type] = {
     "name": str, "settings": dict, "basis": dict, "level": dict, "baseline": dict, "energy_baseline": dict,
     "elements": list, "charges": list, "multiplicities": list, "units": dict, "ao_order": str,
     "coverage": dict, "training": dict, "metrics": dict,
 }  # fmt: skip
-"""What every header has, in the current format."""
+"""Entries that every header of the current format has, and their types."""
 MOST = {"lmax": 16, "node_layers": 64, "state_heads": 64}
-"""Beyond these, work grows before any memory is asked for."""
+"""Upper limits of settings that cost computing time before memory is allocated."""
 MOST_SHELLS, MOST_STATES, FARTHEST = 100, 64, 100.0
-"""Shells of an element, charges or multiplicities, and Å up to which distances are recorded."""
+"""Largest numbers of shells of an element and of charges or multiplicities, and largest recorded distance,
+Å."""
 FREE = 2**24
-"""Numbers that any network may allocate: tables of fixed size."""
+"""Number of tensor elements that any network may allocate, for tables of fixed size."""
 
 
 def check_keys(path: str | Path, header: Mapping[str, Any]) -> None:
@@ -51,7 +53,7 @@ def check_keys(path: str | Path, header: Mapping[str, Any]) -> None:
 
 
 def check_consistency(header: Mapping[str, Any]) -> None:
-    """Refuse a header whose parts contradict one another or are out of all proportion.
+    """Refuse a header whose entries contradict one another or are implausibly large.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def check_consistency(header: Mapping[str, Any]) -> None:
 
 
 def check_numbers(where: str, given: Mapping[str, Any], record: type) -> None:
-    """Every number has the type of its default, is finite, and not beyond what can be built.
+    """Refuse numbers that do not have the type of their default, are not finite, or are too large.
 
     Raises
     ------
@@ -109,7 +111,7 @@ def _check_coverage(coverage: Mapping[str, Any], elements: set[int]) -> None:
 
 
 class Allowance(TorchFunctionMode):
-    """Inside, new tensors that together have more numbers than allowed raise ValueError."""
+    """Context in which allocating more tensor elements than allowed raises ValueError."""
 
     SIZED = (torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand)
 
@@ -135,5 +137,6 @@ class Allowance(TorchFunctionMode):
 
 
 def bounded_allocation(path: str | Path) -> AbstractContextManager[Any]:
-    """Inside, networks that the weights of a file could never fill raise ValueError while they are built."""
+    """Context in which building a network with more parameters than the file has weights raises
+    ValueError."""
     return Allowance(FREE + 4 * Path(path).stat().st_size)

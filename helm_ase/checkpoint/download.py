@@ -1,4 +1,4 @@
-"""Downloads: no more than was announced, whole or not at all, and nothing left of those that were killed."""
+"""Downloads that appear complete or not at all, are bounded in size, and leave no partial files behind."""
 
 import hashlib
 import sys
@@ -12,15 +12,15 @@ from helm_ase.errors import CheckpointError
 from helm_ase.system.atomic_write import whole_file
 
 LARGEST = 8 * 2**30
-"""Bytes of a file whose size is not announced."""
+"""Largest download in bytes where the size is not known beforehand."""
 STALE = 3600.0
-"""Seconds without a byte after which a part of a file belongs to nobody."""
+"""Seconds without a new byte after which a partial file counts as abandoned."""
 SLOWEST, PATIENCE = 1000.0, 120.0
-"""Bytes a second, and seconds before that is asked for: less would never end."""
+"""Lowest rate of a download in bytes per second, and seconds after which it is required."""
 
 
 class _Capped:
-    """A file that takes no more bytes than it should, and sums them up on the way."""
+    """File object that refuses more bytes than expected and computes their checksum as they are written."""
 
     def __init__(self, file: IO[bytes], limit: int) -> None:
         self.file, self.limit, self.taken = file, limit, 0
@@ -41,18 +41,18 @@ class _Capped:
 
 
 def download(url: str, target: Path, sha256: str, size: int | None = None) -> None:
-    """Fetch a file; it appears under its name only when it is what it should be.
+    """Download a file; it appears under its name only when it is complete and its checksum is right.
 
     Parameters
     ----------
     url
-        Address, http or https.
+        URL, http or https.
     target
-        Where it is to lie; the folder is made.
+        Path to write to; its folder is created if needed.
     sha256
-        Checksum that it must have.
+        Expected checksum.
     size
-        Bytes that it has, if that is known: no more are taken.
+        Expected size in bytes, if known; no more are downloaded.
 
     Raises
     ------
@@ -68,16 +68,16 @@ def download(url: str, target: Path, sha256: str, size: int | None = None) -> No
             fetch(url, taken, None)
             if taken.digest.hexdigest() != sha256:
                 raise ValueError(f"its checksum is {taken.digest.hexdigest()}, not {sha256}")
-    except Exception as error:  # requests' errors, the disk's, ours
+    except Exception as error:  # errors of requests, the disk, or this module
         raise CheckpointError(f"cannot fetch {url} (nothing was kept): {error}") from error
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove parts of files that killed downloads left behind; those still growing stay."""
-    for pattern in (".*.partial*", "tmp*"):  # ours, and those of pooch
+    """Remove partial files of interrupted downloads; those that are still growing are kept."""
+    for pattern in (".*.partial*", "tmp*"):  # names used here and by pooch
         for path in folder.glob(pattern):
             try:
                 if path.is_file() and time.time() - path.stat().st_mtime > STALE:
                     path.unlink(missing_ok=True)
-            except OSError:  # somebody else's: it does not matter
+            except OSError:  # of another user: can be ignored
                 continue

@@ -1,4 +1,4 @@
-"""One checkpoint = one safetensors file: weights, and a JSON header that says what they are.
+"""Format of checkpoints: one safetensors file with weights and a JSON header that describes them.
 
 Nothing is ever unpickled.  The header holds, under the key ``helm_ase``, the format version, the
 architecture, the basis, the level of theory, the baseline, units and AO order, what was seen in training,
@@ -38,12 +38,12 @@ _NOT_A_MODEL = (
     ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError,
     ValueError,
 )  # fmt: skip
-"""What building a model from nonsense may raise."""
+"""Exceptions that may occur when a model is built from a damaged file."""
 
 
 def _to_second_format(header: dict[str, Any]) -> dict[str, Any]:
-    """Models of format 1 add a vector for their state to every atom, their blocks do not fade with distance,
-    and they have no energy baseline."""
+    """Upgrade a header of format 1, in which charge and multiplicity are added to every atom as one vector,
+    blocks are not damped with distance, and there is no energy baseline."""
     settings = dict(header["settings"])
     settings["backbone"] = dict(settings["backbone"]) | {"state_heads": 0, "pair_decay_length": 0.0}
     return header | {"settings": settings, "energy_baseline": {"name": "none"}, "format_version": 2}
@@ -62,7 +62,7 @@ class Checkpoint:
     model: HELM
     """The network with its weights."""
     level: LevelOfTheory
-    """Level of theory of the labels that the model learnt."""
+    """Level of theory of the labels that the model was trained on."""
     baseline: Baseline
     """H0 to which the model's correction must be added."""
     coverage: DistanceCoverage
@@ -76,7 +76,7 @@ class Checkpoint:
     energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
     """E0 to which the model's energies and forces must be added."""
     uncertainty: EnergyUncertainty | None = None
-    """Error bar of energies, where there is one."""
+    """Error bar of energies; None if the model has none."""
 
     @property
     def basis(self) -> AOBasis:
@@ -85,19 +85,19 @@ class Checkpoint:
 
     @property
     def bonding(self) -> BondCoverage | None:
-        """Bonds seen in training, from the header or the file beside it; None if nobody recorded them."""
+        """Bonds that occurred in training, from the header or the error-bar file; None if not recorded."""
         beside = None if self.uncertainty is None else self.uncertainty.bonding
         return self.coverage.bonding or beside
 
     @property
     def knows(self) -> Knowledge:
-        """What it may be asked."""
+        """Systems and quantities that the model supports."""
         known, settings = self.model.basis.elements, self.model.settings
         return Knowledge(known, settings.charges, settings.multiplicities, self.predicts, self.dimensions)
 
     @property
     def predicts(self) -> frozenset[str]:
-        """Quantities that were trained, of ``energy``, ``forces`` and ``hamiltonian``; the rest is noise."""
+        """Quantities of ``energy``, ``forces`` and ``hamiltonian`` that the model was trained to predict."""
         return frozenset(self.training.get("predicts", EVERYTHING))
 
     @property
@@ -165,7 +165,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, not ours, or newer than this version of helm_ase.
+        If the file is missing, damaged, no checkpoint, or newer than this version of helm_ase.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -200,10 +200,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If the file is damaged, not ours, or its weights do not fit its header.
+        If the file is damaged, no checkpoint, or its weights do not fit its header.
     """
     header = read_header(path)
-    with own_torch_state(), torch.inference_mode(False):  # who loads it inside may want forces outside
+    with own_torch_state(), torch.inference_mode(False):  # inference tensors could not give forces later
         return _read(path, header)
 
 

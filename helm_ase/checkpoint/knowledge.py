@@ -1,15 +1,15 @@
-"""What a model knows, and what it must not be asked: the one place where that is decided."""
+"""Systems and quantities that a model supports; everything else is refused."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 EVERYTHING = ("energy", "forces", "hamiltonian")
-"""What a model predicts if its checkpoint does not say."""
+"""Quantities that a model predicts if its checkpoint states none."""
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """Systems that occurred in training, and quantities that were learnt."""
+    """Systems and quantities that a model was trained on."""
 
     elements: tuple[int, ...]
     """Atomic numbers, ascending."""
@@ -18,20 +18,20 @@ class Knowledge:
     multiplicities: tuple[int, ...]
     """Spin multiplicities 2S + 1."""
     predicts: frozenset[str] = frozenset(EVERYTHING)
-    """Any of ``energy``, ``forces``, ``hamiltonian``; the rest is noise."""
+    """Quantities that were trained: any of ``energy``, ``forces``, ``hamiltonian``."""
     dimensions: tuple[int, ...] = (0,)
     """Numbers of periodic directions: 0 molecules, …, 3 bulk."""
 
     def unknown_elements(self, numbers: Iterable[int]) -> tuple[int, ...]:
-        """Atomic numbers among these that did not occur, ascending."""
+        """Those of the given atomic numbers that did not occur in training, ascending."""
         return tuple(sorted({int(z) for z in numbers} - set(self.elements)))
 
     def knows_state(self, charge: int, multiplicity: int) -> bool:
-        """Whether a total charge and a multiplicity both occurred."""
+        """Whether both a total charge and a multiplicity occurred in training."""
         return charge in self.charges and multiplicity in self.multiplicities
 
     def admits(self, numbers: Iterable[int], charge: int, multiplicity: int) -> bool:
-        """Whether elements, charge and multiplicity of a molecule all occurred."""
+        """Whether elements, charge and multiplicity of a molecule all occurred in training."""
         return not self.unknown_elements(numbers) and self.knows_state(charge, multiplicity)
 
     @property

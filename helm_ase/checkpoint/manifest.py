@@ -1,4 +1,4 @@
-"""The list of the models that have names, read with care: a damaged one must not send anyone anywhere."""
+"""Manifest: the list of models that can be loaded by name, checked strictly before it is used."""
 
 import json
 import re
@@ -10,21 +10,21 @@ from urllib.parse import urlparse
 from helm_ase.errors import CheckpointError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Names of models and of their files: no folders, nothing hidden."""
+"""Pattern of the names of models and of their files: no folders, no hidden files."""
 CHECKSUM = re.compile(r"[0-9a-f]{64}")
 LONGEST = 2**20
-"""Bytes of a manifest."""
+"""Largest size of a manifest in bytes."""
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One line of the manifest."""
+    """Model that can be loaded by name: its file, checksum and description."""
 
     name: str
     file: str
     """File name in the checkpoint folder of the package, and in the cache."""
     url: str
-    """Absolute, or relative to HELM_WEIGHTS_URL."""
+    """URL of the file, absolute or relative to HELM_WEIGHTS_URL."""
     sha256: str
     size: int
     """Bytes."""
@@ -49,7 +49,8 @@ def read_manifest(path: str | Path) -> Manifest:
     Raises
     ------
     CheckpointError
-        If it is no JSON, or an entry is incomplete, of a wrong type, or leads out of its folder.
+        If it is not valid JSON, or an entry is incomplete, of a wrong type, or names a file outside its
+        folder.
     """
     path = Path(path)
     try:

@@ -27,7 +27,7 @@ def publish(
     description
         One line for ``helm-ase models``.
     embedded
-        Whether the file comes with the package, or is downloaded.
+        Whether the file is part of the package; otherwise it is downloaded on first use.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def publish(
     target, path = Path(folder) / f"{name}.safetensors", Path(folder) / "manifest.json"
     manifest: dict[str, Any] = {"default": name, "models": {}}
     if path.exists():
-        read_manifest(path)  # a damaged one is not added to
+        read_manifest(path)  # raises an error if it is damaged
         manifest = json.loads(path.read_text(encoding="utf8"))
     if target.exists() or name in manifest["models"]:
         raise CheckpointError(

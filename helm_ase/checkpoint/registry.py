@@ -1,13 +1,13 @@
-"""Names → checkpoint files: embedded in the package, or downloaded once and verified.
+"""Finding checkpoint files by name, path or URL; downloads are cached and verified.
 
 Environment variables
 ---------------------
 HELM_CACHE_DIR
     Where downloads are kept (default: the user's cache directory).
 HELM_OFFLINE
-    Anything but empty or 0: never touch the network.
+    If set, and neither empty nor 0, nothing is downloaded.
 HELM_WEIGHTS_URL
-    Base against which relative addresses in the manifest are resolved.
+    Base URL for relative URLs in the manifest.
 """
 
 import copy
@@ -54,15 +54,15 @@ def default_model() -> str:
 
 
 def load_model(model: str | Path | None = None, sha256: str | None = None) -> Checkpoint:
-    """Load a checkpoint by name, path or address.
+    """Load a checkpoint by name, path or URL.
 
     Parameters
     ----------
     model
-        A name from :func:`list_models`, a path to a ``.safetensors`` file, or an http(s) address, which may
+        A name from :func:`list_models`, a path to a ``.safetensors`` file, or an http(s) URL, which may
         carry its checksum: ``https://host/file.safetensors#sha256=…``.  None: the default.
     sha256
-        Expected checksum; required for an address, optional for a path, pinned for a name.
+        Expected checksum; required for a URL, optional for a path, pinned for a name.
 
     Raises
     ------
@@ -80,11 +80,11 @@ def load_model(model: str | Path | None = None, sha256: str | None = None) -> Ch
 
 
 def load_shared(model: str | Path | None = None, sha256: str | None = None) -> Checkpoint:
-    """Like :func:`load_model`, but every caller gets the same weights: never change them."""
+    """Like :func:`load_model`, but all callers share the same weights, which must not be changed."""
     path = resolve(model, sha256)
     beside = uncertainty_path(path)
     files = [path, beside] if beside.is_file() else [path]
-    return _read_cached(str(path), tuple(map(file_sha256, files)))  # a file may keep its size and time
+    return _read_cached(str(path), tuple(map(file_sha256, files)))  # size and time do not tell contents
 
 
 @lru_cache(maxsize=4)
@@ -110,7 +110,7 @@ def resolve(model: str | Path | None = None, sha256: str | None = None) -> Path:
             raise CheckpointError(f"model {text!r} has checksum {entries[text].sha256}, not {sha256}")
         return _resolve_entry(entries[text])
     path = Path(text).expanduser()
-    if os.path.isfile(path):  # it says no to names that can be none, where Path raises
+    if os.path.isfile(path):  # False for impossible names, for which Path raises
         if sha256 is not None and file_sha256(path) != sha256:
             raise CheckpointError(f"{path} has checksum {file_sha256(path)}, not {sha256}")
         return path
@@ -139,7 +139,7 @@ def _resolve_entry(entry: ModelEntry) -> Path:
 
 
 def _discard(path: Path) -> None:
-    """Remove a damaged file: it must never be used, nor left for the next reader."""
+    """Remove a damaged file, so that it is never used."""
     try:
         path.unlink(missing_ok=True)  # another process may have been faster
     except OSError as error:

@@ -1,6 +1,6 @@
-"""What the error bar of a model needs, in a file of its own beside the checkpoint.
+"""Error bar of a model, stored in a file of its own beside the checkpoint.
 
-The weights of a published model stay what they are; their error bar can be made, or made better, afterwards.
+The checkpoint of a published model never changes, but its error bar can be made or improved later.
 """
 
 import json
@@ -44,13 +44,14 @@ class EnergyUncertainty:
     scale: float
     """Scale a of the error bar, eV/atom."""
     floor: float
-    """Floor b of the error bar, eV/atom: what remains where the training set is dense."""
+    """Floor b of the error bar, eV/atom: its value where training data are dense."""
     threshold: float
     """eV/atom; where u is larger, the model's answer is extrapolation."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """How it was made: molecules, correlations, shares that are flagged; JSON."""
+    """Record of the calibration: numbers of molecules, correlations, shares of flagged molecules; JSON
+    values."""
     bonding: BondCoverage | None = None
-    """Bonds that the training set has shown, for models whose header does not say."""
+    """Bonds that occurred in training, for models whose header does not record them."""
 
     def per_atom(self, features: Tensor, atoms: Tensor) -> Tensor:
         """u for features averaged over the atoms of molecules, (B, F), and their sizes; eV/atom, (B,)."""
@@ -87,7 +88,7 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
     Raises
     ------
     CheckpointError
-        If the file is damaged, not ours, newer than this version, or belongs to other weights.
+        If the file is damaged, of another format, newer than this version, or belongs to other weights.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -106,7 +107,7 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
     if uncertainty.model_sha256 != model_sha256:
         raise CheckpointError(
             f"{path} belongs to other weights ({uncertainty.model_sha256[:12]}…, not {model_sha256[:12]}…): "
-            "remove it, or make it anew with helm-ase calibrate"
+            "remove it, or replace it with a new one from helm-ase calibrate"
         )
     if not torch.isfinite(uncertainty.whitening).all() or uncertainty.whitening.ndim != 2:
         raise CheckpointError(f"{path} holds numbers that are not finite")

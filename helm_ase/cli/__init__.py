@@ -1,4 +1,4 @@
-"""``helm-ase``: parse, call, print; one module for each family of commands."""
+"""Command line ``helm-ase``; each group of commands has a module that defines its options and runs it."""
 
 import argparse
 import io
@@ -22,9 +22,19 @@ from helm_ase.cli import (
     train,
 )
 
+DESCRIPTION = """Predict energies, forces and Kohn-Sham Hamiltonians of molecules and crystals with HELM, a
+neural network trained on density-functional theory (DFT), and make, inspect and use the data that such
+networks are trained on."""
+EPILOG = """A label is the result of a DFT calculation for one geometry (energy, forces, Hamiltonian); a
+label file holds many of them.  A checkpoint is a file with a trained network; wherever one is asked for, give
+a name from 'helm-ase models', a path, or a URL ending in #sha256=CHECKSUM.  H0 is the baseline Hamiltonian, a
+cheap estimate to which the network adds a correction.  'helm-ase COMMAND --help' explains the options of a
+command."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 1 after a message in words, 130 or 143 when told to end."""
+    """Entry point; returns the exit code: 0, 1 after an error message, 130 after Ctrl-C, 143 after
+    SIGTERM."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without Å or ½ shows ?
             stream.reconfigure(errors="replace")
@@ -50,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         if any("\0" in text for text in _texts(options)):
             raise HelmError("an argument holds a NUL character, which no file name can have: leave it out")
         options.command(options)
-    except BrokenPipeError:  # whoever read what is printed has seen enough
+    except BrokenPipeError:  # the reader of a pipe has closed it, as head does
         sys.stdout = None
         return 0
     except (HelmError, OSError) as error:
@@ -63,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         """End with a message and exit code 2, as argparse does."""
@@ -79,8 +89,8 @@ def _texts(options: argparse.Namespace) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="helm-ase",
-        description="Energy, forces and the Kohn-Sham Hamiltonian of molecules with HELM.",
-        epilog="'helm-ase COMMAND --help' explains the options of a command.",
+        description=DESCRIPTION,
+        epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"helm-ase {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

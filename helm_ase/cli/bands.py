@@ -5,50 +5,72 @@ from typing import Any
 
 from helm_ase.cli.number_types import COUNT, real, whole
 
+DESCRIPTION = """Predict the Hamiltonian of a crystal, print its Fermi level and band gap, and draw its band
+structure and density of states."""
+
 
 def add_commands(commands: Any) -> None:
     """Add ``bands``."""
     bands = commands.add_parser(
-        "bands", help="compute band structure, density of states and gap of a crystal"
+        "bands",
+        help="compute band structure, density of states and gap of a crystal",
+        description=DESCRIPTION,
     )
     bands.add_argument(
-        "file", metavar="FILE", help="structure in any format that ASE reads; of several frames the last one"
-    )
-    bands.add_argument("--model", required=True, help="name, path or address of a checkpoint of crystals")
-    bands.add_argument(
-        "--path",
-        metavar="GXK",
-        help="path between corners of the Brillouin zone (default: the usual one of the lattice)",
+        "file",
+        metavar="FILE",
+        help="structure in any format that ASE reads; if FILE holds several frames, the last one is used",
     )
     bands.add_argument(
-        "--points",
-        type=whole(2, 10**6),
-        default=100,
-        metavar="N",
-        help="number of k points of the path (100)",
+        "--model",
+        required=True,
+        help="checkpoint trained on crystals: name from 'helm-ase models', path or URL",
     )
-    bands.add_argument(
-        "--kpts",
-        type=COUNT,
-        nargs=3,
-        metavar="N",
-        help="mesh of k points for Fermi level, gap and density of states",
-    )
+    _add_points(bands)
     bands.add_argument(
         "--smearing",
         type=real(),
         metavar="EV",
-        help="width kT of the Fermi-Dirac occupations, eV (default: that of the labels)",
+        help="width kT of the Fermi-Dirac occupations in eV (default: that of the training labels)",
     )
     bands.add_argument(
         "--window",
         type=real(-1e6, 1e6),
         nargs=2,
         metavar="EV",
-        help="lowest and highest energy shown, eV from the Fermi level",
+        help="lowest and highest energy of the picture in eV above the Fermi level (default: all bands)",
     )
-    bands.add_argument("-o", "--output", metavar="FILE", help="picture to write (.png, .pdf, .svg)")
+    bands.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="picture to write (.png, .pdf, .svg); without it none is drawn",
+    )
     bands.set_defaults(command=_bands)
+
+
+def _add_points(bands: argparse.ArgumentParser) -> None:
+    bands.add_argument(
+        "--path",
+        metavar="GXK",
+        help="path through the Brillouin zone as ASE writes it, a letter for each special point, G for Gamma "
+        "(default: ASE's standard path of the Bravais lattice)",
+    )
+    bands.add_argument(
+        "--points",
+        type=whole(2, 10**6),
+        default=100,
+        metavar="N",
+        help="number of k points along the path (default: 100)",
+    )
+    bands.add_argument(
+        "--kpts",
+        type=COUNT,
+        nargs=3,
+        metavar="N",
+        help="Gamma-centred mesh of k points for Fermi level, gap and density of states (default: at least "
+        "3.5 points per 1/Angstrom along each reciprocal lattice vector)",
+    )
 
 
 def _bands(options: argparse.Namespace) -> None:

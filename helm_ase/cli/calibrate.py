@@ -5,34 +5,53 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-EPILOG = """The error bar comes from the last layer of the network: its features over the training set say
-what the model knows, and their distance from it how far off an energy may be.  Its scale is fitted to one
-half of the validation molecules and tried on the other; its threshold is what nine of ten training molecules
-stay below.  The file also records which bonds the training set has shown, so that broken ones are noticed.
-It belongs beside the checkpoint, where it is found; get_uncertainty() and get_verdict() of the calculator
-then say what every energy is worth."""
+DESCRIPTION = """Derive from label files how the error of a model's energies can be estimated for a new
+structure, and write the result to a file.  With that file beside the checkpoint, get_uncertainty() and
+get_verdict() of the calculator, and the commands run and report, give an error bar for every energy."""
+EPILOG = """The error bar, in eV/atom, grows with the distance of a structure from the training set, measured
+in the features of the network's last layer.  Its scale is fitted to one half of the validation molecules and
+tested on the other half; the command prints the result for both.  An error bar above the threshold, below
+which nine of ten training molecules lie, counts as extrapolation.  The file also records the lengths of the
+bonds in the training set, by which broken bonds are recognised."""
 
 
 def add_commands(commands: Any) -> None:
     """Add ``calibrate``."""
-    parser = commands.add_parser("calibrate", help="make the error bar of a model's energies", epilog=EPILOG)
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="path of a checkpoint, or its name together with -o"
+    parser = commands.add_parser(
+        "calibrate",
+        help="calibrate the error bars of a model's energies",
+        description=DESCRIPTION,
+        epilog=EPILOG,
     )
     parser.add_argument(
-        "data", nargs="+", metavar="LABELS", help="label files of one level of theory, in any known format"
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="checkpoint: path, or a name from 'helm-ase models', in which case add -o",
     )
     parser.add_argument(
-        "--train-split", default="train", metavar="NAME", help="split that the model learnt from (train)"
+        "data",
+        nargs="+",
+        metavar="LABELS",
+        help="label files in any known format, at the level of theory of the checkpoint",
     )
     parser.add_argument(
-        "--split", default="val", metavar="NAME", help="split that it did not learn from (val)"
+        "--train-split",
+        default="train",
+        metavar="NAME",
+        help="split of the label files on which the model was trained (default: train)",
+    )
+    parser.add_argument(
+        "--split",
+        default="val",
+        metavar="NAME",
+        help="split on which it was not trained, to which the error bar is fitted (default: val)",
     )
     parser.add_argument(
         "-o",
         "--output",
         metavar="FILE",
-        help="file to write (default: NAME.uncertainty.safetensors beside the checkpoint)",
+        help="file to write (default: beside the checkpoint, under its name, ending in "
+        ".uncertainty.safetensors)",
     )
     parser.set_defaults(command=_calibrate)
 

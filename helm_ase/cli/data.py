@@ -16,15 +16,31 @@ if TYPE_CHECKING:
     from helm_ase.representation import LevelOfTheory
 
 
-FLOAT32 = "matrices in single precision: H within 1e-6 Eh up to Ne, 2e-5 Eh in the 1s levels of As and Br"
-ENERGIES = """Energies are kept in hartree and given in eV of ASE (CODATA 2014), 8e-9 of them smaller than
-those of CODATA 2018: 0.02 mEh for a bromine atom, where eV are exchanged with other programs."""
+FLOAT32 = (
+    "store matrices in single precision; this changes H by less than 1e-6 Hartree up to Ne, and by up to "
+    "2e-5 Hartree in the 1s levels of As and Br"
+)
+DESCRIPTION = """Work with label files, which hold the results of DFT calculations (labels: energy, forces,
+Hamiltonian and others) for many geometries."""
+ENERGIES = """Label files store energies in Hartree; ASE's eV (CODATA 2014) converts them.  In eV, energies
+of programs that use CODATA 2018 differ from these by a relative 8e-9, which is 0.02 mHartree for a bromine
+atom."""
+READ_OPTION = "option of the reader of this format (may be repeated); if KEY is unknown, an error lists all"
+LEVEL = """level of theory, for formats that do not state it, as in --level functional=pbe --level
+basis=def2-tzvp"""
+SPLIT_RULES = """rule of the division: molecule puts all geometries of a molecule into one part (default);
+hash does so too, by a hash of the bonded molecule, so that a molecule goes to the same part in every file;
+smiles is the same with a hash of the SMILES as written; frame divides single geometries at random; recorded
+follows the splits that the file names; official:NAME follows a published split, see 'helm-ase data info'"""
 
 
 def add_commands(commands: Any) -> None:
     """Add ``data``."""
     data = commands.add_parser(
-        "data", help="look at, check, convert, merge and divide files of DFT labels", epilog=ENERGIES
+        "data",
+        help="inspect, check, convert, merge and split files of DFT labels",
+        description=DESCRIPTION,
+        epilog=ENERGIES,
     )
     actions = data.add_subparsers(required=True, metavar="ACTION")
     _add_info(actions)
@@ -38,30 +54,43 @@ def _add(actions: Any, name: str, command: Callable[[argparse.Namespace], None],
     parser = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
     parser.set_defaults(command=command)
     reading = parser.add_argument_group("reading")
-    reading.add_argument("--format", help="format of the input (default: recognised by name and content)")
-    reading.add_argument("--option", action="append", default=[], metavar="KEY=VALUE",
-                         help="option of the format's reader; repeat for more")  # fmt: skip
-    reading.add_argument("--level", action="append", default=[], metavar="KEY=VALUE",
-                         help="level of theory of formats that do not state it, e.g. --level functional=pbe "
-                         "--level basis=def2-tzvp")  # fmt: skip
+    reading.add_argument(
+        "--format",
+        help="format of the input, as 'helm-ase data info --formats' lists them (default: recognised by name "
+        "and content)",
+    )
+    reading.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help=READ_OPTION)
+    reading.add_argument("--level", action="append", default=[], metavar="KEY=VALUE", help=LEVEL)
     return parser
 
 
 def _add_info(actions: Any) -> None:
-    info = _add(actions, "info", _info, "what files hold: level of theory, elements, sizes, answers, splits")
+    info = _add(
+        actions, "info", _info, "show what files hold: level of theory, elements, sizes, quantities, splits"
+    )
     info.add_argument("files", nargs="*", metavar="FILE", help="label files in any known format")
-    info.add_argument("--formats", action="store_true", help="list the formats that can be read")
-    info.add_argument("--all", action="store_true", help="read every entry, also of large files")
+    info.add_argument("--formats", action="store_true", help="list the formats that can be read, and stop")
+    info.add_argument(
+        "--all",
+        action="store_true",
+        help="read every entry (default: of large files in other formats than the package's own, a sample)",
+    )
     info.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def _add_check(actions: Any) -> None:
-    check = _add(actions, "check", _check, "check labels against themselves and against PySCF")
+    check = _add(actions, "check", _check, "check that labels are consistent with one another and with PySCF")
     check.add_argument("file", metavar="FILE", help="label file in any known format")
     check.add_argument("--sample", type=COUNT, metavar="N", help="check N random molecules (default: all)")
-    check.add_argument("--rebuild", type=NUMBER, default=0, metavar="N",
-                       help="rebuild the Fock matrix of N of them: proves order and functional")  # fmt: skip
-    check.add_argument("--seed", type=SEED, default=0, help="seed of the random choice (0)")
+    check.add_argument(
+        "--rebuild",
+        type=NUMBER,
+        default=0,
+        metavar="N",
+        help="also compute the Fock matrix of N of them with PySCF and compare: only this proves that "
+        "orbital order, functional and basis are as stated (default: 0)",
+    )
+    check.add_argument("--seed", type=SEED, default=0, help="seed of the random choice (default: 0)")
     check.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
@@ -70,47 +99,58 @@ def _add_writing(parser: Any) -> None:
     precision = writing.add_mutually_exclusive_group()
     precision.add_argument("--float32", action="store_true", help=FLOAT32)
     precision.add_argument("--float64", action="store_true", help="store matrices in double precision "
-                           "(default: as the input has them)")  # fmt: skip
-    writing.add_argument("--force", action="store_true", help="replace files that exist")
+                           "(default: precision of the input)")  # fmt: skip
+    writing.add_argument("--force", action="store_true", help="replace output files that exist")
 
 
 def _add_convert(actions: Any) -> None:
     convert = _add(actions, "convert", _convert, "write the labels of any known format into one HDF5 file")
     convert.add_argument("input", metavar="IN", help="label file or folder in any known format")
     convert.add_argument("output", metavar="OUT", help="label file to write (.h5)")
-    convert.add_argument("--limit", type=COUNT, metavar="N", help="stop after N molecules")
+    convert.add_argument(
+        "--limit", type=COUNT, metavar="N", help="copy the first N molecules only (default: all)"
+    )
     _add_writing(convert)
 
 
 def _add_merge(actions: Any) -> None:
-    merge = _add(actions, "merge", _merge, "put the labels of several files of one level of theory into one")
+    merge = _add(
+        actions,
+        "merge",
+        _merge,
+        "combine label files of one level of theory into one file, without duplicates",
+    )
     merge.add_argument("files", nargs="+", metavar="FILE", help="label files of one level of theory")
     merge.add_argument("-o", "--output", required=True, metavar="OUT", help="label file to write (.h5)")
     _add_writing(merge)
 
 
 def _add_split(actions: Any) -> None:
-    split = _add(actions, "split", _split, "divide a file for training, validation and test")
+    split = _add(actions, "split", _split, "split a label file into training, validation and test sets")
     split.add_argument("file", metavar="FILE", help="label file in any known format")
     split.add_argument(
         "-o",
         "--output",
         required=True,
         metavar="PREFIX",
-        help="prefix of the files to write: PREFIX.train.h5 and so on",
+        help="start of the names of the files to write: PREFIX.train.h5, PREFIX.val.h5, PREFIX.test.h5",
     )
     split.add_argument(
-        "--val", type=real(0, 1), metavar="SHARE", help="share of the validation set (0.05; by hash: 0.04)"
+        "--val",
+        type=real(0, 1),
+        metavar="SHARE",
+        help="fraction that becomes the validation set, 0 to 1 (default: 0.05; --by hash or smiles: 0.04)",
     )
     split.add_argument(
-        "--test", type=real(0, 1), metavar="SHARE", help="share of the test set (0.05; by hash: 0.06)"
+        "--test",
+        type=real(0, 1),
+        metavar="SHARE",
+        help="fraction that becomes the test set, 0 to 1 (default: 0.05; --by hash or smiles: 0.06)",
     )
+    split.add_argument("--by", default="molecule", metavar="RULE", help=SPLIT_RULES)
     split.add_argument(
-        "--by", default="molecule", metavar="RULE",
-        help="what stays together: molecule (default), hash (of what is bonded), smiles (hash of the "
-        "spelling), frame; recorded, as the file says; or official:NAME",
-    )  # fmt: skip
-    split.add_argument("--seed", type=SEED, default=0, help="seed of the random choice (0)")
+        "--seed", type=SEED, default=0, help="seed of the random choice of molecule and frame (default: 0)"
+    )
     _add_writing(split)
 
 
@@ -123,7 +163,7 @@ def _open(path: str, options: argparse.Namespace) -> "LabelSource":
     level = _pairs(options.level, "--level")
     if level and "level" in options_of(path, options.format):
         extra["level"] = _level(level)
-    else:  # the reader takes what its format does not state one by one
+    else:  # the reader takes these settings as single options
         extra |= level
     return open_labels(path, options.format, **extra)
 

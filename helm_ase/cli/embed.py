@@ -7,25 +7,31 @@ from typing import Any
 from helm_ase.cli.evaluate import add_subject, load_subject, output_folder, split_of
 from helm_ase.cli.number_types import SEED
 
-EPILOG = """FOLDER gets embeddings.npz, separation.json and, unless --no-umap, umap.png.  What is kept of the
-last layer does not depend on orientation: of degree l, the norm over m of every channel; of l = 0, the number
-itself.  Scores compare with the same network with random weights.  UMAP needs helm-ase[embed]."""
+DESCRIPTION = """Save the embeddings of atoms, which are the features that the network computes for them in
+its last layer, draw a two-dimensional map of them (UMAP), and score how well they separate elements and
+chemical environments."""
+EPILOG = """Files written to FOLDER: embeddings.npz, separation.json (the scores) and, unless --no-umap is
+given, umap.png.  What is saved does not change under rotation: the features of degree l = 0 themselves, and
+for higher l the norm over m of every channel.  The scores are given beside those of the same network with
+random weights.  The map needs pip install 'helm-ase[embed]'."""
 
 
 def add_commands(commands: Any) -> None:
     """Add ``embed``."""
     embed = commands.add_parser(
-        "embed", help="save the embeddings of atoms, their UMAP, and how well they separate elements",
+        "embed",
+        help="save the atomic embeddings of a network, a UMAP of them, and how well they separate elements",
+        description=DESCRIPTION,
         epilog=EPILOG,
-    )  # fmt: skip
+    )
     add_subject(embed, limit=250)
     embed.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder to write to")
-    embed.add_argument("--no-umap", action="store_true", help="draw no picture")
+    embed.add_argument("--no-umap", action="store_true", help="do not compute and draw the UMAP")
     embed.add_argument(
         "--seed",
         type=SEED,
         default=42,
-        help="seed of UMAP, of the random weights and of the choice of atoms (42)",
+        help="seed of UMAP, of the random weights and of the choice of atoms (default: 42)",
     )
     embed.set_defaults(command=_embed)
 

@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helm_ase.cli.number_types import COUNT, NUMBER
+from helm_ase.cli.structure_options import CHECKPOINT, DEVICE, DTYPE
 
 if TYPE_CHECKING:
     from helm_ase.checkpoint import Checkpoint
     from helm_ase.evaluation.selection import Selection
     from helm_ase.labels.source import LabelSource
 
-EPILOG = """Errors are those of the predicted Hamiltonian and of what follows from it without a
-self-consistent field; beside them stand those of H0 alone.  With -o, FOLDER gets evaluation.json,
-molecules.csv and pictures.  H0 is computed once and kept beside the labels, or in FOLDER where that cannot be
-written.  Labels whose reader needs options are converted first: helm-ase data convert."""
+DESCRIPTION = """Predict labelled molecules and compare with their labels: energies, forces, the Hamiltonian,
+and orbital energies, density, dipole moment and charges computed from the predicted Hamiltonian by one
+diagonalisation, without SCF.  The same errors are given for the baseline Hamiltonian H0 alone, to which the
+network adds its correction."""
+EPILOG = """With -o, results are also written to FOLDER as evaluation.json, molecules.csv and pictures.  H0 is
+computed once and stored in a cache for later runs.  Label files that need --option or --level are first
+converted with 'helm-ase data convert'."""
 
 
 def add_commands(commands: Any) -> None:
@@ -23,66 +27,82 @@ def add_commands(commands: Any) -> None:
     evaluate = commands.add_parser(
         "evaluate",
         help="measure the errors of a checkpoint on labelled molecules, beside those of H0",
+        description=DESCRIPTION,
         epilog=EPILOG,
     )
     add_subject(evaluate, limit=None)
-    evaluate.add_argument("-o", "--output", metavar="FOLDER", help="folder for JSON, CSV and pictures")
-    evaluate.add_argument("--no-plots", action="store_true", help="write no pictures")
+    evaluate.add_argument(
+        "-o", "--output", metavar="FOLDER", help="folder to write to (default: results are only printed)"
+    )
+    evaluate.add_argument("--no-plots", action="store_true", help="write no pictures to FOLDER")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    costly = evaluate.add_argument_group("what takes long")
+    evaluate.add_argument(
+        "--other-level",
+        action="store_true",
+        help="accept labels computed with another functional than the model was trained on, but in the same "
+        "basis",
+    )
+    _add_costly(evaluate.add_argument_group("costly parts"))
+    evaluate.set_defaults(command=_evaluate, after_interrupt="- H0 computed so far is kept")
+
+
+def _add_costly(costly: Any) -> None:
     costly.add_argument(
         "--no-energy-from-h",
         action="store_true",
-        help="leave out the energy E[D(H)], which takes PySCF an SCF cycle for each matrix",
+        help="leave out E[D(H)], the DFT energy of the density D given by the predicted H; it takes PySCF "
+        "one SCF cycle for each H and H0",
     )
     costly.add_argument(
         "--scf",
         type=NUMBER,
         default=0,
         metavar="N",
-        help="count the SCF cycles from the prediction on N molecules (0)",
+        help="on N molecules, also converge the SCF from the predicted density and from PySCF's own guess, "
+        "and compare the numbers of cycles (default: 0)",
     )
     costly.add_argument(
-        "--cache", metavar="FOLDER", help="folder in which H0 is kept (default: beside the labels, or in -o)"
+        "--cache",
+        metavar="FOLDER",
+        help="folder in which H0 is stored (default: beside the labels or, where that cannot be written, in "
+        "the folder of -o)",
     )
     costly.add_argument(
-        "--processes", type=COUNT, default=1, metavar="N", help="number of processes that compute H0 (1)"
+        "--processes",
+        type=COUNT,
+        default=1,
+        metavar="N",
+        help="number of processes that compute H0 (default: 1)",
     )
-    evaluate.add_argument(
-        "--other-level", action="store_true", help="accept labels of another functional in the same basis"
-    )
-    evaluate.set_defaults(command=_evaluate, after_interrupt="- H0 computed so far is kept")
 
 
 def add_subject(parser: Any, limit: int | None) -> None:
     """Add what ``evaluate`` and ``embed`` share: the model, the molecules, and where to compute."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="name, path or address of a checkpoint")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=CHECKPOINT)
     parser.add_argument("data", metavar="DATA", help="label file in any known format")
     parser.add_argument(
         "--split",
         default="val",
         metavar="NAME",
-        help="split of the file to evaluate; all for every molecule (val)",
+        help="use the molecules that the file assigns to this split, such as train, val or test; all: every "
+        "molecule (default: val)",
     )
     parser.add_argument(
         "--limit", type=COUNT, default=limit, metavar="N",
-        help=f"at most N molecules, evenly spaced ({limit or 'all'})",
+        help=f"use at most N molecules, evenly spaced in the file (default: {limit or 'all'})",
     )  # fmt: skip
     parser.add_argument(
         "--skip-unknown",
         action="store_true",
-        help="leave out molecules whose elements the model does not know",
-    )
-    parser.add_argument("--format", help="format of the labels (default: recognised by name and content)")
-    parser.add_argument(
-        "--device", help="device of the network: cpu, cuda, ... (default: a GPU if there is one)"
+        help="leave out molecules with elements unknown to the model (default: stop with an error)",
     )
     parser.add_argument(
-        "--dtype",
-        default="float32",
-        choices=["float32", "float64"],
-        help="precision of the network (float32)",
+        "--format",
+        help="format of the labels, as 'helm-ase data info --formats' lists them (default: recognised by "
+        "name and content)",
     )
+    parser.add_argument("--device", help=DEVICE)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"], help=DTYPE)
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 

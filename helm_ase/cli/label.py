@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 from helm_ase.cli.data import FLOAT32
 from helm_ase.cli.number_types import COUNT, POSITIVE, real, whole
+from helm_ase.cli.structure_options import NO_PBC
 
 if TYPE_CHECKING:
     from helm_ase.labelling.campaign import CampaignSettings
 
-EPILOG = """The same command goes on where an interrupted one stopped.  Structures that fail are listed in
-OUTPUT.failures.jsonl and tried again with --retry-failed.  Charge and multiplicity come from atoms.info
-('charge', 'multiplicity'); multiplicities above 1 are unrestricted (UKS)."""
-
+DESCRIPTION = """Compute the labels of molecules, that is, the DFT results that a model is trained on: energy,
+forces, Hamiltonian, orbital energies, dipole moment and Mulliken charges, with PySCF, in parallel on this
+machine or on a cluster."""
+EPILOG = """To continue an interrupted campaign, run the same command again.  Structures whose calculation
+fails are listed, with the reason, in a file beside the output, whose name ends in .failures.jsonl.  Charge
+and spin multiplicity are read from atoms.info ('charge', 'multiplicity'; default: 0 and 1); multiplicity 1
+is computed with restricted, higher ones with unrestricted Kohn-Sham DFT."""
 
 AFTER_INTERRUPT = "- all finished labels are kept: the same command goes on"
 
@@ -20,134 +24,179 @@ AFTER_INTERRUPT = "- all finished labels are kept: the same command goes on"
 def add_commands(commands: Any) -> None:
     """Add ``label``."""
     label = commands.add_parser(
-        "label", help="compute labels with PySCF: energy, forces, Hamiltonian", epilog=EPILOG
+        "label",
+        help="compute labels with PySCF: energy, forces, Hamiltonian",
+        description=DESCRIPTION,
+        epilog=EPILOG,
     )
     label.add_argument(
-        "structures", nargs="+", metavar="FILE", help="structures in any format that ASE reads"
+        "structures", nargs="+", metavar="FILE", help="structures in any format that ASE reads (all frames)"
     )
-    label.add_argument("--no-pbc", action="store_true", help="take molecules out of their periodic boxes")
+    label.add_argument("--no-pbc", action="store_true", help=NO_PBC)
     label.add_argument("-o", "--output", required=True, metavar="FILE", help="label file to write (.h5)")
     _add_level(label.add_argument_group("level of theory (recorded in the file)"))
-    _add_answers(label.add_argument_group("answers"))
+    _add_quantities(label.add_argument_group("what to compute"))
+    _add_scf(label.add_argument_group("SCF calculations, and which to reject"))
     _add_resources(label.add_argument_group("resources"))
+    _add_course(label.add_argument_group("course of the campaign"))
     label.set_defaults(command=_label, after_interrupt=AFTER_INTERRUPT)
 
 
 def _add_level(group: Any) -> None:
-    group.add_argument("--xc", default="b3lyp", metavar="NAME", help="functional as PySCF spells it (b3lyp)")
     group.add_argument(
-        "--basis", default="def2-svp", metavar="NAME", help="basis set as PySCF spells it (def2-svp)"
+        "--xc", default="b3lyp", metavar="NAME", help="functional, as PySCF spells it (default: b3lyp)"
+    )
+    group.add_argument(
+        "--basis",
+        default="def2-svp",
+        metavar="NAME",
+        help="basis set, as PySCF spells it (default: def2-svp)",
     )
     group.add_argument(
         "--density-fitting",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="compute Coulomb and exchange matrices by density fitting (default)",
+        help="compute Coulomb and exchange matrices with or without density fitting (default: with)",
     )
     group.add_argument(
         "--auxiliary-basis",
         default="",
         metavar="NAME",
-        help="auxiliary basis of the density fitting (default: PySCF's for the basis)",
+        help="auxiliary basis of the density fitting (default: the one that PySCF chooses for the basis)",
     )
     group.add_argument(
         "--grid",
         type=whole(0, 9),
         default=3,
         metavar="LEVEL",
-        help="integration grid, 0-9 as PySCF numbers them (3)",
+        help="level of PySCF's integration grid, from 0 (coarse) to 9 (fine) (default: 3)",
     )
     group.add_argument(
         "--conv-tol",
         type=POSITIVE,
         default=1e-9,
         metavar="EH",
-        help="convergence threshold of the SCF energy, Hartree (1e-9)",
+        help="convergence threshold of the SCF energy in Hartree (default: 1e-9)",
     )
 
 
-def _add_answers(group: Any) -> None:
+def _add_quantities(group: Any) -> None:
     group.add_argument("--no-forces", action="store_true", help="do not compute forces")
-    group.add_argument("--density", action="store_true", help="also store density matrices")
+    group.add_argument(
+        "--density", action="store_true", help="also store density matrices, which doubles the file"
+    )
     group.add_argument(
         "--polarizability",
         action="store_true",
-        help="also compute polarizabilities (coupled-perturbed Kohn-Sham)",
+        help="also compute polarizabilities (coupled-perturbed Kohn-Sham), which costs as much as the SCF",
     )
     group.add_argument("--float32", action="store_true", help=FLOAT32)
+
+
+def _add_scf(group: Any) -> None:
     group.add_argument(
         "--max-cycles",
         type=COUNT,
         default=60,
         metavar="N",
-        help="largest number of cycles of each SCF attempt (60)",
+        help="largest number of cycles of an SCF calculation; one that does not converge is tried again with "
+        "other starting points and convergence aids (default: 60)",
     )
     group.add_argument(
         "--min-gap",
         type=real(),
         default=0.0,
         metavar="EH",
-        help="reject molecules with a smaller HOMO-LUMO gap, Hartree (0)",
+        help="reject molecules with a smaller HOMO-LUMO gap, in Hartree (default: 0)",
     )
     group.add_argument(
         "--stability-gap",
         type=real(),
         default=0.25,
         metavar="EH",
-        help="examine singlets with a smaller gap for broken symmetry, Hartree (0.25; 0: none)",
+        help="check singlets with a smaller gap, in Hartree, for a broken-symmetry solution of lower energy, "
+        "and label with that one if it exists (default: 0.25; with 0, none is checked)",
     )
     group.add_argument(
         "--max-spin-contamination",
         type=real(),
         default=0.1,
         metavar="S2",
-        help="reject radicals whose <S^2> is higher by more (0.1)",
+        help="reject open-shell molecules whose <S^2> exceeds S(S+1) by more than this (default: 0.1)",
     )
     group.add_argument(
         "--tight",
         action="store_true",
-        help="do every SCF cycle on the full grid: as accurate, four times slower",
+        help="do every SCF cycle on the full integration grid, as a plain PySCF script does; four times "
+        "slower (default: a coarse grid first, corrected at the end; H agrees to about 1e-6 Hartree)",
     )
     group.add_argument(
-        "--model", metavar="NAME", help="checkpoint whose density is the initial guess of the second attempt"
+        "--model",
+        metavar="NAME",
+        help="checkpoint whose predicted density is the initial guess when an SCF calculation did not "
+        "converge (default: none)",
     )
 
 
 def _add_resources(group: Any) -> None:
     group.add_argument(
-        "--workers", type=COUNT, metavar="N", help="number of local worker processes (default: one per core)"
+        "--workers",
+        type=COUNT,
+        metavar="N",
+        help="number of worker processes on this machine (default: one per core)",
     )
     group.add_argument(
-        "--threads", type=COUNT, default=1, metavar="N", help="number of threads of each worker (1)"
+        "--threads", type=COUNT, default=1, metavar="N", help="number of threads of each worker (default: 1)"
     )
     group.add_argument(
         "--time-limit",
         type=POSITIVE,
         default=3600.0,
         metavar="S",
-        help="processor time per molecule and thread, s (3600)",
+        help="stop a calculation after this much processor time per thread, in s (default: 3600)",
     )
     group.add_argument(
-        "--memory-limit", type=POSITIVE, default=8.0, metavar="GB", help="memory limit per molecule, GB (8)"
+        "--memory-limit",
+        type=POSITIVE,
+        default=8.0,
+        metavar="GB",
+        help="stop a calculation that takes more memory than this, in GB (default: 8)",
     )
     group.add_argument(
-        "--scheduler", metavar="ADDRESS", help="address of a running Dask scheduler, or its .json file"
+        "--scheduler",
+        metavar="ADDRESS",
+        help="use the workers of a running Dask scheduler: its address (tcp://HOST:8786) or scheduler file "
+        "(.json)",
     )
     group.add_argument(
-        "--batch-system", metavar="NAME", help="submit workers to a batch system: slurm, pbs, lsf, ..."
+        "--batch-system",
+        metavar="NAME",
+        help="submit workers as jobs: htcondor, lsf, moab, oar, pbs, sge, slurm, or local for this machine; "
+        "queue and wall time are set in the configuration of dask-jobqueue",
     )
     group.add_argument(
-        "--jobs", type=COUNT, default=1, metavar="N", help="number of jobs that --batch-system submits (1)"
+        "--jobs",
+        type=COUNT,
+        default=1,
+        metavar="N",
+        help="number of jobs that --batch-system submits (default: 1)",
     )
+
+
+def _add_course(group: Any) -> None:
     group.add_argument(
         "--order", choices=("largest", "smallest", "file", "random"), default="largest",
-        help="which structures come first (largest: no worker is idle at the end)",
+        help="order in which structures are computed: by size, as in the file, or at random (default: "
+        "largest first, which keeps all workers busy until the end)",
     )  # fmt: skip
     group.add_argument(
         "--finish", action="store_true",
-        help="label nothing; move what an interrupted campaign has finished into the label file",
+        help="compute nothing, only write the labels that an interrupted campaign has finished to the "
+        "label file",
     )  # fmt: skip
-    group.add_argument("--retry-failed", action="store_true", help="try the listed failures again")
+    group.add_argument(
+        "--retry-failed", action="store_true", help="compute structures again that failed before"
+    )
     group.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 

@@ -4,34 +4,65 @@ import argparse
 import json
 from typing import Any
 
+from helm_ase.cli.structure_options import MODEL
+
+DOWNLOAD = """Download checkpoints into the cache, so that later commands need no network.  The cache is the
+folder named by the environment variable HELM_CACHE_DIR (default: the user's cache folder)."""
+INFO = """Show what a checkpoint says about itself: level of theory, baselines, elements, charges and
+multiplicities that it was trained on, and its errors on the validation molecules."""
+PUBLISH = """Copy a trained checkpoint into a folder of models and enter it, with name and checksum, in the
+folder's manifest.json.  Models in the folder that comes with the package can then be loaded by name."""
+
 
 def add_commands(commands: Any) -> None:
     """Add ``models``, ``download``, ``info`` and ``publish``."""
-    models = commands.add_parser("models", help="list the models that can be loaded by name")
+    models = commands.add_parser(
+        "models",
+        help="list the models that can be loaded by name",
+        description="List the models that can be loaded by name, with size, whether the file comes with the "
+        "package (embedded) or is downloaded on first use, and a description.  * marks the default model.",
+    )
     models.set_defaults(command=_models)
     download = commands.add_parser(
-        "download", help="download models into the cache, for use without a network"
+        "download",
+        help="download models into the cache, for use without a network",
+        description=DOWNLOAD,
     )
-    download.add_argument("names", nargs="*", metavar="NAME", help="models (default: the default model)")
-    download.add_argument("--all", action="store_true", help="download every model of the list")
+    download.add_argument("names", nargs="*", metavar="NAME", help=MODEL)
+    download.add_argument("--all", action="store_true", help="download every model of 'helm-ase models'")
     download.set_defaults(command=_download)
     info = commands.add_parser(
-        "info", help="show what a checkpoint is: level of theory, basis, elements, errors"
+        "info",
+        help="show the level of theory, basis, elements and errors of a checkpoint",
+        description=INFO,
     )
+    info.add_argument("model", nargs="?", help=MODEL)
     info.add_argument(
-        "model", nargs="?", help="name, path or address of a checkpoint (default: the default model)"
+        "--json", action="store_true", help="print everything that the file records about the model, as JSON"
     )
-    info.add_argument("--json", action="store_true", help="print the whole header as JSON")
     info.set_defaults(command=_info)
-    publish = commands.add_parser("publish", help="enter a trained checkpoint by name in a folder of models")
-    publish.add_argument("checkpoint", help="checkpoint file that training wrote")
-    publish.add_argument("folder", help="folder with a manifest.json, which is created if there is none")
-    publish.add_argument("name", help="name of the model; it can never be given to other weights")
-    publish.add_argument("--description", default="", help="one line that 'helm-ase models' shows")
+    _add_publish(commands)
+
+
+def _add_publish(commands: Any) -> None:
+    publish = commands.add_parser(
+        "publish",
+        help="give a trained checkpoint a name by which others can load it",
+        description=PUBLISH,
+    )
+    publish.add_argument("checkpoint", help="checkpoint file written by 'helm-ase train'")
+    publish.add_argument("folder", help="folder of models; folder and manifest.json are created if needed")
+    publish.add_argument(
+        "name",
+        help="name of the model; one that the folder already has is refused, as a name always means one file",
+    )
+    publish.add_argument(
+        "--description", default="", help="one line that 'helm-ase models' shows (default: none)"
+    )
     publish.add_argument(
         "--not-embedded",
         action="store_true",
-        help="the file is downloaded and does not come with the package",
+        help="record that the file is downloaded on first use (default: that it comes with the package)",
     )
     publish.set_defaults(command=_publish)
 

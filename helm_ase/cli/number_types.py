@@ -1,11 +1,11 @@
-"""Numbers on the command line: whole or real, finite, within what makes sense."""
+"""Types of numerical options: whole or real numbers within a range."""
 
 import argparse
 import math
 from collections.abc import Callable
 
 LARGEST = 10**12
-"""Beyond this a count is a slip of the keyboard."""
+"""Largest count that is accepted; larger ones are taken for typing errors."""
 
 
 def whole(least: int = 0, most: int = LARGEST) -> Callable[[str], int]:

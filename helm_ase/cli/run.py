@@ -4,13 +4,19 @@ import argparse
 from typing import Any
 
 from helm_ase.cli.number_types import NUMBER, POSITIVE, SEED, TEMPERATURE
-from helm_ase.cli.structure_options import add_structure_options
+from helm_ase.cli.structure_options import DEVICE, DTYPE, add_structure_options
+
+DESCRIPTION = """Predict energy, forces, orbital energies and dipole moment of a structure and print them,
+with a verdict on how far the model can be trusted there.  --opt relaxes the geometry and --md then runs
+molecular dynamics; what is printed belongs to the final geometry."""
 
 
 def add_commands(commands: Any) -> None:
     """Add ``run``."""
     run = commands.add_parser(
-        "run", help="predict energy, forces and orbitals; optionally optimise or run molecular dynamics"
+        "run",
+        help="predict energy, forces and orbitals; optionally optimise or run molecular dynamics",
+        description=DESCRIPTION,
     )
     _add_question(run)
     _add_motion(run)
@@ -20,75 +26,101 @@ def add_commands(commands: Any) -> None:
 
 def _add_question(run: argparse.ArgumentParser) -> None:
     add_structure_options(run)
+    run.add_argument("--device", help=DEVICE)
+    run.add_argument("--dtype", default="float32", choices=["float32", "float64"], help=DTYPE)
     run.add_argument(
-        "--device", help="device of the network: cpu, cuda, ... (default: a GPU if there is one)"
-    )
-    run.add_argument(
-        "--dtype",
-        default="float32",
-        choices=["float32", "float64"],
-        help="precision of the network (float32)",
-    )
-    run.add_argument(
-        "--dispersion", choices=["d3bj"], help="add D3(BJ) dispersion to energy and forces (needs dftd3)"
+        "--dispersion",
+        choices=["d3bj"],
+        help="add the D3(BJ) dispersion correction to energy and forces (needs the package dftd3; default: "
+        "none)",
     )
     run.add_argument(
         "--refine",
         type=NUMBER,
         default=0,
         metavar="N",
-        help="give energy, forces and orbitals after N real SCF steps from the prediction (try 2)",
+        help="do N SCF steps with PySCF, starting from the predicted density, and report energy, forces and "
+        "orbitals after them (default: 0, the prediction itself; 2 is a good choice)",
     )
 
 
 def _add_motion(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--opt", action="store_true", help="optimise the geometry with BFGS")
+    run.add_argument("--opt", action="store_true", help="relax the geometry with BFGS (at most 500 steps)")
     run.add_argument(
         "--fmax",
         type=POSITIVE,
         default=0.01,
         metavar="EV_PER_A",
-        help="largest force at which --opt stops, eV/A (0.01)",
+        help="--opt stops once no force is larger than this, in eV/Angstrom (default: 0.01)",
     )
     run.add_argument(
-        "--md", type=NUMBER, default=0, metavar="STEPS", help="run so many steps of molecular dynamics"
+        "--md",
+        type=NUMBER,
+        default=0,
+        metavar="STEPS",
+        help="number of steps of molecular dynamics, run after --opt if both are given (default: 0)",
     )
     run.add_argument(
-        "--temperature", type=TEMPERATURE, default=300.0, metavar="K", help="temperature of --md, K (300)"
+        "--temperature",
+        type=TEMPERATURE,
+        default=300.0,
+        metavar="K",
+        help="temperature of --md in K (default: 300)",
     )
     run.add_argument(
-        "--timestep", type=POSITIVE, default=0.5, metavar="FS", help="time step of --md, fs (0.5)"
+        "--timestep", type=POSITIVE, default=0.5, metavar="FS", help="time step of --md in fs (default: 0.5)"
     )
     run.add_argument(
-        "--nve", action="store_true", help="run --md at constant energy instead of with a Langevin thermostat"
+        "--nve",
+        action="store_true",
+        help="run --md at constant energy (default: Langevin thermostat, friction 0.01/fs)",
     )
-    run.add_argument("--seed", type=SEED, default=0, help="seed of the velocities and the thermostat (0)")
+    run.add_argument(
+        "--seed",
+        type=SEED,
+        default=0,
+        help="seed of the random initial velocities and of the thermostat (default: 0)",
+    )
     run.add_argument(
         "--allow-extrapolation",
         action="store_true",
-        help="go on where a bond is broken or the model is far from what it knows",
+        help="continue although a bond is broken or the geometry is far from the training data; without "
+        "this option the command then stops with an error",
     )
 
 
 def _add_outputs(run: argparse.ArgumentParser) -> None:
     run.add_argument(
-        "--all-frames", action="store_true", help="predict energies and forces of every frame of FILE"
+        "--all-frames",
+        action="store_true",
+        help="predict energy and largest force of every frame of FILE and print one line for each",
     )
     run.add_argument(
-        "--vibrations", action="store_true", help="print harmonic frequencies (of a minimum: --opt first)"
+        "--vibrations",
+        action="store_true",
+        help="print harmonic vibrational frequencies; they are meaningful at a minimum only, so add --opt",
     )
-    run.add_argument("--no-orbitals", action="store_true", help="do not compute the Hamiltonian")
     run.add_argument(
-        "--levels", metavar="PNG", help="draw the orbital energies around the gap to this picture"
+        "--no-orbitals",
+        action="store_true",
+        help="print energy and forces only, which saves predicting the Hamiltonian",
+    )
+    run.add_argument(
+        "--levels",
+        metavar="PICTURE",
+        help="draw a diagram of the orbital energies around the gap to this file (.png, .pdf, .svg)",
     )
     run.add_argument(
         "-o",
         "--output",
         metavar="FILE",
-        help="write the final structure with energy and forces to this file (extended XYZ)",
+        help="write the final structure with energy and forces to this file, in the format that ASE deduces "
+        "from its name; with --all-frames, all structures (.xyz or .extxyz)",
     )
     run.add_argument(
-        "--trajectory", metavar="FILE", help="write the frames of --opt or --md to this file (.traj)"
+        "--trajectory",
+        metavar="FILE",
+        help="write every step of --opt and every tenth step of --md to this file (.traj)",
     )
 
 

@@ -7,47 +7,40 @@ from dataclasses import fields
 from typing import Any
 
 from helm_ase.cli.number_types import CHARGE, COUNT, MULTIPLICITY, NUMBER, POSITIVE, SEED, TEMPERATURE, real
+from helm_ase.cli.structure_options import NO_PBC
 
-EPILOG = """Conformers (RDKit) are relaxed with GFN2-xTB and moved by short molecular dynamics or along normal
-modes; molecules whose bonds changed and near duplicates are dropped and listed in OUTPUT.dropped.jsonl.  The
-same command gives the same structures, whatever the order of the input and the number of processes.  Charges
-and unpaired electrons come from the SMILES ([NH4+], [CH3]) or from atoms.info ('charge', 'multiplicity').
-Needs pip install 'helm-ase[label]'."""
+DESCRIPTION = """Generate molecular geometries, unlabelled and ready for 'helm-ase label'.  Conformers from
+RDKit are relaxed with GFN2-xTB, then displaced by short GFN2-xTB molecular dynamics or along normal modes;
+molecules can also be combined to dimers."""
+EPILOG = """Geometries whose bonds changed and near duplicates are dropped; FILE.dropped.jsonl, beside the
+output, says which and why.  The same command gives the same structures, whatever the order of the input and
+the number of processes.  Charges and unpaired electrons are read from the SMILES ([NH4+], [CH3]) or from
+atoms.info ('charge', 'multiplicity') of structures.  Needs pip install 'helm-ase[label]'."""
 
 
 def add_commands(commands: Any) -> None:
     """Add ``sample``."""
     sample = commands.add_parser(
         "sample",
-        help="make geometries to label: conformers, xTB dynamics, normal modes, dimers",
+        help="generate geometries to label: conformers, xTB dynamics, normal modes, dimers",
+        description=DESCRIPTION,
         epilog=EPILOG,
     )
     sample.add_argument(
         "inputs",
         nargs="*",
         metavar="FILE",
-        help="SMILES, one per line (.smi, .smiles, .txt), or structures in any format that ASE reads",
+        help="file of SMILES, one per line (.smi, .smiles, .txt), or of structures in any format that ASE "
+        "reads (all frames)",
     )
     sample.add_argument(
         "--smiles",
         action="append",
         default=[],
         metavar="SMILES",
-        help="a molecule as SMILES (may be repeated)",
+        help="one molecule as SMILES, instead of or in addition to FILE (may be repeated)",
     )
-    sample.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help="file of structures to write (extended XYZ)"
-    )
-    sample.add_argument(
-        "--seed", type=SEED, default=0, help="seed from which that of every structure is derived (0)"
-    )
-    sample.add_argument("--limit", type=COUNT, metavar="N", help="keep N structures, a fair sample of all")
-    sample.add_argument(
-        "--processes", type=COUNT, metavar="N", help="number of processes (default: one for each core)"
-    )
-    sample.add_argument("--quiet", action="store_true", help="show no progress bar")
-    sample.add_argument("--force", action="store_true", help="replace an output that exists")
-    sample.add_argument("--strict", action="store_true", help="fail at the end if an entry was skipped")
+    _add_general(sample)
     _add_states(sample.add_argument_group("states"))
     _add_geometries(sample.add_argument_group("geometries"))
     _add_dynamics(sample.add_argument_group("molecular dynamics"))
@@ -56,16 +49,50 @@ def add_commands(commands: Any) -> None:
     sample.set_defaults(command=_sample, after_interrupt="- nothing was written")
 
 
+def _add_general(sample: argparse.ArgumentParser) -> None:
+    sample.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="file of structures to write (extended XYZ)"
+    )
+    sample.add_argument(
+        "--seed",
+        type=SEED,
+        default=0,
+        help="random seed; the seed of every structure is derived from it (default: 0)",
+    )
+    sample.add_argument(
+        "--limit",
+        type=COUNT,
+        metavar="N",
+        help="stop after N structures, which are a random sample of all (default: no limit)",
+    )
+    sample.add_argument(
+        "--processes", type=COUNT, metavar="N", help="number of processes (default: one for each core)"
+    )
+    sample.add_argument("--quiet", action="store_true", help="show no progress bar")
+    sample.add_argument("--force", action="store_true", help="replace the output file if it exists")
+    sample.add_argument(
+        "--strict",
+        action="store_true",
+        help="end with an error, after writing the output, if an input entry could not be used",
+    )
+
+
 def _add_states(group: Any) -> None:
-    group.add_argument("--no-pbc", action="store_true", help="take molecules out of their periodic boxes")
-    group.add_argument("--charge", type=CHARGE, help="of structures; SMILES have theirs")
+    group.add_argument("--no-pbc", action="store_true", help=NO_PBC)
+    group.add_argument(
+        "--charge",
+        type=CHARGE,
+        help="total charge in e of all structures (default: as stated in the file, otherwise 0); the charge "
+        "of a SMILES is always its own",
+    )
     group.add_argument(
         "--multiplicity", type=MULTIPLICITY, metavar="2S+1",
-        help="of all that do not say theirs, as SMILES lines do with 'multiplicity=1' behind the SMILES",
+        help="spin multiplicity of all structures, and of SMILES that are not followed by, for example, "
+        "'multiplicity=1' (default: as stated in the file; of a SMILES, from its unpaired electrons)",
     )  # fmt: skip
     group.add_argument(
         "--vertical", nargs="+", default=[], choices=["cation", "anion", "triplet"],
-        help="give every structure once more in these states",
+        help="also write every geometry in these states: one electron less, one more, or two more unpaired",
     )  # fmt: skip
 
 
@@ -76,34 +103,43 @@ def _add_geometries(group: Any) -> None:
         nargs="+",
         default=[0, 300, 500, 800],
         metavar="K",
-        help="temperatures, K; 0 is the relaxed geometry (0 300 500 800)",
+        help="temperatures in K at which geometries are sampled; 0 means the relaxed geometry itself "
+        "(default: 0 300 500 800)",
     )
     group.add_argument(
-        "--draws", type=COUNT, metavar="N", help="number of temperatures drawn for each conformer (all)"
+        "--draws",
+        type=COUNT,
+        metavar="N",
+        help="number of these temperatures, chosen at random, used for each conformer (default: all)",
     )
     group.add_argument(
-        "--conformers", type=COUNT, default=1, metavar="N", help="number of conformers of each SMILES (1)"
+        "--conformers",
+        type=COUNT,
+        default=1,
+        metavar="N",
+        help="number of conformers generated for each SMILES (default: 1)",
     )
     group.add_argument(
         "--fmax",
         type=POSITIVE,
         default=0.05,
         metavar="EV_PER_A",
-        help="largest force of a relaxed conformer, eV/A (0.05)",
+        help="a geometry counts as relaxed once no force is larger than this, in eV/Angstrom (default: 0.05)",
     )
     group.add_argument(
         "--relax-steps",
         type=COUNT,
         default=300,
         metavar="N",
-        help="drop conformers that take more steps to relax (300)",
+        help="drop conformers that are not relaxed after N steps (default: 300)",
     )
     group.add_argument(
         "--duplicate-tolerance",
         type=real(),
         default=0.02,
         metavar="A",
-        help="drop geometries whose sorted distances differ by less, A (0.02)",
+        help="a geometry is dropped as a duplicate if no interatomic distance, in sorted order, differs by "
+        "more than this from those of another, in Angstrom (default: 0.02)",
     )
 
 
@@ -113,18 +149,24 @@ def _add_dynamics(group: Any) -> None:
         type=NUMBER,
         default=100,
         metavar="N",
-        help="steps of molecular dynamics between two frames; 0 for no dynamics (100)",
+        help="steps of molecular dynamics before each frame that is kept; 0 for no dynamics (default: 100)",
     )
     group.add_argument(
-        "--frames", type=COUNT, default=1, metavar="N", help="number of frames kept of each trajectory (1)"
+        "--frames",
+        type=COUNT,
+        default=1,
+        metavar="N",
+        help="number of frames kept of each trajectory (default: 1)",
     )
-    group.add_argument("--timestep", type=POSITIVE, default=0.7, metavar="FS", help="time step, fs (0.7)")
+    group.add_argument(
+        "--timestep", type=POSITIVE, default=0.7, metavar="FS", help="time step in fs (default: 0.7)"
+    )
     group.add_argument(
         "--friction",
         type=POSITIVE,
         default=0.02,
         metavar="PER_FS",
-        help="friction of the Langevin thermostat, 1/fs (0.02)",
+        help="friction of the Langevin thermostat in 1/fs (default: 0.02)",
     )
 
 
@@ -134,35 +176,52 @@ def _add_modes(group: Any) -> None:
         type=NUMBER,
         default=0,
         metavar="N",
-        help="normal-mode displacements per conformer and temperature (0)",
+        help="number of geometries displaced along normal modes per conformer and temperature (default: 0)",
     )
     group.add_argument(
         "--statistics",
         default="classical",
         choices=["classical", "wigner"],
-        help="kT in each mode (classical, default), or the quantum oscillator with zero-point motion",
+        help="distribution of the displacements: classical puts an energy of kT into each mode, wigner draws "
+        "from the quantum harmonic oscillator, zero-point motion included (default: classical)",
     )
 
 
 def _add_dimers(group: Any) -> None:
     group.add_argument(
-        "--partners", nargs="+", default=[], metavar="SMILES", help="pair every molecule with each of these"
+        "--partners",
+        nargs="+",
+        default=[],
+        metavar="SMILES",
+        help="make dimers of every molecule with each of these",
     )
     group.add_argument(
-        "--partner-geometries", type=COUNT, default=1, metavar="N", help="dimers of each such pair (1)"
+        "--partner-geometries",
+        type=COUNT,
+        default=1,
+        metavar="N",
+        help="number of starting geometries for each pair that --partners makes (default: 1)",
     )
     group.add_argument(
-        "--dimers", type=NUMBER, default=0, metavar="N", help="number of random pairs of molecules to try (0)"
+        "--dimers",
+        type=NUMBER,
+        default=0,
+        metavar="N",
+        help="number of pairs chosen at random among the molecules of the input (default: 0)",
     )
     group.add_argument(
         "--dimer-heavy-atoms",
         type=NUMBER,
         default=6,
         metavar="N",
-        help="largest number of heavy atoms of both molecules together (6)",
+        help="--dimers pairs only molecules with at most N non-hydrogen atoms together (default: 6)",
     )
     group.add_argument(
-        "--dimer-relax-steps", type=NUMBER, default=15, metavar="N", help="relaxation steps of a dimer (15)"
+        "--dimer-relax-steps",
+        type=NUMBER,
+        default=15,
+        metavar="N",
+        help="number of steps for which a new dimer is relaxed (default: 15)",
     )
     group.add_argument(
         "--contact",
@@ -170,7 +229,8 @@ def _add_dimers(group: Any) -> None:
         nargs=2,
         default=[1.9, 3.6],
         metavar=("MIN_A", "MAX_A"),
-        help="range of the closest distance before relaxation, A (1.9 3.6)",
+        help="range from which the shortest distance between the molecules of a new dimer is drawn, in "
+        "Angstrom (default: 1.9 3.6)",
     )
 
 

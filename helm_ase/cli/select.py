@@ -4,43 +4,71 @@ import argparse
 from typing import Any
 
 from helm_ase.cli.number_types import COUNT
+from helm_ase.cli.structure_options import DEVICE, MODEL
 
-EPILOG = """Each step takes the structure whose energy is most uncertain once those chosen before are known:
-the greedy maximum of det(1 + K/s^2) with K_ij = u_i u_j cos(f_i, f_j), u the error bar of the model (and its
-disagreement with other models or with E[D(H)], if asked for) and f its last-layer features.  Copies, and
-structures that have a label, are left out.  What the model cannot judge is written to OUTPUT.refused.xyz.
-The order of the pool does not matter.  The chosen file is for 'helm-ase label'."""
+DESCRIPTION = """Choose, from many unlabelled structures (the pool), those from whose DFT labels a model would
+learn most, and write them to a file for 'helm-ase label'."""
+EPILOG = """Structures are chosen one by one: each time the one whose energy would be most uncertain if the
+labels of those chosen before were known.  This is the greedy maximum of det(1 + K/s^2), where
+K_ij = u_i u_j cos(f_i, f_j), u_i is the uncertainty of structure i, f_i the features in the last layer of the
+network, and s one tenth of the median of u.  The uncertainty is the error bar that 'helm-ase
+calibrate' made, combined with the spread of --committee and the difference of --functional-energy where these
+are given.  Duplicates and structures that have a label are left out.  Structures for which the model cannot
+predict an energy are written to FILE.refused.xyz, beside the output.  The order of the pool does not
+matter."""
 
 
 def add_commands(commands: Any) -> None:
     """Add ``select``."""
     parser = commands.add_parser(
-        "select", help="of many unlabelled structures those most worth labelling", epilog=EPILOG
+        "select",
+        help="choose the structures most worth labelling from a pool",
+        description=DESCRIPTION,
+        epilog=EPILOG,
     )
     parser.add_argument(
-        "pool", nargs="+", metavar="POOL", help="structures in any format ASE reads (all frames)"
+        "pool", nargs="+", metavar="POOL", help="structures in any format that ASE reads (all frames)"
     )
-    parser.add_argument("-n", "--count", type=COUNT, required=True, metavar="N", help="how many to choose")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the chosen (extended XYZ)")
-    parser.add_argument("--model", help="name, path or address of a checkpoint (default: the default model)")
+    parser.add_argument(
+        "-n", "--count", type=COUNT, required=True, metavar="N", help="number of structures to choose"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="file for the chosen structures, most valuable first (.xyz or .extxyz)",
+    )
+    _add_uncertainty(parser)
+    parser.add_argument(
+        "--labelled",
+        nargs="+",
+        default=[],
+        metavar="LABELS",
+        help="leave out structures that these label files hold",
+    )
+    parser.add_argument("--device", help=DEVICE)
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+    parser.set_defaults(command=_select, after_interrupt="- nothing was written")
+
+
+def _add_uncertainty(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help=MODEL)
     parser.add_argument(
         "--committee",
         nargs="+",
         default=[],
         metavar="MODEL",
-        help="further models, whose energies may disagree",
+        help="further checkpoints; the spread of the energies of all models adds to the uncertainty",
     )
     parser.add_argument(
         "--functional-energy", action="store_true",
-        help="also how far the energy is from E[D(H)]; one Fock matrix each",
+        help="add to the uncertainty how far the predicted energy is from E[D(H)], the DFT energy of the "
+        "density D that the predicted Hamiltonian H gives; PySCF builds one Fock matrix per structure",
     )  # fmt: skip
-    parser.add_argument("--no-diversity", action="store_true", help="the most uncertain, alike or not")
     parser.add_argument(
-        "--labelled", nargs="+", default=[], metavar="LABELS", help="label files: what they hold is left out"
+        "--no-diversity", action="store_true", help="take the most uncertain structures, however similar"
     )
-    parser.add_argument("--device", help="cpu, cuda, ... (default: automatic)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(command=_select, after_interrupt="- nothing was written")
 
 
 def _select(options: argparse.Namespace) -> None:

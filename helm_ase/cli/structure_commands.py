@@ -1,4 +1,4 @@
-"""``helm-ase run`` and ``report``: one structure from file to printed answer or page."""
+"""``helm-ase run`` and ``report``: compute one structure and print the results or write a page."""
 
 import argparse
 from contextlib import nullcontext
@@ -26,7 +26,7 @@ from helm_ase.system.atomic_write import check_apart, whole_file
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 STATIONARY = 0.05
-"""Largest force (eV/Å) up to which harmonic frequencies go without a word."""
+"""Largest force (eV/Å) up to which harmonic frequencies are printed without a warning."""
 
 
 def run_file(options: argparse.Namespace) -> None:
@@ -104,7 +104,7 @@ def check_outputs(options: argparse.Namespace) -> None:
 
 def move(atoms: Atoms, options: argparse.Namespace) -> None:
     """Optimise, run dynamics, or both."""
-    atoms.get_forces()  # if these cannot be had, an older trajectory stays as it is
+    atoms.get_forces()  # if this fails, an existing trajectory is not overwritten
     check_trust(atoms.calc.get_verdict(atoms), options.allow_extrapolation)
     with TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else nullcontext() as frames:
         watch = Watch(atoms, frames, options.allow_extrapolation)
@@ -141,7 +141,7 @@ def _inputs(options: argparse.Namespace) -> list[str]:
 
 
 def _read(options: argparse.Namespace) -> Atoms:
-    """The structure, with what the command line says of its charge; which of several is told."""
+    """Read the structure and set charge and multiplicity; of several frames, print which one is used."""
     frames = read_frames(options.file, no_pbc=options.no_pbc)
     named = parse_filename(str(options.file), None)[1] is not None
     if not frames or str(options.file).endswith(":") or (named and len(frames) != 1):

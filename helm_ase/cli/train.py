@@ -10,20 +10,28 @@ def add_commands(commands: Any) -> None:
     """Add ``train``."""
     train = commands.add_parser(
         "train",
-        help="train a model as a recipe (YAML) describes it",
-        description="Train a model by a recipe.  An interrupted run goes on where it stopped: run the same "
-        "command again.",
+        help="train a model as a recipe (YAML file) describes it",
+        description="Train a model on label files.  The recipe, a YAML file, states the data, the network, "
+        "the stages of the training and the folder for the results; --print-defaults prints one to begin "
+        "with.  To continue an interrupted run, run the same command again.",
     )
-    train.add_argument("recipe", nargs="?", help="YAML file; relative paths in it count from its folder")
+    train.add_argument(
+        "recipe", nargs="?", help="YAML file; relative paths in it are relative to the folder it is in"
+    )
     train.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-        help="change a value of the recipe, as in --set stages.0.epochs=5 (may be repeated)",
+        help="replace a value of the recipe, as in --set stages.0.epochs=5, which changes the first stage "
+        "(may be repeated)",
     )  # fmt: skip
     train.add_argument(
-        "--print-defaults", action="store_true", help="print every key with its default and meaning, and stop"
+        "--print-defaults",
+        action="store_true",
+        help="print a recipe with every key, its default and its meaning, and stop",
     )
     train.add_argument(
-        "--print-recipe", action="store_true", help="print the whole recipe as it will run, and stop"
+        "--print-recipe",
+        action="store_true",
+        help="print the recipe with all defaults filled in and --set applied, and stop",
     )
     train.set_defaults(command=_train, after_interrupt="(the same command goes on from the last epoch)")
 
@@ -51,7 +59,7 @@ def _train(options: argparse.Namespace) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # this process is ours
     try:
         target = train(recipe)
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
+    except SystemExit as error:  # Lightning's reaction to Ctrl-C
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         raise KeyboardInterrupt from error

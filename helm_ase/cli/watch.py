@@ -1,4 +1,4 @@
-"""Verdicts at the command line: what is printed, and what ends a run."""
+"""Verdicts at the command line: printing them, and stopping a run when the model is no longer reliable."""
 
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from ase.io.trajectory import TrajectoryWriter
 
 OUT_OF_BOUNDS = 5.0
-"""Times its threshold, and times that of the first geometry, that an error bar may reach on the way."""
+"""Factor by which an error bar may exceed both its threshold and its initial value before a run is
+stopped."""
 WAY_OUT = "--allow-extrapolation goes on"
 
 
 def check_trust(verdict: Verdict, allow: bool) -> None:
-    """Print a verdict, and end with an error where the numbers would mean nothing.
+    """Print a verdict, or raise an error if the results would be meaningless.
 
     Raises
     ------
@@ -28,7 +29,7 @@ def check_trust(verdict: Verdict, allow: bool) -> None:
 
 
 class Watch:
-    """Looks at every step of an optimisation or dynamics and ends it where the model is lost.
+    """Observer that stops an optimisation or dynamics when the model is no longer reliable.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Samples → padded batches of similar size, also from worker processes."""
+"""Padded batches of samples of similar size, prepared also by worker processes."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -37,14 +37,16 @@ class TrainingBatch:
     ao_count: Tensor
     """(B,) number of functions of each molecule."""
     targets: tuple[Targets, ...] | None = None
-    """Observables of each molecule, where they were asked for."""
+    """Reference observables of each molecule, if requested."""
     has_matrix: bool = True
     """Whether there is a ΔH to compare with: not if the labels have a larger basis than the model."""
     matrix_known: Tensor | None = None
-    """(B,) whether a molecule's H can be learnt: not that of a singlet of broken symmetry; None: all can."""
+    """(B,) whether the Hamiltonian of a molecule can be learnt, which is not so for singlets of broken
+    symmetry; None: all can."""
 
     def of_known_matrices(self) -> "TrainingBatch":
-        """What losses of H may look at; energies, forces and the graph stay those of the whole batch."""
+        """Part of the batch on which losses on the Hamiltonian are computed: molecules whose H can be
+        learnt."""
         if self.matrix_known is None:
             return self
         known = self.matrix_known

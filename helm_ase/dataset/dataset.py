@@ -1,4 +1,4 @@
-"""Label files as a sequence of samples, read when asked for."""
+"""Data set of samples, which are read from a label file on demand."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,7 +140,8 @@ class MoleculeDataset(Sequence[Sample]):
         return sum(2 * l + 1 for z in label.numbers.tolist() for l in known[z])
 
     def prepare(self, processes: int = 1) -> "MoleculeDataset":
-        """Compute and keep on disk what is missing of H0, integrals and orbitals; returns itself."""
+        """Compute missing H0, integrals and orbitals and store them in the cache; returns the data set
+        itself."""
         self.derived.fill(self.source, self.indices.tolist(), processes)
         if self.observables:
             self.position.fill(self.source, self.indices.tolist(), processes)

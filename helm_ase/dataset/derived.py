@@ -1,4 +1,4 @@
-"""Quantities that are derived from a label at some cost: H0, S and reference orbitals.
+"""Quantities that are costly to compute from a label and therefore cached: H0, S and reference orbitals.
 
 The matrices may be those of a smaller basis than the label's: that of a model whose observables, but not
 whose matrices, are to be those of the label.
@@ -89,7 +89,7 @@ class DerivationSettings:
 
     @property
     def title(self) -> bytes:
-        """What a cache of them says it holds."""
+        """Description of the contents in a cache file."""
         level = asdict(self.level)
         facts = {k: level[k] for k in ("functional", "basis", "density_fitting", "auxiliary_basis")}
         facts |= {"baseline": self.baseline.signature, "virtuals": self.virtuals}
@@ -101,12 +101,12 @@ class DerivationSettings:
 
     @property
     def name(self) -> str:
-        """For the name of the file."""
+        """Part of the name of the cache file."""
         return self.baseline.name
 
     @property
     def subject(self) -> str:
-        """What is derived, for the user."""
+        """Name of the quantities, for messages."""
         return "H0"
 
     def holds(self, derived: Derived) -> bool:

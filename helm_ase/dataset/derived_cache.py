@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from helm_ase.labels.record_log import BusyError, RecordLog
-from helm_ase.labels.source import LabelSource
+from helm_ase.labels.source import LabelSource, OpenFile
 from helm_ase.qc.level import use_one_thread
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.system.worker_process import LOOK_EVERY, die_with_parent
@@ -24,25 +24,25 @@ T = TypeVar("T")
 
 
 class Derivation(Protocol[T]):
-    """What is derived from a label, and how it is written down."""
+    """Quantities that are derived from a label, and their encoding in a cache file."""
 
     @property
     def title(self) -> bytes:
-        """What a cache of it says it holds."""
+        """Description of the contents in a cache file."""
 
     @property
     def name(self) -> str:
-        """For the name of the file."""
+        """Part of the name of the cache file."""
 
     @property
     def subject(self) -> str:
-        """What is derived, for the user."""
+        """Name of the quantities, for messages."""
 
     def derive(self, label: LabelledMolecule, known: T | None = None) -> T:
         """Compute it; ``known`` was derived from a label of the same geometry with another matrix."""
 
     def holds(self, derived: T) -> bool:
-        """Whether what an earlier version wrote is what this one would; if not, it is derived anew."""
+        """Whether a record written by an earlier version is still valid; if not, it is computed again."""
 
     def pack(self, derived: T) -> bytes:
         """Record → bytes."""
@@ -52,7 +52,7 @@ class Derivation(Protocol[T]):
 
 
 def hamiltonian_digest(label: LabelledMolecule) -> bytes:
-    """Fingerprint of the matrix, 32 bytes: orbitals of another one must not be served."""
+    """Fingerprint of the matrix, 32 bytes, by which cached orbitals of another matrix are recognised."""
     return hashlib.sha256(np.ascontiguousarray(label.hamiltonian).data).digest()
 
 
@@ -72,7 +72,7 @@ class DerivedCache(Generic[T]):
 
     def __init__(self, path: str | Path, settings: Derivation[T]) -> None:
         self.path, self.settings = Path(path), settings
-        self._opened: tuple[int, RecordLog] | None = None
+        self._opened: OpenFile | None = None
 
     def get(self, label: LabelledMolecule) -> T:
         """Read, or compute, what follows from a label."""
@@ -87,7 +87,7 @@ class DerivedCache(Generic[T]):
     def fill(self, source: LabelSource, indices: Iterable[int], processes: int = 1) -> int:
         """Compute what is missing, in parallel, and return how much that was.
 
-        Killed at any moment, what it has computed stays.
+        If the process is killed, everything computed so far is kept.
         """
         log = self._reader()
         missing = [k for k in indices if log is None or source.key_of(k) not in log]
@@ -95,7 +95,7 @@ class DerivedCache(Generic[T]):
             return 0
         if not may_write(self.path):
             warnings.warn(
-                f"{self.path} cannot be written, so {self.settings.subject} is computed anew each time: "
+                f"{self.path} cannot be written, so {self.settings.subject} is computed again each time: "
                 "pass cache=FOLDER",
                 stacklevel=3,
             )
@@ -136,16 +136,17 @@ class DerivedCache(Generic[T]):
                 yield future.result()
 
     def _reader(self) -> RecordLog | None:
-        if self._opened is None or self._opened[0] != os.getpid():
+        if self._opened is None or self._opened.process != os.getpid():
             if not self.path.exists():
                 return None
-            self._opened = os.getpid(), RecordLog(self.path, self.settings.title).__enter__()
-        return self._opened[1]
+            self._opened = OpenFile(os.getpid(), RecordLog(self.path, self.settings.title).__enter__())
+        log: RecordLog = self._opened.file
+        return log
 
     def close(self) -> None:
         """Close the file; it opens again when needed."""
-        if self._opened is not None and self._opened[0] == os.getpid():
-            self._opened[1].close()
+        if self._opened is not None and self._opened.process == os.getpid():
+            self._opened.file.close()
         self._opened = None
 
     def __getstate__(self) -> dict[str, Any]:

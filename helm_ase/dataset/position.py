@@ -1,4 +1,4 @@
-"""Integrals of the position, which dipole moments and polarizabilities take."""
+"""Integrals of the position operator, needed for dipole moments and polarizabilities."""
 
 import json
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ class PositionIntegrals:
 
     @property
     def title(self) -> bytes:
-        """What a cache of them says it holds."""
+        """Description of the contents in a cache file."""
         return json.dumps({"position integrals": {"basis": self.basis}}).encode()
 
     @property
     def name(self) -> str:
-        """For the name of the file."""
+        """Part of the name of the cache file."""
         return "position"
 
     @property
     def subject(self) -> str:
-        """What is derived, for the user."""
+        """Name of the quantities, for messages."""
         return "position integrals"
 
     def holds(self, derived: NDArray[np.float64]) -> bool:

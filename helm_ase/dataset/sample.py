@@ -1,4 +1,4 @@
-"""One molecule, ready for the network: graph and targets as tensors."""
+"""Training sample: graph and targets of one molecule, as tensors."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""What a training set looks like, element by element; in one pass and bounded memory."""
+"""Statistics of a training set by element, computed in one pass with bounded memory."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

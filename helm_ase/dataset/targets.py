@@ -1,4 +1,4 @@
-"""What the losses of observables compare with, and the integrals that they take."""
+"""Reference values for the losses on observables, and the integrals that these losses need."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -87,13 +87,13 @@ def make_targets(
     integrals, owner = torch.from_numpy(position), torch.from_numpy(atom)
     if derived.large is None:
         own = solve_occupied(h0 + torch.from_numpy(correction), s, derived.electrons)
-        x, found = own.orthogonaliser, _of_matrix(derived, own, integrals, owner)
+        x, reference = own.orthogonaliser, _of_matrix(derived, own, integrals, owner)
     else:
         x = canonical_orthogonaliser(s)
-        found = _of_larger_basis(derived, int(atom[-1]) + 1, x.shape[1])
+        reference = _of_larger_basis(derived, int(atom[-1]) + 1, x.shape[1])
     if coupled is not None:
-        found["polarizability"] = coupled
-    arrays = {"baseline": h0, "overlap": s, "orthogonaliser": x, "position": integrals, **found}
+        reference["polarizability"] = coupled
+    arrays = {"baseline": h0, "overlap": s, "orthogonaliser": x, "position": integrals, **reference}
     tensors = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in arrays.items()}
     return Targets(
         atom=owner,

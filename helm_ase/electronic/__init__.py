@@ -1,4 +1,7 @@
-"""Electronic structure from H and S: orbitals, densities, observables. No network and no PySCF here."""
+"""Electronic structure from H and S: orbitals, densities, observables.
+
+It needs neither the network nor PySCF.
+"""
 
 from helm_ase.electronic.integrals import Integrals
 from helm_ase.electronic.structure import ElectronicStructure

@@ -1,4 +1,4 @@
-"""How electrons fill bands: Fermi level, occupations and entropy of smeared levels with k weights.
+"""Filling of bands: Fermi level, occupations and entropy for smeared levels with k-point weights.
 
 A level at x = (μ − ε) / width is filled to f(x): Fermi–Dirac, width kT: 1 / (1 + e^(−x)); Gaussian:
 ½ erfc(−x).  Both are symmetric, 1 − f(x) = f(−x), which keeps the Fermi level of an insulator exact however
@@ -19,16 +19,16 @@ from helm_ase.errors import ChargeError, SettingError
 Smearing = Literal["fermi-dirac", "gaussian"]
 
 WHOLE = 1e-9
-"""Electrons; a remainder below this is rounding, and the bands are whole."""
+"""Number of electrons below which a remainder counts as rounding, so that bands are completely filled."""
 
 DEGENERATE = 1e-7
-"""Energy difference in Hartree below which, without smearing, levels share the electrons that do not fill
-them all."""
+"""Energy difference in Hartree below which levels count as degenerate: without smearing, electrons that do
+not fill all of them are distributed evenly."""
 
 
 @dataclass(frozen=True)
 class Filling:
-    """Occupations between 0 and 1, shape of the levels, and what belongs to them."""
+    """Occupations of levels between 0 and 1, with the Fermi level and the entropy."""
 
     occupations: NDArray[np.float64]
     fermi_level: float
@@ -125,7 +125,7 @@ def _fermi_level(
     log_f = log_expit if smearing == "fermi-dirac" else lambda x: log_ndtr(math.sqrt(2) * x)
 
     def excess(mu: float) -> float:
-        """ln of the electrons above the cut less ln of the holes below."""
+        """Logarithm of the number of electrons above the cut minus that of the holes below it."""
         above = logsumexp(log_f((mu - e[n:]) / width), b=w[n:])
         return float(above - logsumexp(log_f((e[:n] - mu) / width), b=w[:n]))
 

@@ -1,4 +1,5 @@
-"""Levels of a crystal at given k points: H(k) C = S(k) C ε, with gradients exact where bands cross."""
+"""Energy levels of a crystal at given k points, H(k) C = S(k) C ε, with exact gradients even where bands
+cross."""
 
 import torch
 from numpy.typing import ArrayLike
@@ -101,7 +102,7 @@ def solve(hamiltonian: Tensor, overlap: Tensor | None, threshold: float) -> tupl
 
 
 def _orthogonalisers(overlap: Tensor, threshold: float) -> CanonicalBasis:
-    """As canonical orthogonalisation has them, at every k by itself."""
+    """Matrices X with X† S X = 1 by canonical orthogonalisation, for every k point separately."""
     basis = canonical_basis(overlap, threshold)
     if basis.smallest < -1e-6:
         raise BasisError(

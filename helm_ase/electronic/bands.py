@@ -23,7 +23,7 @@ from helm_ase.representation.overlap import OVERLAP_THRESHOLD
 
 @dataclass(frozen=True)
 class Gap:
-    """Band gaps of the points at hand, Hartree; a mesh may miss the true extrema."""
+    """Band gaps at the given k points, Hartree; a mesh may miss the true band edges."""
 
     fundamental: float
     """Energy of the lowest empty orbital less that of the highest occupied one, at any k points, Hartree;
@@ -43,7 +43,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Bands:
-    """Levels of a crystal on a mesh of k points, and how electrons fill them; atomic units, per cell.
+    """Energy levels of a crystal on a mesh of k points, and their occupations; atomic units, per cell.
 
     Symbols: s spins (1 closed shell, 2 for α and β, which share one Fermi level), K points, A functions.
     """
@@ -128,7 +128,7 @@ class Bands:
 
     @property
     def fermi_level(self) -> float:
-        """Hartree; the middle of the gap of an insulator as the width goes to zero."""
+        """Fermi level, Hartree; for an insulator, the middle of the gap in the limit of zero smearing."""
         return self.filling.fermi_level
 
     @property
@@ -145,7 +145,7 @@ class Bands:
 
     @property
     def band_energy(self) -> Tensor:
-        """Σ w f ε, Hartree per cell, (); its gradient knows how electrons move between levels."""
+        """Σ w f ε, Hartree per cell, (); its gradient includes the change of the occupations."""
         finite = torch.isfinite(self.levels)
         e = torch.where(finite, self.levels, 0.0)
         fixed = e.detach()

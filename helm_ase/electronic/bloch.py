@@ -19,15 +19,16 @@ from helm_ase.representation.lattice import Lattice, nearest_images
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 
 CHUNK_BYTES = 2**26
-"""Matrices of as many k points as fit in here are made together."""
+"""Memory in bytes up to which the matrices of several k points are computed together."""
 
 LARGEST_IMAGINARY = 1e-6
-"""Hartree; blocks of a real operator come back from a mesh with less of an imaginary part."""
+"""Largest imaginary part, Hartree, that the blocks of a real operator may have after transformation from a
+mesh."""
 
 
 @dataclass(frozen=True)
 class LatticeOperator:
-    """Blocks of a real operator as tensors, so that gradients reach them."""
+    """Blocks of a real operator as tensors, with gradients."""
 
     translations: Tensor
     """Integers, (n_T, 3)."""

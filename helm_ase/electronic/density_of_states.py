@@ -16,7 +16,7 @@ def density_of_states(levels: Tensor, weights: Tensor, grid: Tensor, width: floa
     levels
         Orbital energies, Hartree, (M,).
     weights
-        Number of states that each orbital counts for, (..., M).
+        Weight of each orbital, in states, (..., M).
     grid
         Energies at which to evaluate, Hartree, (G,).
     width

@@ -24,7 +24,7 @@ DEGENERATE = 1e-7
 
 @dataclass(frozen=True)
 class Eigensystem:
-    """A Hamiltonian diagonalised once, for any number of quantities with exact gradients of their own."""
+    """Hamiltonian that is diagonalised once and gives any number of quantities, each with exact gradients."""
 
     fock: Tensor
     """F in an orthonormal basis, Hartree, (M, M); gradients go here."""
@@ -35,7 +35,7 @@ class Eigensystem:
 
     @classmethod
     def of(cls, fock: Tensor) -> "Eigensystem":
-        """Diagonalise; what is not finite has orbitals and energies that are not numbers."""
+        """Diagonalise; matrices that are not finite give orbitals and energies that are NaN."""
         return cls.of_many([fock])[0]
 
     @classmethod
@@ -116,7 +116,8 @@ def _eigh(focks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def with_gradient(hamiltonian: Tensor, energies: Tensor, orbitals: Tensor) -> Tensor:
-    """Energies that give their gradient to the matrices that they were found for, exactly at degeneracy, too.
+    """Connect energies with the matrices whose eigenvalues they are, so that gradients are exact even where
+    energies are degenerate.
 
     dε_i = c_i† dH c_i; levels of one matrix within 1e-7 Eh share the mean over their set.
 

@@ -128,7 +128,7 @@ def orbital_index(structure: ElectronicStructure, name: str | int, spin: int = 0
 
 
 def spins_with(structure: ElectronicStructure, name: str | int) -> list[int]:
-    """Spins in which there is such an orbital: a lone electron has no β HOMO.
+    """Spins in which the orbital exists; for example, a single electron has no β HOMO.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Integrals that observables need, which depend on geometry and basis but on no density."""
+"""Integrals needed for observables, which depend on geometry and basis but not on the density."""
 
 from typing import Protocol
 

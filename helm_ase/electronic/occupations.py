@@ -40,7 +40,8 @@ def fermi_occupations(levels: Tensor, electrons: int, temperature: float) -> tup
     n = electrons
 
     def excess(mu: float) -> float:
-        """ln of the electrons above the n-th level less ln of the holes below: exact however cold it is."""
+        """Logarithm of the electrons above the n-th level minus that of the holes below, accurate at any
+        temperature."""
         above = logsumexp(log_expit((mu - e[n:]) / temperature))
         return float(above - logsumexp(log_expit((e[:n] - mu) / temperature)))
 

@@ -1,8 +1,8 @@
 """From H and S to orbitals: H C = S C ε, occupations, orbital energies, densities.
 
-torch, float64, no PySCF: what a Hamiltonian implies does not depend on where it came from.  Orbital energies,
-densities and all that follows from them have exact gradients with respect to H; orbitals have none, because
-inside a degenerate set they are arbitrary.
+Implemented in torch, float64, without PySCF, so that Hamiltonians from any source can be used.  Orbital
+energies, densities and all that follows from them have exact gradients with respect to H; orbitals have none,
+because inside a degenerate set they are arbitrary.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from helm_ase.errors import BasisError, ChargeError, PredictionError, SettingErr
 from helm_ase.representation.overlap import OVERLAP_THRESHOLD, canonical_orthogonaliser
 
 LARGEST_SKEW = 0.01
-"""Hartree; heads that are not Hermitian by construction leave less, and their symmetric part is solved."""
+"""Largest asymmetry of a Hamiltonian, Hartree, that is accepted and removed by symmetrising."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,8 @@ class Orbitals:
 
     @property
     def fermi_level(self) -> float:
-        """Hartree: the chemical potential of the smearing (of the spin where it is higher); without, the
-        middle of the gap, or a level itself if the other side does not exist."""
+        """Fermi level, Hartree: with smearing, the chemical potential (the higher one of both spins);
+        without, the middle of the gap, or the HOMO or LUMO if the other does not exist."""
         if self.smearing and (finite := [mu for _, mu in self._filled if abs(mu) != float("inf")]):
             return max(finite)
         finite = [e for e in (self.homo, self.lumo) if abs(e) != float("inf")]

@@ -1,1 +1,1 @@
-"""Errors of a checkpoint against labels, what they are made of, and what its embeddings tell apart."""
+"""Evaluation of a checkpoint: errors on labelled molecules, error bars, and analysis of embeddings."""

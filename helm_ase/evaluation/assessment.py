@@ -73,7 +73,7 @@ class MoleculeReport:
 
 @dataclass(frozen=True)
 class AssessmentSettings:
-    """Quantities that are computed in addition to those that cost next to nothing."""
+    """Costly quantities that are computed on request."""
 
     energy_from_h: bool = True
     """E[D(H)] by PySCF; costs about an SCF cycle for each of H and H0."""
@@ -205,7 +205,7 @@ class _Case:
         return HamiltonianErrors(errors, *solution.frontier, energy)
 
     def break_down(self, solution: Solution | None) -> Breakdown:
-        """Sort the error of one of the Hamiltonians."""
+        """Break down the error of one of the Hamiltonians by class of matrix elements."""
         if solution is None:
             return Breakdown({}, {}, 0)
         difference = solution.structure.hamiltonian - self.reference.structure.hamiltonian

@@ -1,4 +1,4 @@
-"""The error bar of a model's energies, made from its training set and calibrated on its validation set."""
+"""Error bar of a model's energies, from its training set, with a scale fitted to its validation set."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from helm_ase.units import HARTREE_IN_EV
 RIDGES = (1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 """Values of the ridge parameter s that are tried, relative to the mean of the diagonal of C."""
 LARGE, SMALL = 10e-3, 3e-3
-"""eV/atom: errors of which an error bar should warn, and errors of which it should not."""
+"""Errors in eV/atom above which an error bar should exceed its threshold, and below which it should not."""
 KNOWN = 0.9
 """Fraction of the training molecules whose error bars are below the threshold."""
 FEWEST = 20
@@ -86,9 +86,9 @@ def _answer(
 
 
 def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErrors) -> EnergyUncertainty:
-    """Error bar whose scale comes from one half of the validation set, and which is tried on the other.
+    """Fit an error bar to one half of the validation set, and test it on the other half.
 
-    The threshold is the bar that nine of ten training molecules stay below.
+    Its threshold is the value below which the error bars of nine of ten training molecules lie.
 
     Parameters
     ----------
@@ -164,7 +164,8 @@ def _rigidity(whitening: NDArray[np.float64], molecules: EnergyErrors) -> NDArra
 def _scale_and_floor(
     rigidity: NDArray[np.float64], errors: NDArray[np.float64]
 ) -> tuple[float, float, float]:
-    """a and b of greatest likelihood for Laplace-like tails, and the mean negative logarithm of it."""
+    """Maximum-likelihood values of a and b for Laplace-distributed errors, and the mean negative
+    log-likelihood."""
     size = np.abs(errors).clip(min=1e-6)
 
     def loss(x: NDArray[np.float64]) -> float:

@@ -19,7 +19,7 @@ from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, HARTREE_IN_EV
 
 @dataclass(frozen=True)
 class MatrixErrors:
-    """Errors of a Hamiltonian and of what follows from it; signed ones are predicted − reference."""
+    """Errors of a Hamiltonian and of quantities computed from it; signed ones are predicted − reference."""
 
     hamiltonian: float
     """Mean absolute element, µEh."""
@@ -38,7 +38,7 @@ class MatrixErrors:
     cosine: float
     """The same without S, |cos| of the coefficients, as the code of QHNet and QH9 has it."""
     subspace: float
-    """Mean singular value of C_refᵀ S C over occupied orbitals: blind to how they mix among themselves."""
+    """Mean singular value of C_refᵀ S C over occupied orbitals, which does not depend on how they mix."""
     density: float
     """Mean absolute element of the density matrix."""
     misplaced: float
@@ -74,7 +74,7 @@ class Solution:
 
 
 class Molecule:
-    """Geometry and integrals of a label: turns any Hamiltonian of it into orbitals and observables.
+    """Geometry and integrals of a label, with which orbitals and observables of a Hamiltonian are computed.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def compare(
 
     Parameters
     ----------
-    found, reference
+    predicted, reference
         Solutions of one molecule.
     dipole
         Dipole to compare with, e·Å, (3,); absent: that of the reference's Hamiltonian.

@@ -1,4 +1,4 @@
-"""Errors of a model on each labelled molecule: the few that training reports."""
+"""Errors of a model on each labelled molecule that are reported during training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from helm_ase.nn import HELM
 from helm_ase.units import HARTREE_IN_EV
 
 GHOST = -0.05
-"""Distance in Hartree below the reference from which on a LUMO counts as a ghost state."""
+"""A LUMO that is this far below the reference, in Hartree, counts as a ghost state."""
 
 
 @dataclass(frozen=True)

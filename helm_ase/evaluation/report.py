@@ -1,4 +1,4 @@
-"""An assessment as tables for people, as JSON, and as one line of CSV for each molecule."""
+"""Output of an assessment: tables of text, JSON, and CSV with one line for each molecule."""
 
 import csv
 import io
@@ -84,7 +84,7 @@ def _version(package: str) -> str:
 
 
 def as_json(facts: Facts, assessment: Assessment) -> str:
-    """Everything but the table of molecules; numbers that do not exist are null."""
+    """Results without the table of molecules, as JSON; missing numbers are null."""
     reports = assessment.molecules
     scf = scf_summary(reports)
     content = asdict(facts) | {

@@ -38,7 +38,7 @@ def energy_of_density(
 
 @dataclass(frozen=True)
 class SCFComparison:
-    """Two SCF calculations of one molecule that differ in nothing but their start."""
+    """Comparison of two SCF calculations of one molecule that differ only in their initial guess."""
 
     cycles: int
     """From the density of the predicted Hamiltonian."""

@@ -1,4 +1,4 @@
-"""Which molecules of a label file a checkpoint is judged on, and whether it may be judged on them."""
+"""Choice of the molecules of a label file on which a checkpoint is evaluated, and checks that it can be."""
 
 import hashlib
 from collections import Counter
@@ -22,7 +22,7 @@ from helm_ase.representation.level import differences, physical_differences, pla
 
 @dataclass(frozen=True)
 class Selection:
-    """Molecules that a checkpoint can be judged on."""
+    """Molecules on which a checkpoint is evaluated."""
 
     dataset: MoleculeDataset
     """Samples with the checkpoint's H0, read when asked for."""
@@ -33,13 +33,12 @@ class Selection:
     skipped: int = 0
     """Molecules left out because the model does not know their elements or state."""
     remarks: tuple[str, ...] = ()
-    """What a reader of the numbers should know."""
+    """Remarks for readers of the results."""
 
     def prepare(self, processes: int = 1) -> "Selection":
-        """Compute and keep what is missing of H0 and S, if they can be kept; returns itself."""
-        if may_write(
-            self.dataset.derived.path
-        ):  # else computed when its molecule is read, which happens once
+        """Compute missing H0 and S and store them in the cache, if there is one; returns the selection
+        itself."""
+        if may_write(self.dataset.derived.path):  # otherwise computed when a molecule is read, once each
             self.dataset.prepare(processes)
         return self
 
@@ -73,7 +72,7 @@ def select(
     """
     level, remarks = _check_level(checkpoint, source, other_level)
     known, skipped = choose(checkpoint, source, split, limit, skip_unknown)
-    source.level = checkpoint.level  # of H0, which is the model's whatever the labels are
+    source.level = checkpoint.level  # H0 belongs to the model, not to the labels
     dataset = MoleculeDataset(
         source, known, baseline=checkpoint.baseline, cutoff=checkpoint.model.cutoff, cache=cache,
         energy_baseline=checkpoint.energy_baseline,

@@ -1,4 +1,4 @@
-"""How far embeddings tell elements, and surroundings of one element, apart."""
+"""Scores of how well embeddings separate elements, and environments of one element."""
 
 import json
 import math
@@ -23,7 +23,7 @@ CHUNK = 500
 
 @dataclass(frozen=True)
 class Scores:
-    """How well classes are separated; every class counts the same, however many atoms it has."""
+    """Scores of the separation of classes; every class has the same weight, whatever its number of atoms."""
 
     silhouette: float
     """Mean silhouette, −1 … 1; 1: classes far apart and tight."""
@@ -31,7 +31,7 @@ class Scores:
     """Share of an atom's class among its nearest neighbours in other molecules, 0 … 1.  Of them as many are
     looked at as there are such atoms of its class, at most 15."""
     chance: float
-    """Purity of embeddings that know nothing."""
+    """Purity of random embeddings."""
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""From the reports on single molecules to the numbers of a table."""
+"""Statistics over molecules: the numbers in the tables of an assessment."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class Statistics:
     """Statistics of absolute errors (or similarities) over molecules."""
 
     molecules: int
-    """That have the quantity; the rest of the numbers is NaN if there are none."""
+    """Number of molecules that have the quantity; if there are none, all other numbers are NaN."""
     mean: float
     median: float
     tail: float

@@ -18,12 +18,12 @@ from helm_ase.evaluation.embedding import Embeddings
 from helm_ase.evaluation.plots import save_figure
 
 NEIGHBOURS, MIN_DISTANCE = 15, 0.1
-"""Those of the paper."""
+"""UMAP's parameters, as in the paper."""
 FEWEST_POINTS = 5
 
 
 def check_umap() -> None:
-    """Refuse early what :func:`project` could not do.
+    """Raise an error early if :func:`project` cannot be used.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def _umap(points: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         init="spectral" if len(points) > 4 * NEIGHBOURS else "random",
     )  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its dependencies, about themselves
+        warnings.simplefilter("ignore")  # warnings from its dependencies
         return np.asarray(reducer.fit_transform(points), dtype=np.float32)
 
 

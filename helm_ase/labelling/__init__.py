@@ -1,4 +1,4 @@
-"""``helm-ase label``: many structures → one file of labels, in parallel, and again after any interruption.
+"""``helm-ase label``: computes labels of many structures in parallel; interrupted campaigns can be continued.
 
 A campaign hands structures to Dask workers; each worker keeps one child process that computes and is
 killed when it exceeds its time or memory; the campaign writes every answer to a journal at once, and in the

@@ -1,4 +1,4 @@
-"""A labelling campaign: plan, hand out, collect, finish; and all of it again after an interruption."""
+"""Labelling campaign: labels are computed in parallel; an interrupted campaign can be continued."""
 
 import hashlib
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ LabelOrder = Literal["largest", "smallest", "file", "random"]
 
 @dataclass(frozen=True)
 class CampaignSettings:
-    """Everything but the structures."""
+    """Settings of a labelling campaign."""
 
     output: str
     """Label file; ``OUTPUT.journal`` and ``OUTPUT.failures.jsonl`` stand beside it while needed."""
@@ -58,7 +58,7 @@ class CampaignSettings:
 
 @dataclass(frozen=True)
 class Campaign:
-    """How a campaign ended."""
+    """Outcome of a campaign."""
 
     output: Path
     labelled: int
@@ -72,13 +72,13 @@ class Campaign:
     lost: int = 0
     """Structures whose Dask worker was lost; the next campaign tries them again."""
     lacking: tuple[str, ...] = ()
-    """Answers asked for now that labels from before do not have."""
+    """Requested quantities that labels of earlier campaigns do not have."""
 
 
 def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) -> Campaign:
     """Label all structures that have no label yet.
 
-    The same call goes on where an interrupted one stopped, whatever stopped it.
+    The same call continues an interrupted campaign.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def finish_campaign(settings: CampaignSettings) -> Campaign:
 
 
 def _lacking(output: Path, keys: set[str], label: LabelSettings) -> tuple[str, ...]:
-    """Which of the answers wanted some of the labels of ``keys`` do not have."""
+    """Requested quantities that some of the labels of ``keys`` do not have."""
     wanted = {"forces": label.forces, "density": label.density, "polarizability": label.polarizability}
     if not keys or not any(wanted.values()):
         return ()
@@ -152,7 +152,7 @@ def in_order(tasks: Sequence[Structure], order: LabelOrder) -> list[Structure]:
 
 
 def _check_settings(structures: Sequence[Structure], settings: CampaignSettings) -> None:
-    """Refuse before any work what would fail for every molecule."""
+    """Refuse settings with which every molecule would fail."""
     level = settings.label.level
     check_label_path(settings.output)
     check_functional(level.functional)

@@ -22,12 +22,12 @@ QUIET = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.tick.interval": "500ms",
 }
-"""Dask looks at its workers a hundred times a second by default, which costs some percent of a core."""
+"""Dask settings that make it monitor workers less often; by default this costs some percent of a core."""
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """Choice of the workers."""
+    """Settings of the workers: local processes, a running scheduler, or batch jobs."""
 
     workers: int | None = None
     """Local workers, each one thread; default: one per core this process may use."""
@@ -91,7 +91,7 @@ def _start_cluster(settings: ClusterSettings) -> Any:
         return LocalCluster(
             n_workers=settings.workers or cores,
             threads_per_worker=1,
-            memory_limit=0,  # molecules have a limit of their own, in a process of their own
+            memory_limit=0,  # memory is limited per molecule, in its own process
             dashboard_address=":0",
             silence_logs="CRITICAL",  # errors come back with the tasks; the rest is noise at the end
             config=QUIET,

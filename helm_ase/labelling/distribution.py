@@ -14,11 +14,11 @@ from helm_ase.qc.labelling import LabelSettings
 from helm_ase.representation.structure import Structure
 
 LOOK_EVERY = 0.2
-"""Seconds between looks for outcomes; every worker has a task waiting meanwhile."""
+"""Seconds between checks for results; meanwhile every worker has another task waiting."""
 FILL_EVERY = 5.0
-"""Seconds between looks for workers that have come."""
+"""Seconds between checks for new workers."""
 PATIENCE = 60.0
-"""Seconds without any worker after which the user is told."""
+"""Seconds without any worker after which a warning is printed."""
 
 
 def distribute(
@@ -53,7 +53,7 @@ def distribute(
 
 
 class _Hand:
-    """Tasks waiting here, at work, and done."""
+    """Bookkeeping of the tasks: waiting, running and finished."""
 
     def __init__(self, client: Any, tasks: Sequence[Structure], terms: tuple[Any, ...]) -> None:
         from distributed import as_completed
@@ -106,7 +106,7 @@ class _Hand:
         return Outcome(structure.key, structure.name, 0.0, None, reason, lost=True)
 
     def warn_if_alone(self, threads: int) -> None:
-        """Say so when no worker is there for long."""
+        """Print a warning if there has been no worker for long."""
         now = time.monotonic()
         self.idle_since = None if threads else (self.idle_since or now)
         if self.idle_since and now - self.idle_since > PATIENCE and not self.told:

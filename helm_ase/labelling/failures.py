@@ -1,4 +1,4 @@
-"""Structures that could not be labelled, and why: one JSON object a line."""
+"""List of structures that could not be labelled, with the reasons: one JSON object per line."""
 
 import json
 import os

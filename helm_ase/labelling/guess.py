@@ -22,7 +22,7 @@ def density_guess(structure: Structure, level: LevelOfTheory, model: str) -> Gue
     def guess(mole: Any) -> NDArray[np.float64] | None:
         try:
             return _predict(structure, level, model)
-        except HelmError:  # a guess that cannot be had must not cost a label
+        except HelmError:  # without a guess, the label can still be computed
             return None
 
     return guess

@@ -1,4 +1,4 @@
-"""Journal of a campaign: finished labels, safe on disk from the moment they are finished."""
+"""Journal of a campaign: a file to which every label is written as soon as it is finished."""
 
 import io
 import json
@@ -73,7 +73,7 @@ class Journal:
         self._log.append(label.key, encode(label))
 
     def clear(self) -> None:
-        """Forget everything: it is in the label file now."""
+        """Remove all labels, once they are in the label file."""
         self._log.clear()
 
 

@@ -1,4 +1,4 @@
-"""Uncertainty of a pool of unlabelled structures, and the part of it that is worth a label."""
+"""Selection, from a pool of unlabelled structures, of those most worth labelling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ from helm_ase.system.atomic_write import whole_file
 from helm_ase.units import HARTREE_IN_EV
 
 REFUSED = ".refused.xyz"
-"""Behind the name of the output: structures that cannot be judged."""
+"""Ending of the file of structures that cannot be assessed."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SelectionSettings:
     functional_energy: bool = False
     """Whether energies are also compared with E[D(H)], which takes one Fock matrix for each structure."""
     diverse: bool = True
-    """Whether structures from which a model learns the same count once."""
+    """Whether similar structures, from which a model would learn the same, are avoided."""
     device: str | None = None
     progress: bool = True
 
@@ -67,7 +67,7 @@ class AssessedStructure:
     features: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     """Whitened features of the last layer, (F,)."""
     error: str = ""
-    """Reason why the models cannot judge it; empty if they can."""
+    """Reason why the models cannot compute it; empty if they can."""
 
     @property
     def uncertainty(self) -> float:
@@ -78,7 +78,7 @@ class AssessedStructure:
 
 @dataclass(frozen=True)
 class Selection:
-    """The chosen structures, the first the most worth labelling, and what became of the others."""
+    """Result of a selection: the chosen structures, most valuable first, and the numbers of all others."""
 
     chosen: list[tuple[AssessedStructure, Choice]]
     refused: list[AssessedStructure]
@@ -192,7 +192,8 @@ def judge_pool(
     others: Sequence[Checkpoint],
     settings: SelectionSettings,
 ) -> tuple[list[AssessedStructure], list[AssessedStructure]]:
-    """Ask the models about all structures, in batches; those that cannot be answered come apart."""
+    """Assess all structures with the models, in batches; those that cannot be computed are returned
+    separately."""
     structures = [j.atoms for j in pool]
     compared = bool(others) or settings.functional_energy
     wanted = ["features", *(["energy"] if compared else [])]

@@ -1,4 +1,4 @@
-"""A child process that computes one label at a time and may be killed for taking too long or too much.
+"""Child process that computes one label at a time and is killed if it exceeds limits of time or memory.
 
 Parent and child exchange pickles over pipes: both are this package, on one machine, started by one user.
 """
@@ -35,7 +35,8 @@ class Limits:
     """Limits of time and memory for one molecule."""
 
     seconds: float = 3600.0
-    """Processor time of each thread, s: a node that is shared makes no molecule fail."""
+    """Largest processor time per thread, s.  It is not wall-clock time, so that other load on a node does not
+    matter."""
     memory: float = 8e9
     """Bytes of resident memory."""
     threads: int = 1
@@ -56,7 +57,7 @@ class Outcome:
     label: LabelledMolecule | None = None
     reason: str = ""
     lost: bool = False
-    """Not the molecule failed but what it ran on; the next campaign will try it again."""
+    """Whether not the calculation but its worker failed; the next campaign tries it again."""
 
 
 class Sandbox:
@@ -105,7 +106,7 @@ class Sandbox:
         return os.environ | {
             "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
             "OMP_WAIT_POLICY": "PASSIVE",
-            "PYSCF_TMPDIR": folder,  # what PySCF leaves behind when killed goes with the folder
+            "PYSCF_TMPDIR": folder,  # holds the scratch files of a killed PySCF
             "PYSCF_MAX_MEMORY": str(max(int(0.7 * self.limits.memory / 1e6), 100)),  # then it uses the disk
         }  # fmt: skip
 
@@ -118,7 +119,7 @@ class Sandbox:
             child.kill()
             for pipe in (child.stdin, child.stdout):
                 if pipe is not None:
-                    with suppress(OSError):  # what was still to be sent is of no use to the dead
+                    with suppress(OSError):  # unsent data of a killed child are of no use
                         pipe.close()
             code = child.wait()
         if folder is not None:

@@ -1,4 +1,4 @@
-"""Choice of the structures of a pool that teach a model most: uncertain ones, and not the same one twice."""
+"""Choice of the structures from which a model learns most: uncertain ones that differ from one another."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from helm_ase.errors import SettingError
 
 NOISE = 0.1
-"""σ over the median uncertainty of the pool: below it, structures count as known."""
+"""Ratio of σ to the median uncertainty of the pool, where σ is the uncertainty that remains after
+labelling."""
 SAME = 1e-4
 """Relative difference of features up to which two structures of one composition are copies: rotated,
 renumbered or mirrored ones differ by the rounding of single precision."""
@@ -17,7 +18,7 @@ renumbered or mirrored ones differ by the rounding of single precision."""
 
 @dataclass(frozen=True)
 class Candidates:
-    """What is known about the M structures of a pool."""
+    """Uncertainties and features of the M structures of a pool."""
 
     uncertainty: NDArray[np.float64]
     """u, expected error of the energy, eV/atom, (M,)."""

@@ -13,9 +13,7 @@ def main() -> None:
     """Label what comes over standard input until it closes."""
     tasks = sys.stdin.buffer
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(
-        sys.stderr.fileno(), sys.stdout.fileno()
-    )  # whatever a library prints must not end up among answers
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries must not mix with results
     die_with_parent()
     while True:
         try:
@@ -25,7 +23,7 @@ def main() -> None:
         answer = _attempt(structure, settings, model)
         try:
             send(answers, answer)
-        except BrokenPipeError:  # nobody waits for it any more; closing the pipe would say so once again
+        except BrokenPipeError:  # the parent is gone; closing the pipe would raise again
             os._exit(1)
 
 

@@ -13,11 +13,11 @@ from helm_ase.representation import AOBasis, AOMatrix, AOOrder
 from helm_ase.representation.ordering import shell_order
 
 TOLERANCE = 1e-4
-"""Largest |ΔS| that rounded coordinates and another program's constants explain; a wrong order makes 0.1."""
+"""Largest |ΔS| that rounded coordinates and other values of constants can cause; a wrong order causes 0.1."""
 COMMON_DEGREE = 2
 """Orders that agree up to this degree need not be told apart: no main-group element has more in def2-SVP."""
 SAMPLES = 8
-"""So many molecules are looked at, spread over the file."""
+"""Number of molecules that are examined, spread over the file."""
 
 
 def shells(name: str, numbers: NDArray[np.integer]) -> AOBasis:

@@ -1,4 +1,4 @@
-"""Ids of SQLite tables, arrays and numbers in their blobs and in the values of LMDB files."""
+"""Decoding of ids, arrays and numbers in SQLite tables and LMDB files."""
 
 from collections.abc import Sequence
 from math import prod
@@ -73,17 +73,17 @@ def integers(value: Any, count: int, name: str) -> NDArray[np.int64]:
 
 
 def whole_numbers(values: Any, name: str) -> NDArray[np.int64]:
-    """Whole numbers as they are; others are refused, not cut.
+    """Convert to int64; numbers with a fractional part are refused.
 
     Raises
     ------
     DatasetError
         If one is no whole number.
     """
-    found = np.asarray(values)
-    if found.dtype.kind not in "iuf" or not np.array_equal(found, np.trunc(found)):
-        raise DatasetError(f"{name} holds {str(found)[:60]}; whole numbers are needed")
-    return found.astype(np.int64)
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf" or not np.array_equal(array, np.trunc(array)):
+        raise DatasetError(f"{name} holds {str(array)[:60]}; whole numbers are needed")
+    return array.astype(np.int64)
 
 
 def integer(value: Any, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Checks of a label file against itself and against PySCF.
+"""Checks whether the labels of a file are consistent with one another and with PySCF.
 
 Every law is one :class:`~helm_ase.labels.entry_checks.Check` with the largest value it may take.  The limits
 are some five to ten times what correct labels show (1494 molecules, B3LYP/def2-SVP, float32) and far below
@@ -30,7 +30,7 @@ from helm_ase.units import HARTREE_IN_EV
 NAMED_FAILURES = 10
 """Number of failed entries that are named for each check; all are counted."""
 COMPOSITION_LIMIT = 1.0
-"""Hartree; bonds make 0.3, a charge 0.5, an energy of another molecule tens."""
+"""Largest residual in Hartree: bonds cause 0.3, a charge 0.5, the energy of another molecule tens."""
 COPY_PRECISION = 1e-3
 """Å, of distances, for copies that were rotated, shifted or renumbered."""
 
@@ -50,15 +50,15 @@ class Finding:
     failed: list[str] = field(default_factory=list)
     """Names of the first entries that failed, with what was wrong."""
     advisory: bool = False
-    """A remark: it cannot make a file fail."""
+    """Whether the check is only a remark, which cannot make a file fail."""
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed, or it does not matter."""
+        """Whether no entry failed, or the check is only advisory."""
         return self.failures == 0 or self.advisory
 
     def record(self, name: str, value: float) -> None:
-        """Take in the value of one entry; what is not a number fails."""
+        """Record the value of one entry; NaN counts as failure."""
         self.checked += 1
         if value > self.worst or not self.worst_entry or value != value:
             self.worst, self.worst_entry = value, name
@@ -66,7 +66,7 @@ class Finding:
             self._fail(f"{name} ({value:.3g} {self.unit})" if self.unit else name)
 
     def reject(self, name: str, reason: str) -> None:
-        """Take in an entry for which the check could not even be made."""
+        """Record an entry for which the check could not be computed."""
         self.checked += 1
         self.worst, self.worst_entry = float("inf"), name
         self._fail(f"{name} ({reason})")
@@ -197,7 +197,7 @@ class _Run:
         self.copies.record(f"{label.name} = {shape}", float(shape != label.name and first == label.name))
 
     def findings(self) -> Iterator[Finding]:
-        """Findings of the checks that found something to check."""
+        """Results of all checks that applied to at least one entry."""
         findings = [
             self.readable, *self.checks.values(), self.energies.finding(), self.same, self.copies,
             self.broken,

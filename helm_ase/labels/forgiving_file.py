@@ -1,4 +1,4 @@
-"""A file to which HDF5 writes: errors of the disk are kept, not raised into a library that dies of them.
+"""File object for HDF5 that records write errors instead of raising them, as HDF5 would crash.
 
 HDF5 (up to 2.0) crashes when a write fails while it closes a data set, as on a full disk.  Here writes never
 fail for HDF5: what the disk does not take is kept in memory, and whoever writes asks afterwards.

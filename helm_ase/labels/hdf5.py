@@ -1,4 +1,4 @@
-"""HDF5 files that nobody vouches for: nothing outside the file, no foreign code, no more than it can hold.
+"""Safe reading of HDF5 files from untrusted sources: no external links, no plugins, no implausible sizes.
 
 An HDF5 file may name other files (external links, external storage, virtual data sets), plugins that are
 loaded to unpack it, and arrays far larger than itself.  Every reader of the package opens files and looks up
@@ -60,15 +60,15 @@ def item(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     DatasetError
         If the path leads over another kind of link, or the data are not in the file.
     """
-    found: Any = group
+    node: Any = group
     for part in name.strip("/").split("/"):
-        if not isinstance(found, h5py.Group) or part in ("", ".") or part not in found:
+        if not isinstance(node, h5py.Group) or part in ("", ".") or part not in node:
             raise KeyError(f"there is no {name!r} in {group.name}")
-        _check_link(found, part)
-        found = found[part]
-    if isinstance(found, h5py.Dataset):
-        _check_layout(found)
-    return cast(h5py.Group | h5py.Dataset, found)
+        _check_link(node, part)
+        node = node[part]
+    if isinstance(node, h5py.Dataset):
+        _check_layout(node)
+    return cast(h5py.Group | h5py.Dataset, node)
 
 
 def dataset(group: h5py.Group, name: str, units: Collection[str] = ()) -> h5py.Dataset:
@@ -81,18 +81,18 @@ def dataset(group: h5py.Group, name: str, units: Collection[str] = ()) -> h5py.D
     DatasetError
         If it is no such data set, claims more than the file holds, or states another unit.
     """
-    found = item(group, name)
-    if not isinstance(found, h5py.Dataset):
+    data = item(group, name)
+    if not isinstance(data, h5py.Dataset):
         raise DatasetError(f"{name} is a group, not a data set")
-    if found.dtype.kind not in "biufcS" or found.dtype.hasobject:
-        raise DatasetError(f"{name} holds {found.dtype}, not numbers")
-    check_size(found.size or 0, found)
+    if data.dtype.kind not in "biufcS" or data.dtype.hasobject:
+        raise DatasetError(f"{name} holds {data.dtype}, not numbers")
+    check_size(data.size or 0, data)
     if units:
-        check_unit(found, *units)
-    return found
+        check_unit(data, *units)
+    return data
 
 
-def check_unit(found: h5py.HLObject, *units: str) -> None:
+def check_unit(holder: h5py.HLObject, *units: str) -> None:
     """Refuse a unit other than those of the layout, where one is stated.
 
     Raises
@@ -100,12 +100,13 @@ def check_unit(found: h5py.HLObject, *units: str) -> None:
     DatasetError
         Naming both.
     """
+    allowed = {unit.lower() for unit in units}
     for key in ("unit", "units"):
-        if key in found.attrs and (stated := text_attribute(found, key)).lower() not in map(str.lower, units):
-            raise DatasetError(f"{found.name} is in {stated!r}; this layout has {' or '.join(units)}")
+        if key in holder.attrs and (stated := text_attribute(holder, key)).lower() not in allowed:
+            raise DatasetError(f"{holder.name} is in {stated!r}; this layout has {' or '.join(units)}")
 
 
-def check_size(count: int, found: h5py.Dataset) -> None:
+def check_size(count: int, data: h5py.Dataset) -> None:
     """Refuse to make ``count`` numbers of a data set that cannot hold them.
 
     Raises
@@ -113,14 +114,14 @@ def check_size(count: int, found: h5py.Dataset) -> None:
     DatasetError
         If they would take more than what is stored could be packed from.
     """
-    wanted, stored = count * found.dtype.itemsize, found.id.get_storage_size()
+    wanted, stored = count * data.dtype.itemsize, data.id.get_storage_size()
     if wanted > max(ALWAYS, EXPANSION * stored):
         raise DatasetError(
-            f"{found.name} claims {wanted / 2**20:.0f} MiB where {stored} bytes are stored: refused"
+            f"{data.name} claims {wanted / 2**20:.0f} MiB where {stored} bytes are stored: refused"
         )
 
 
-def text_attribute(found: h5py.HLObject, name: str, default: str | None = None) -> str:
+def text_attribute(holder: h5py.HLObject, name: str, default: str | None = None) -> str:
     """A text of fixed length, or one of varying length in a file whose heaps were checked.
 
     Raises
@@ -130,12 +131,12 @@ def text_attribute(found: h5py.HLObject, name: str, default: str | None = None) 
     DatasetError
         If it is no text.
     """
-    if name not in found.attrs and default is not None:
+    if name not in holder.attrs and default is not None:
         return default
-    kind = found.attrs.get_id(name).dtype
-    if kind.kind == "O" and not _heaps_are_sound(found.file):
-        raise DatasetError(f"{found.file.filename} is damaged: a string heap in it has no end")
-    value = found.attrs[name]
+    kind = holder.attrs.get_id(name).dtype
+    if kind.kind == "O" and not _heaps_are_sound(holder.file):
+        raise DatasetError(f"{holder.file.filename} is damaged: a string heap in it has no end")
+    value = holder.attrs[name]
     if isinstance(value, bytes):
         return value.decode()
     if not isinstance(value, str):
@@ -143,7 +144,7 @@ def text_attribute(found: h5py.HLObject, name: str, default: str | None = None) 
     return str(value)
 
 
-def number_attribute(found: h5py.HLObject, name: str) -> float:
+def number_attribute(holder: h5py.HLObject, name: str) -> float:
     """One number.
 
     Raises
@@ -153,10 +154,10 @@ def number_attribute(found: h5py.HLObject, name: str) -> float:
     DatasetError
         If it is something else.
     """
-    kind = found.attrs.get_id(name)
+    kind = holder.attrs.get_id(name)
     if kind.dtype.kind not in "iufb" or prod(kind.shape or (1,)) != 1:
         raise DatasetError(f"attribute {name} is no number")
-    return float(np.asarray(found.attrs[name]).reshape(()))
+    return float(np.asarray(holder.attrs[name]).reshape(()))
 
 
 def check_heaps(path: str | Path) -> None:
@@ -200,16 +201,16 @@ def _check_link(group: h5py.Group, name: str) -> None:
         )
 
 
-def _check_layout(found: h5py.Dataset) -> None:
-    plan = found.id.get_create_plist()
+def _check_layout(data: h5py.Dataset) -> None:
+    plan = data.id.get_create_plist()
     if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count() > 0:
         raise DatasetError(
-            f"the data of {found.name} lie in another file, which is not opened: copy them into this one "
+            f"the data of {data.name} lie in another file, which is not opened: copy them into this one "
             "(h5repack)"
         )
     filters = {plan.get_filter(k)[0] for k in range(plan.get_nfilters())}
     if foreign := sorted(filters - FILTERS):
         raise DatasetError(
-            f"{found.name} is packed with filter {foreign[0]}, a plugin, and none is loaded: "
+            f"{data.name} is packed with filter {foreign[0]}, a plugin, and none is loaded: "
             "repack it with gzip (h5repack -f GZIP=1)"
         )

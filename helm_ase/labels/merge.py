@@ -1,4 +1,4 @@
-"""Copying labels from file to file: conversion, merging, division; one molecule in memory at a time."""
+"""Conversion, merging and splitting of label files, one molecule in memory at a time."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,14 +20,14 @@ Precision = Literal["float32", "float64"]
 
 @dataclass(frozen=True)
 class Copied:
-    """What became of the molecules."""
+    """Result of copying: numbers of molecules written, skipped and renamed."""
 
     path: Path
     written: int
     duplicates: int = 0
-    """Left out, for the same geometry, charge and multiplicity was there already."""
+    """Number of molecules left out because their geometry, charge and multiplicity was already present."""
     renamed: int = 0
-    """Written under another name, for theirs was taken."""
+    """Number of molecules written under another name because theirs was already used."""
 
 
 def convert(
@@ -40,7 +40,7 @@ def convert(
 ) -> Copied:
     """Write the molecules of any source into a file of the package's own.
 
-    Overlap matrices are not kept: PySCF has them at the price of reading them.
+    Overlap matrices are not copied: PySCF computes them as fast as they could be read.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def split(
 
 def numerical_differences(sources: Sequence[LabelSource]) -> str:
     """In which settings that hardly move the numbers sources differ from the first; empty if in none."""
-    unlike = [found for x in sources[1:] if (found := differences(sources[0].level, x.level))]
+    unlike = [difference for x in sources[1:] if (difference := differences(sources[0].level, x.level))]
     return "; ".join(dict.fromkeys(unlike))
 
 

@@ -1,4 +1,4 @@
-"""Archives of arrays (npz) that nobody vouches for: nothing is unpickled, nothing grows beyond its bytes."""
+"""Safe reading of npz archives from untrusted sources: no pickles, no implausible sizes."""
 
 import zipfile
 from pathlib import Path
@@ -13,7 +13,7 @@ from helm_ase.errors import DatasetError
 EXPANSION = 100
 """Largest ratio of unpacked to packed bytes; numbers reach 10."""
 ALWAYS = 64 * 2**20
-"""Bytes that a file may unpack to whatever its size."""
+"""Unpacked size in bytes that is always allowed, whatever the size of the file."""
 
 
 def load_npz(path: str | Path) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""A file to which records are only ever appended, safe against being killed at any moment.
+"""Append-only file of records, which stays readable if the process is killed at any moment.
 
 Each record is a frame: marker, key, length, checksum of the payload, checksum of all that; the payload.  A
 process that dies while writing leaves a torn last frame, which readers ignore and the next writer cuts off.
@@ -174,7 +174,7 @@ class RecordLog:
         return bad
 
     def _begins_with_title(self, end: int) -> bool:
-        """Whether the file is ours; a new one, or one without records, is begun anew."""
+        """Whether the file is a valid log; a new file, or one without records, is initialised."""
         head = self.index.pop(TITLE_KEY, None)
         title = self._payload(*head) if head and head[0] == 0 else None
         if title == self.title:

@@ -1,4 +1,4 @@
-"""Records of numbers and arrays out of pickles that nobody vouches for.
+"""Safe reading of numbers and arrays from pickles of untrusted sources.
 
 A pickle is a program.  Here its instructions are read first: only those that numbers, strings, bytes, one
 dictionary and numpy's own arrays need are let through, so that nothing can be called, nothing grows beyond

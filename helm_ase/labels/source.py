@@ -1,4 +1,4 @@
-"""What every file of labels looks like from outside: a sequence of molecules."""
+"""Common interface of the readers of label files: a sequence of labelled molecules."""
 
 import os
 from abc import ABC, abstractmethod
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, NamedTuple, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,14 @@ from helm_ase.errors import DatasetError
 from helm_ase.representation.connectivity import molecule_hash
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.level import LevelOfTheory
+
+
+class OpenFile(NamedTuple):
+    """File that one process has opened; other processes, which inherit it by a fork, open their own."""
+
+    process: int
+    """Id of the process."""
+    file: Any
 
 
 class LabelSource(ABC):
@@ -33,7 +41,7 @@ class LabelSource(ABC):
     """
 
     level_is_recorded: bool = True
-    """Whether the file itself, or what it is known to be, says which level; else it was assumed."""
+    """Whether the file or its format states the level of theory; otherwise a default was assumed."""
     precision: Literal["float32", "float64"] = "float64"
     """Precision of the matrices in the file."""
     official_splits: tuple[str, ...] = ()
@@ -42,10 +50,10 @@ class LabelSource(ABC):
     def __init__(self, path: str | Path, level: LevelOfTheory) -> None:
         self.path = Path(path)
         self.level = level
-        self._opened: tuple[int, Any] | None = None
+        self._opened: OpenFile | None = None
 
     def __init_subclass__(cls) -> None:
-        """Put the boundary around whatever a reader answers about one entry."""
+        """Wrap the methods of a reader so that any error in them becomes a :class:`DatasetError`."""
         for name in ("name_of", "key_of", "split_of", "smiles_of", "molecule_of"):
             if name in cls.__dict__:
                 setattr(cls, name, _within_boundary(cls.__dict__[name]))
@@ -151,14 +159,15 @@ class LabelSource(ABC):
     @property
     def file(self) -> Any:
         """The underlying file, opened in this process."""
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), self.open_file())
-        return self._opened[1]
+        if self._opened is None or self._opened.process != os.getpid():
+            self._opened = OpenFile(os.getpid(), self.open_file())
+        return self._opened.file
 
     def close(self) -> None:
         """Close the file; it opens again when needed."""
-        if self._opened is not None and self._opened[0] == os.getpid() and hasattr(self._opened[1], "close"):
-            self._opened[1].close()
+        opened = self._opened
+        if opened is not None and opened.process == os.getpid() and hasattr(opened.file, "close"):
+            opened.file.close()
         self._opened = None
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Dividing a data set for training, validation and test: functions from names to indices.
+"""Splitting a data set into training, validation and test sets.
 
 What counts is what is bonded: spellings of one molecule are one, and an entry of several molecules (a dimer)
 goes where the strictest of them does, so that no molecule of the test is part of anything in training.
@@ -23,9 +23,10 @@ Parts = dict[str, NDArray[np.int64]]
 RULES = ("molecule", "hash", "smiles", "frame", "recorded")
 DEFAULT_SHARES = {"val": 0.05, "test": 0.05}
 HASH_SHARES = {"val": 0.04, "test": 0.06}
-"""Shares of the rule by which the project's own labels are divided."""
+"""Default shares when splitting by hash, which is how the labels of the shipped models were split."""
 ALWAYS_TRAIN_HEAVY_ATOMS = 2
-"""Molecules of so few heavy atoms are too few to be missed in training."""
+"""Molecules with at most this many heavy atoms always belong to the training set, as there are few of
+them."""
 _SMILES_ATOM = re.compile(r"\[\d*([A-Z][a-z]?|[a-z]{1,2})[^\]]*\]|(Br|Cl|[BCNOPSFIbcnops])")
 
 
@@ -83,12 +84,12 @@ def divide(
 
 
 def split_as_recorded(source: LabelSource, entries: Iterable[int], shares: Mapping[str, float]) -> Parts:
-    """The split that each entry names.
+    """Split the entries as they state it themselves.
 
     Raises
     ------
     SettingError
-        If entries name none, or shares are asked for.
+        If entries state no split, or shares are given.
     """
     if shares:
         raise SettingError("--val and --test are shares; a recorded split has its own: leave them out")
@@ -97,8 +98,8 @@ def split_as_recorded(source: LabelSource, entries: Iterable[int], shares: Mappi
         raise SettingError(
             f"{source.path}: {nameless} of {len(names)} entries record no split: divide by molecule or hash"
         )
-    found = np.asarray(names)
-    return {name: np.flatnonzero(found == name).astype(np.int64) for name in sorted(set(names))}
+    recorded = np.asarray(names)
+    return {name: np.flatnonzero(recorded == name).astype(np.int64) for name in sorted(set(names))}
 
 
 def _molecules(source: LabelSource, entries: Iterable[int]) -> list[tuple[str, ...]]:
@@ -119,7 +120,7 @@ def _molecules(source: LabelSource, entries: Iterable[int]) -> list[tuple[str, .
 def _parts_of(smiles: str) -> tuple[str, ...]:
     try:
         return parts_of_smiles(smiles) if smiles else ()
-    except StructureError:  # what a file calls a SMILES need not be one
+    except StructureError:  # the text may not be a valid SMILES
         return ()
 
 

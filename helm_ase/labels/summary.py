@@ -1,4 +1,4 @@
-"""What a file of labels holds, without reading more of it than need be."""
+"""Summary of the contents of a label file, reading as little of it as possible."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -15,7 +15,7 @@ from helm_ase.labels.source import LabelSource
 from helm_ase.representation import LevelOfTheory
 
 SAMPLE = 2000
-"""So many evenly spaced entries stand for a file whose format has no columns to look at."""
+"""Number of evenly spaced entries that are read of a file whose format has no columns."""
 
 
 @dataclass
@@ -61,8 +61,8 @@ def summarise(
     format
         Name of its format.
     sample
-        Look at no more than so many entries, evenly spaced; at all if absent.  The package's own files are
-        summarised whole, from their columns.
+        Largest number of entries that are read, evenly spaced; None: all.  The package's own files are always
+        summarised completely, from their columns.
     progress
         Show a bar.
 

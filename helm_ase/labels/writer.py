@@ -1,4 +1,4 @@
-"""Writing the package's own label files: complete or not at all."""
+"""Writing of the package's own label files, which appear complete or not at all."""
 
 import json
 import os
@@ -86,7 +86,7 @@ class LabelWriter:
         return self
 
     def _check_disk(self) -> None:
-        """Give up as soon as the disk has refused something."""
+        """Raise an error as soon as a write to the disk has failed."""
         self._file.flush()
         try:
             self._disk.check()
@@ -177,7 +177,7 @@ class LabelWriter:
             raise
 
     def _abandon(self) -> None:
-        """Remove what was begun."""
+        """Remove the partial file."""
         self.partial.unlink(missing_ok=True)
         with suppress(Exception):
             if self._file:
@@ -186,7 +186,7 @@ class LabelWriter:
 
 
 def check_label_path(path: str | Path) -> None:
-    """Refuse names under which a label file would not be found again.
+    """Refuse names that the reader of label files would not recognise.
 
     Raises
     ------

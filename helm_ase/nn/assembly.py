@@ -10,7 +10,7 @@ from helm_ase.nn.tensor_construction import BlockPlan
 
 
 class PlacedBlocks(NamedTuple):
-    """n blocks of one shape, and where they belong."""
+    """Blocks of one shape, n of them, and their positions in the matrices."""
 
     slot: Tensor
     """Matrix of every block: that of its molecule or, in crystals, of its translation, (n,)."""

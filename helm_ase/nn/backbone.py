@@ -1,4 +1,7 @@
-"""Backbone of HELM: a node track, and an edge track that only reads nodes."""
+"""Backbone of HELM: layers that update the features of atoms (node track) and of pairs (edge track).
+
+The edge track reads the features of the atoms; the node track never reads those of pairs.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +13,7 @@ from helm_ase.errors import SettingError
 from helm_ase.nn.edges import DirectedEdges, EdgeBuilder
 from helm_ase.nn.equivariant import Channels, EquivariantNorm
 from helm_ase.nn.harmonics import EdgeRows, row_degrees
-from helm_ase.nn.interaction import EdgeUpdate, NodeUpdate, gather_messages, rotate_back
+from helm_ase.nn.interaction import EdgeUpdate, MessageSettings, NodeUpdate, gather_messages, rotate_back
 from helm_ase.nn.radial import Envelope, PairEnvelope, PairScalars, RadialMLP
 from helm_ase.nn.state_sharing import MolecularState, StateSharing
 
@@ -26,17 +29,18 @@ class BackboneSettings:
     lmax: int = 4
     """Largest degree l of the features. It must be at least twice the largest shell degree of the basis."""
     mmax_nodes: int = 4
-    """Largest order |m| that the convolutions of the node track keep in the frame of an edge; at most
-    ``lmax``."""
+    """Largest order |m| that the convolutions of the node track (the layers that update the features of
+    atoms) keep in the local frame of a pair of atoms; at most ``lmax``."""
     node_layers: int = 3
     """Number of message-passing layers of the node track."""
     edge_layers: int = 3
-    """Number of layers of the edge track, which gives the blocks of the Hamiltonian; at most
-    ``node_layers``."""
+    """Number of layers of the edge track (the layers that update the features of pairs of atoms), from which
+    the blocks of the Hamiltonian are computed; at most ``node_layers``."""
     cutoff: float = 6.0
     """Distance in Å within which atoms exchange messages."""
     pair_cutoff: float = 12.0
-    """Distance in Å within which two atoms have a block of the Hamiltonian correction."""
+    """Distance in Å up to which the block of ΔH between two atoms is predicted; beyond it, the block is
+    zero."""
     gaussians: int = 64
     """Number of Gaussian functions in which a distance is expanded, if ``gaussian_spacing`` is 0."""
     gaussian_spacing: float = 0.0
@@ -44,7 +48,8 @@ class BackboneSettings:
     ``gaussians`` of them up to each cutoff, as in the paper. Narrow Gaussians let forces vary over hundredths
     of an Å."""
     radial_hidden: int = 64
-    """Width of the hidden layers of the networks that map distances and elements to weights."""
+    """Width of the hidden layers of the networks that compute, from distance and elements of two atoms, the
+    weights of the messages between them."""
     node_ffn_factor: int = 2
     """Width of the feed-forward blocks of the node track as a multiple of the number of channels."""
     edge_ffn_factor: int = 1
@@ -52,20 +57,21 @@ class BackboneSettings:
     average_neighbours: float = 8.0
     """Typical number of neighbours within ``cutoff``; sums of messages are divided by its square root."""
     parity: bool = True
-    """Whether natural and unnatural channels are kept apart, which makes the network equivariant under O(3).
-    Without it all channels are of one kind and the network is equivariant under rotations only."""
+    """Whether natural and unnatural channels are treated separately, which makes the network equivariant
+    under O(3). Otherwise all channels are of one kind and the network is equivariant under rotations only."""
     envelope: bool = True
-    """Whether messages and blocks vanish smoothly at the cutoffs. Without it energies jump when a pair of
-    atoms crosses them, as in the paper."""
+    """Whether messages and blocks go to zero smoothly at the cutoffs. Otherwise, as in the paper, energies
+    are discontinuous where the distance of two atoms crosses a cutoff."""
     pair_decay_start: float = 3.0
-    """Distance in Å at which the blocks of two atoms have faded to one half; see ``pair_decay_length``."""
+    """Distance in Å at which the factor that damps the blocks of two atoms is one half; see
+    ``pair_decay_length``."""
     pair_decay_length: float = 1.2
-    """Length in Å over which the blocks of two atoms fade exponentially with their distance, as H − H0 of
-    labels does; with 0 they do not fade."""
+    """Decay length in Å of the exponential that damps the blocks of two atoms with their distance, as H − H0
+    of labels decays; with 0 there is no damping."""
     state_heads: int = 8
     """Number of attention heads that distribute the charge and multiplicity of a molecule over its atoms,
-    before each of the first two node layers. With 0 one vector for the state of the molecule is added to
-    every atom, as in the paper's code."""
+    before each of the first two node layers. With 0, as in the paper's code, one vector that encodes charge
+    and multiplicity is added to every atom instead."""
 
     def __post_init__(self) -> None:
         if not 0 < self.edge_layers <= self.node_layers:
@@ -100,7 +106,7 @@ class BackboneSettings:
 
 
 class NodeTrack(NamedTuple):
-    """Embeddings of the atoms, and the messages between them."""
+    """Embeddings of the atoms after every layer, and the edges between atoms."""
 
     layers: list[Tensor]
     """Node embeddings after each layer, (N, L, C)."""
@@ -144,7 +150,6 @@ class Backbone(nn.Module):
         self.settings, self.channels = s, c
         self.rows = EdgeRows(s.lmax, s.mmax_nodes)
         self.pair_rows = EdgeRows(s.lmax, s.lmax)
-        degrees = row_degrees(s.lmax)
         self.element = nn.Embedding(n_elements, c.natural)
         self._add_states(charges, multiplicities)
         self.node_frames = EdgeBuilder(self.rows, c.unnatural > 0)
@@ -156,30 +161,18 @@ class Backbone(nn.Module):
         )
         self.neighbour_scale = s.average_neighbours**-0.5
         self.edge_degree = RadialMLP(self.node_scalars.size, s.radial_hidden, (s.lmax + 1) * c.natural)
+        self.messages = MessageSettings(self.rows, c, self.node_scalars.size, s.radial_hidden, s.parity)
         self.node_updates = nn.ModuleList(
-            NodeUpdate(
-                self.rows, degrees, c, self.node_scalars.size, s.radial_hidden,
-                s.node_ffn_factor, self.neighbour_scale, s.parity,
-            )
-            for _ in range(s.node_layers)
-        )  # fmt: skip
-        self.edge_updates = nn.ModuleList(
-            EdgeUpdate(
-                self.pair_rows,
-                degrees,
-                c,
-                self.pair_scalars.size,
-                s.radial_hidden,
-                s.edge_ffn_factor,
-                s.parity,
-            )
-            for _ in range(s.edge_layers)
+            NodeUpdate(self.messages, s.node_ffn_factor, self.neighbour_scale) for _ in range(s.node_layers)
         )
-        self.norm_nodes = EquivariantNorm(degrees, c)
+        pairs = MessageSettings(self.pair_rows, c, self.pair_scalars.size, s.radial_hidden, s.parity)
+        self.edge_updates = nn.ModuleList(EdgeUpdate(pairs, s.edge_ffn_factor) for _ in range(s.edge_layers))
+        self.norm_nodes = EquivariantNorm(row_degrees(s.lmax), c)
         self.norm_edges = EquivariantNorm(self.pair_rows.degree, c)
 
     def _add_states(self, charges: tuple[int, ...], multiplicities: tuple[int, ...]) -> None:
-        """Modules that bring charge and multiplicity to the atoms, as far as there is a choice of them."""
+        """Create the modules that pass charge and multiplicity to the atoms, if the model supports
+        several."""
         s, width = self.settings, self.channels.natural
         several = [len(charges) > 1, len(multiplicities) > 1]
         self.state_updates = nn.ModuleList()
@@ -245,7 +238,8 @@ class Backbone(nn.Module):
         return edges
 
     def embed_atoms(self, elements: Tensor, state: MolecularState) -> Tensor:
-        """Initial scalars (N, Cn) from element indices (N,); of a state that is not shared, that too."""
+        """Initial scalars (N, Cn) from element indices (N,), and from charge and multiplicity if they are not
+        shared by attention."""
         scalars: Tensor = self.element(elements)
         if self.charge is not None:
             scalars = scalars + self.charge(state.charge[state.molecule])
@@ -272,7 +266,7 @@ class Backbone(nn.Module):
         return layers, x_ij
 
     def _share(self, nodes: Tensor, state: MolecularState, layer: int) -> Tensor:
-        """Add the shares of charge and multiplicity to the natural scalars of nodes (N, L, C)."""
+        """Add each atom's shares of charge and multiplicity to the natural scalars of nodes (N, L, C)."""
         if layer >= len(self.state_updates):
             return nodes
         scalars = nodes[:, 0, : self.channels.natural]

@@ -6,47 +6,56 @@ import torch
 from torch import Tensor, nn
 
 from helm_ase.nn.edges import DirectedEdges
-from helm_ase.nn.equivariant import Channels, EquivariantNorm
-from helm_ase.nn.harmonics import EdgeRows, row_degrees
+from helm_ase.nn.equivariant import EquivariantNorm
+from helm_ase.nn.harmonics import row_degrees
+from helm_ase.nn.interaction import MessageSettings
 from helm_ase.nn.radial import RadialMLP
-from helm_ase.nn.state_sharing import MolecularState, StateEnergy
+from helm_ase.nn.state_sharing import MolecularState, StateEnergy, StateSettings
 
 
 class AtomicEnergies(NamedTuple):
-    """Energies of the atoms, and what the error bar and the reference energies of states need."""
+    """Energies of the atoms, and what error bars and reference energies of states are computed from."""
 
     energies: Tensor
     """Energies of the atoms in units of the model's energy scale, (N,)."""
     share: Tensor | None
-    """Share of each atom in the charge and multiplicity of its molecule, (N,); None in a model that knows one
-    state only."""
+    """Share of each atom in the charge and multiplicity of its molecule, (N,); None if the model does not
+    share them among atoms."""
     features: Tensor
-    """Last hidden layer, of which the energy is a linear function, (N, F)."""
+    """Features of the last hidden layer, on which the energy depends linearly, (N, F)."""
 
 
 class EnergyHead(nn.Module):
-    """E = Σ_i MLP(l = 0 part of Σ_j M(z_j, z_i)), without the per-element references.
+    """E = Σ_i MLP(l = 0 part of Σ_j M(z_j, z_i)), without the reference energies of the elements.
 
-    The paper runs a full message step and keeps the l = 0 row of its result.  That row depends on nothing
-    but the natural m = 0 rows of the two atoms, so only those are rotated and mixed here.
+    The paper computes the whole message and keeps its l = 0 component.  That component depends only on the
+    natural m = 0 components of the two atoms, so only those are rotated and mixed here.
+
+    Parameters
+    ----------
+    messages
+        Shapes of the messages of the node track, whose edges and scalars are used.
+    hidden
+        Width of the hidden layers of the MLP.
+    neighbour_scale
+        Factor of the sum over neighbours j.
+    states
+        Charges and multiplicities of the model; absent: neutral singlets only.
     """
 
     def __init__(
         self,
-        rows: EdgeRows,
-        channels: Channels,
-        scalars: int,
-        radial_hidden: int,
+        messages: MessageSettings,
         hidden: int,
         neighbour_scale: float,
-        charges: tuple[int, ...] = (0,),
-        multiplicities: tuple[int, ...] = (1,),
-        state_heads: int = 0,
+        states: StateSettings | None = None,
     ) -> None:
         super().__init__()
-        self.natural, self.m0, self.scale = channels.natural, rows.lmax + 1, neighbour_scale
-        self.norm = EquivariantNorm(row_degrees(rows.lmax), channels)
-        self.radial = RadialMLP(scalars, radial_hidden, self.m0 * 2 * channels.natural)
+        states = states or StateSettings()
+        channels, lmax = messages.channels, messages.rows.lmax
+        self.natural, self.m0, self.scale = channels.natural, lmax + 1, neighbour_scale
+        self.norm = EquivariantNorm(row_degrees(lmax), channels)
+        self.radial = RadialMLP(messages.scalars, messages.radial_hidden, self.m0 * 2 * channels.natural)
         self.mix = nn.Linear(self.m0 * 2 * channels.natural, hidden)
         self.out = nn.Linear(hidden, channels.natural, bias=False)
         self.mlp = nn.Sequential(
@@ -56,13 +65,15 @@ class EnergyHead(nn.Module):
         )  # fmt: skip
 
         self.state: StateEnergy | None = None
-        if state_heads and len(charges) * len(multiplicities) > 1:
-            self.state = StateEnergy(2 * channels.natural, hidden, charges, multiplicities, state_heads)
+        if states.shared:
+            self.state = StateEnergy(
+                2 * channels.natural, hidden, states.charges, states.multiplicities, states.heads
+            )
 
     def forward(
         self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor, state: MolecularState
     ) -> AtomicEnergies:
-        """Energies of the atoms, and what they are made of."""
+        """Energies of the atoms, their shares of the molecular state, and the features of the last layer."""
         z = self.norm(nodes)[..., : self.natural].contiguous()  # (N, L, Cn)
         axial = edges.natural[:, : self.m0] @ torch.cat([z[edges.source], z[edges.target]], dim=-1)
         axial = axial.flatten(1) * self.radial(scalars)  # (E, (lmax + 1) 2 Cn)

@@ -1,4 +1,4 @@
-"""Layers that act on each degree alike: linear map, norm, gate.
+"""Equivariant layers that act on each degree separately: linear map, norm, gate.
 
 Channels come as [natural | unnatural].  Natural channels of degree l have parity (−1)^l, in e3nn's notation
 0e + 1o + 2e + …; unnatural ones have the opposite, 0o + 1e + 2o + ….  No layer here mixes the two, and only
@@ -61,8 +61,8 @@ def _weights(n: int, n_in: int, n_out: int) -> nn.Parameter:
 class EquivariantNorm(nn.Module):
     """RMS norm over channels and rows in which every degree counts the same.
 
-    Unlike the paper's it has no affine part and does not centre l = 0: every user of the result starts
-    with weights per degree and channel of its own.
+    Unlike the paper's it has no affine part and does not centre l = 0, because all layers that follow begin
+    with weights per degree and channel.
     """
 
     balance: Tensor

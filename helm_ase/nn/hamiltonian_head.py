@@ -143,8 +143,8 @@ class BlockRecipe:
 
 @dataclass(frozen=True)
 class UnionRecipe:
-    """How blocks of all kinds are built in one go: every pair of shells that any element has, of which each
-    pair of kinds then takes its own."""
+    """Recipe by which blocks of all kinds are built together: all pairs of shells that occur in any element
+    are computed, and each pair of kinds then selects its own."""
 
     recipe: BlockRecipe
     """Recipe of an element with all shells."""
@@ -305,7 +305,7 @@ class HamiltonianHead(nn.Module):
         return blocks
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is kept for a device: a copy may move to another one."""
+        """State without cached tensors, as a copy may be moved to another device."""
         return self.__dict__ | {"_recipes": {}, "_unions": {}}
 
 

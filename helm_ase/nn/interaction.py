@@ -1,27 +1,44 @@
 """Messages between two atoms, and the node and edge updates made of them."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.equivariant import Channels, EquivariantNorm, FeedForward
-from helm_ase.nn.harmonics import EdgeRows
+from helm_ase.nn.harmonics import EdgeRows, row_degrees
 from helm_ase.nn.radial import RadialMLP
 from helm_ase.nn.so2 import SO2Linear, join_orders, split_by_order
+
+
+@dataclass(frozen=True)
+class MessageSettings:
+    """Shapes of the messages between two atoms."""
+
+    rows: EdgeRows
+    """Components of a feature that are kept in the edge frame, R of them."""
+    channels: Channels
+    """Channels of every degree, C of them."""
+    scalars: int
+    """Number S of scalars x_ij that describe an edge: its length and the elements of its atoms."""
+    radial_hidden: int
+    """Width of the hidden layers of the network that computes weights from these scalars."""
+    parity: bool = True
+    """Whether natural and unnatural channels are treated separately."""
 
 
 class Message(nn.Module):
     """M(z_j, z_i) = SO2( gate( SO2( D [z_j | z_i] ∘ radial(x_ij) ) ) ), left in the edge frame."""
 
-    def __init__(
-        self, rows: EdgeRows, channels: Channels, scalars: int, radial_hidden: int, parity: bool
-    ) -> None:
+    def __init__(self, settings: MessageSettings) -> None:
         super().__init__()
-        self.rows, self.channels = rows, channels
+        self.rows, self.channels = rows, channels = settings.rows, settings.channels
         n_gates = (rows.lmax + 1) * channels.total - channels.natural
-        self.radial = RadialMLP(scalars, radial_hidden, rows.weights * 2 * channels.total)
-        self.mix = SO2Linear(rows, channels * 2, channels, n_gates, parity)
-        self.out = SO2Linear(rows, channels, channels, 0, parity)
+        weights = rows.weights * 2 * channels.total
+        self.radial = RadialMLP(settings.scalars, settings.radial_hidden, weights)
+        self.mix = SO2Linear(rows, channels * 2, channels, n_gates, settings.parity)
+        self.out = SO2Linear(rows, channels, channels, 0, settings.parity)
 
     def forward(
         self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor, weight: Tensor | None = None
@@ -91,23 +108,24 @@ def gather_messages(messages: Tensor, edges: DirectedEdges, channels: Channels, 
 
 
 class NodeUpdate(nn.Module):
-    """z ← z + Σ_j M(norm z_j, norm z_i); z ← z + FFN(norm z)."""
+    """z ← z + Σ_j M(norm z_j, norm z_i); z ← z + FFN(norm z).
 
-    def __init__(
-        self,
-        rows: EdgeRows,
-        degrees: list[int],
-        channels: Channels,
-        scalars: int,
-        radial_hidden: int,
-        ffn_factor: int,
-        neighbour_scale: float,
-        parity: bool,
-    ) -> None:
+    Parameters
+    ----------
+    settings
+        Shapes of the messages.
+    ffn_factor
+        Width of the feed-forward block as a multiple of the number of channels.
+    neighbour_scale
+        Factor of the sum over neighbours j.
+    """
+
+    def __init__(self, settings: MessageSettings, ffn_factor: int, neighbour_scale: float) -> None:
         super().__init__()
+        degrees, channels = row_degrees(settings.rows.lmax), settings.channels
         self.channels, self.scale = channels, neighbour_scale
         self.norm_message = EquivariantNorm(degrees, channels)
-        self.message = Message(rows, channels, scalars, radial_hidden, parity)
+        self.message = Message(settings)
         self.norm_ffn = EquivariantNorm(degrees, channels)
         self.ffn = FeedForward(degrees, channels, channels * ffn_factor)
 
@@ -122,29 +140,28 @@ class NodeUpdate(nn.Module):
 class EdgeUpdate(nn.Module):
     """e ← e + norm M(norm z_j, norm z_i); e ← e + FFN(norm e), all in the edge frame.
 
-    Nodes never read edges (as in the paper), so an edge state meets nothing but its own frame until the
-    very end, and need not be rotated back after each layer.
+    The features of atoms never depend on those of edges (as in the paper), so the features of an edge are
+    only ever combined in its own frame, and are rotated to the common frame once, after the last layer.
+
+    Parameters
+    ----------
+    settings
+        Shapes of the messages.
+    ffn_factor
+        Width of the feed-forward block as a multiple of the number of channels.
     """
 
-    def __init__(
-        self,
-        rows: EdgeRows,
-        degrees: list[int],
-        channels: Channels,
-        scalars: int,
-        radial_hidden: int,
-        ffn_factor: int,
-        parity: bool,
-    ) -> None:
+    def __init__(self, settings: MessageSettings, ffn_factor: int) -> None:
         super().__init__()
-        self.norm_nodes = EquivariantNorm(degrees, channels)
-        self.message = Message(rows, channels, scalars, radial_hidden, parity)
+        rows, channels = settings.rows, settings.channels
+        self.norm_nodes = EquivariantNorm(row_degrees(rows.lmax), channels)
+        self.message = Message(settings)
         self.norm_message = EquivariantNorm(rows.degree, channels)
         self.norm_ffn = EquivariantNorm(rows.degree, channels)
         self.ffn = FeedForward(rows.degree, channels, channels * ffn_factor)
 
     def forward(self, states: Tensor | None, nodes: Tensor, edges: DirectedEdges, scalars: Tensor) -> Tensor:
-        """Update edge states (E, R, C); None starts a new track."""
+        """Update the features of edges, (E, R, C); None before the first layer."""
         messages = self.norm_message(self.message(self.norm_nodes(nodes), edges, scalars))
         states = messages if states is None else states + messages
         update: Tensor = self.ffn(self.norm_ffn(states))

@@ -15,7 +15,7 @@ from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.energy_head import EnergyHead
 from helm_ase.nn.hamiltonian_head import HamiltonianHead
 from helm_ase.nn.output_factor import apply_factor, trust_matrix
-from helm_ase.nn.state_sharing import MolecularState
+from helm_ase.nn.state_sharing import MolecularState, StateSettings
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.graph import block_slots, count_molecules, edge_vectors, molecule_index
 from helm_ase.representation.overlap import symmetric_root
@@ -26,23 +26,25 @@ class HELMSettings:
     """Architecture of the network: everything that defines it apart from its weights."""
 
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
-    """Size and switches of the backbone, which embeds atoms and pairs of atoms."""
+    """Backbone, the part of the network that computes the features of atoms and of pairs of atoms."""
     charges: tuple[int, ...] = (0,)
-    """Total charges that the model can be asked for; any other is refused."""
+    """Total charges that the model supports; any other is refused."""
     multiplicities: tuple[int, ...] = (1,)
-    """Spin multiplicities 2S + 1 that the model can be asked for. Anything but (1,) gives the model two spin
-    channels."""
+    """Spin multiplicities 2S + 1 that the model supports. With any multiplicity but 1 in the list, the model
+    predicts two Hamiltonians, for α and β spin."""
     hermitian: bool = True
-    """Whether the Hamiltonian is Hermitian by construction, whatever the numbering of the atoms."""
+    """Whether the block of two atoms is computed once, which makes the Hamiltonian Hermitian by construction.
+    If not, it is computed in both directions and averaged, as in the paper's code."""
     pad_shells: bool = False
-    """Whether all elements are given the shells of the largest one, as in the paper, instead of only their
-    own."""
+    """Whether blocks of the Hamiltonian are predicted for the shells of the largest element and cut to size,
+    as in the paper, instead of only for the shells of the elements at hand."""
     trust_delta: float = 0.003
-    """Strength δ of the trust filter W = S (S + δ)⁻¹, through which the correction passes as W ΔH W; with 0
-    there is no filter."""
+    """Strength δ of the trust filter W = S (S + δ)⁻¹, by which the predicted correction is replaced with
+    W ΔH W. It suppresses ΔH in directions where S is nearly singular, in which small errors of ΔH would give
+    large errors of orbital energies; with 0 there is no filter."""
     orthogonal: bool = False
-    """Whether the network predicts Δ in Löwdin's basis, H = H0 + S^½ Δ S^½, where no error is divided by a
-    small eigenvalue of S. This takes the place of the trust filter."""
+    """Whether the network predicts Δ in Löwdin's orthogonalised basis, H = H0 + S^½ Δ S^½, in which errors
+    are not amplified where S is nearly singular. If so, there is no trust filter."""
     energy_hidden: int = 128
     """Width of the hidden layer of the energy head."""
 
@@ -74,15 +76,15 @@ class HELMSettings:
 
 
 class Prediction(NamedTuple):
-    """Answers of one pass of the network; None for what was not asked for."""
+    """Results of one evaluation of the network; quantities that were not requested are None."""
 
     energy: Tensor | None
     """Total energies in eV, float64, shape (B,)."""
     forces: Tensor | None
     """Forces in eV/Å, float64, shape (N, 3)."""
     correction: Tensor | None
-    """Output of the Hamiltonian heads in Hartree, canonical AO order, (B, spins, A, A), padded with zeros,
-    of which ``HELMSettings.correction`` makes ΔH; of crystals ΔH(T) of the graph's translations,
+    """Output of the Hamiltonian heads in Hartree, canonical AO order, (B, spins, A, A), padded with zeros;
+    ``HELMSettings.correction`` computes ΔH from it.  For crystals, ΔH(T) for the translations of the graph,
     (n_T, 1, A, A)."""
     energy_features: Tensor | None = None
     """Last hidden layer of the energy head, mean over the atoms of a molecule, (B, F), without gradient."""
@@ -127,11 +129,10 @@ class HELM(nn.Module):
             HamiltonianHead(basis, b.lmax, b.channels, b.parity, settings.hermitian, settings.pad_shells)
             for _ in range(settings.n_spins)
         )
+        states = StateSettings(settings.charges, settings.multiplicities, b.state_heads)
         self.energy_head = EnergyHead(
-            self.backbone.rows, b.channels, self.backbone.node_scalars.size, b.radial_hidden,
-            settings.energy_hidden, self.backbone.neighbour_scale, settings.charges, settings.multiplicities,
-            b.state_heads,
-        )  # fmt: skip
+            self.backbone.messages, settings.energy_hidden, self.backbone.neighbour_scale, states
+        )
         table = torch.full((128,), -1)
         table[list(basis.elements)] = torch.arange(len(basis.elements))
         self.register_buffer("element_index", table, persistent=False)
@@ -169,7 +170,7 @@ class HELM(nn.Module):
         energy_baseline: Callable[[Tensor], Tensor] | None = None,
         stress: bool = False,
     ) -> Prediction:
-        """Compute only what is asked for; energy and forces never touch the edge track.
+        """Compute the requested quantities; energy and forces do not need the edge track.
 
         Parameters
         ----------
@@ -231,7 +232,7 @@ class HELM(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         atomic_terms = self.energy_head(nodes.layers[-1], nodes.edges, nodes.scalars, state)
         atomic = atomic_terms.energies.double() * self.energy_scale + self.energy_reference[elements]
-        if atomic_terms.share is not None:  # what a state costs in the mean goes to the atoms that have it
+        if atomic_terms.share is not None:  # mean energy of the state, distributed by the shares
             reference = self.state_reference[state.charge, state.multiplicity]
             atomic = atomic + atomic_terms.share.double() * reference[state.molecule]
         molecule, count = molecule_index(graph), count_molecules(graph)

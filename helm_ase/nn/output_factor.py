@@ -1,4 +1,5 @@
-"""From the network's output to ΔH: F Δ F with a factor F that follows from the overlap matrix."""
+"""The correction ΔH = F Δ F from the network's output Δ, with a factor F that is a function of the
+overlap."""
 
 import torch
 from torch import Tensor

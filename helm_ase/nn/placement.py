@@ -1,4 +1,4 @@
-"""Where a network computes, and in which precision."""
+"""Device and floating-point precision of a network."""
 
 import copy
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 def move(model: HELM, device: str | None = None, dtype: str = "float32") -> None:
-    """Put a network where it is to compute, in the precision asked for.
+    """Move a network to a device, and change its precision.
 
     Parameters
     ----------
@@ -37,7 +37,8 @@ def move(model: HELM, device: str | None = None, dtype: str = "float32") -> None
 
 
 def placed(model: HELM, device: str | None = None, dtype: str = "float32") -> HELM:
-    """The same network where it is to compute: itself if it is there, else a copy; see :func:`move`.
+    """Network on a device and in a precision: the given one if it already is, otherwise a copy; see
+    :func:`move`.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def placed(model: HELM, device: str | None = None, dtype: str = "float32") -> HE
     with _refusals(device):
         if _place(device).type == "cpu" and model.dtype == precision:
             return model
-    with own_torch_state(), torch.inference_mode(False):  # else there would be no forces outside it
+    with own_torch_state(), torch.inference_mode(False):  # inference tensors could not give forces later
         there = copy.deepcopy(model)
         move(there, device, dtype)
     return there
@@ -73,7 +74,7 @@ def _place(device: str | None) -> torch.device:
 
 @contextmanager
 def _refusals(device: str | None) -> Iterator[None]:
-    """What torch says about a device in the words of :class:`SettingError`."""
+    """Context that turns errors of torch about a device into :class:`SettingError`."""
     try:
         yield
     except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: MPS has no float64

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 
 
 class Envelope(nn.Module):
-    """Polynomial that goes from 1 to 0 at the cutoff with two continuous derivatives.
+    """Polynomial that decreases from 1 to 0 at the cutoff, with two continuous derivatives.
 
-    The paper has none; without it energies jump when a pair crosses the cutoff.
-    The form is that of DimeNet (arXiv 2003.03123, Eq. 8) with p = 6.
+    The paper has none; without it, energies are discontinuous where a pair crosses the cutoff. The form is
+    that of DimeNet (arXiv 2003.03123, Eq. 8) with p = 6.
     """
 
     def __init__(self, cutoff: float, enabled: bool = True) -> None:
@@ -25,7 +25,8 @@ class Envelope(nn.Module):
 
 
 class PairEnvelope(Envelope):
-    """Smooth cutoff times 1 / (1 + exp((d − start) / length)): how blocks of two atoms fade with distance.
+    """Factor that damps blocks of two atoms with distance: smooth cutoff times 1 / (1 + exp((d − start) /
+    length)).
 
     H − H0 of labels falls off exponentially with the distance of the atoms, alike for wide and for narrow
     functions, and much more slowly than their overlap: exchange reaches farther.  An output that does not

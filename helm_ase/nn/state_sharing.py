@@ -1,12 +1,13 @@
-"""The charge and multiplicity of a molecule, brought to its atoms as local shares.
+"""Charge and multiplicity of a molecule, distributed over its atoms by attention.
 
-A vector added to every atom, as most networks do it, changes a molecule that is far from an ion.  Here the
-atoms of a molecule compete for the state of the whole by attention, similar to SpookyNet (Unke et al., Nat.
-Commun. 2021), normalised over the molecule, so that shares are local where the chemistry is; and a neutral
-closed shell has nothing to share.
+If a vector for charge and multiplicity is added to every atom, as in most networks, an ion changes molecules
+that are far away from it.  Here, attention distributes charge and multiplicity over the atoms, similar to
+SpookyNet (Unke et al., Nat. Commun. 2021), normalised over the molecule, so that shares are local where the
+chemistry is; and a neutral closed shell has nothing to share.
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -24,8 +25,25 @@ class MolecularState(NamedTuple):
     """Molecule of each atom, (N,)."""
 
 
+@dataclass(frozen=True)
+class StateSettings:
+    """Charges and multiplicities that a model supports, and how they are shared among atoms."""
+
+    charges: tuple[int, ...] = (0,)
+    """Total charges, e."""
+    multiplicities: tuple[int, ...] = (1,)
+    """Spin multiplicities 2S + 1."""
+    heads: int = 0
+    """Number of attention heads that share them; with 0 they are not shared."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether there is more than one state, and it is shared among atoms."""
+        return self.heads > 0 and len(self.charges) * len(self.multiplicities) > 1
+
+
 class StateEmbedding(nn.Module):
-    """The state of each molecule as a vector that vanishes for neutral closed shells."""
+    """Charge and multiplicity of each molecule as a vector, which is zero for neutral singlets."""
 
     def __init__(self, channels: int, charges: tuple[int, ...], multiplicities: tuple[int, ...]) -> None:
         super().__init__()
@@ -72,7 +90,8 @@ class StateSharing(nn.Module):
         nn.init.normal_(self.value.weight, std=channels**-0.5)  # values as large as the states themselves
 
     def forward(self, scalars: Tensor, state: MolecularState) -> Tensor:
-        """What every atom has of the state of its molecule, (N, C); zero in neutral closed shells.
+        """Contribution of its molecule's charge and multiplicity to each atom, (N, C); zero in neutral
+        singlets.
 
         Parameters
         ----------
@@ -85,7 +104,7 @@ class StateSharing(nn.Module):
         query, value = (f(s).unflatten(1, (self.heads, -1)) for f in (self.query, self.value))
         key = self.key(scalars).unflatten(1, (self.heads, -1))  # (N, H, C / H); query, value: (B, H, C / H)
         share = softmax_over((key * query[state.molecule]).sum(-1), state.molecule, len(s))  # (N, H)
-        amount = self.gain * share / (1 + self.gain * share)  # of order one where the state is, else small
+        amount = self.gain * share / (1 + self.gain * share)  # of order one at the charged atoms, else small
         shared: Tensor = amount[:, :, None] * value[state.molecule]
         return shared.flatten(1)
 

@@ -1,1 +1,1 @@
-"""Levels, densities of states, molecules and orbitals as pictures, and all together as a page."""
+"""Pictures of orbital energies, densities of states, molecules and orbitals, and an HTML report of all."""

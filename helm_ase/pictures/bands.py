@@ -1,4 +1,4 @@
-"""Bands along a path, with the density of states beside them, as people publish them."""
+"""Picture of a band structure with the density of states beside it."""
 
 from pathlib import Path
 

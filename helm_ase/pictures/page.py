@@ -1,4 +1,5 @@
-"""One molecule on one HTML page that needs no network: numbers, pictures, and orbitals to turn."""
+"""HTML report of a molecule in one self-contained file: results, pictures, and orbitals that can be
+rotated."""
 
 import html
 import io
@@ -25,7 +26,7 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     "img-src data: blob:; worker-src blob:; font-src data:"
 )
-"""The browser itself refuses whatever would be fetched."""
+"""Content security policy by which the browser loads nothing from elsewhere."""
 STYLE = """
 * { box-sizing: border-box }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem;

@@ -1,4 +1,4 @@
-"""A molecule and its orbitals as a view that turns under the mouse, by plotly."""
+"""Interactive three-dimensional view of a molecule and its orbitals, by plotly."""
 
 from importlib.util import find_spec
 from typing import Any

@@ -1,4 +1,4 @@
-"""From where an orbital shows both of its signs."""
+"""Choice of a viewpoint from which both signs of an orbital are visible."""
 
 import numpy as np
 from ase import Atoms

@@ -1,1 +1,1 @@
-"""From ``Atoms`` to numbers: what a model may be asked, what it answers, and real SCF steps after it."""
+"""From ``Atoms`` to results: checks of what a model supports, predictions, and SCF steps that refine them."""

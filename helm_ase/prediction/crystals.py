@@ -1,4 +1,4 @@
-"""From periodic ``Atoms`` to numbers: energy, forces, stress, H(T), bands."""
+"""Predictions for periodic ``Atoms``: energy, forces, stress, H(T) and bands."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from helm_ase.system.torch_state import own_torch_state
 from helm_ase.units import HARTREE_IN_EV
 
 DENSITY = 3.5
-"""Points per 1/Å of a mesh that nobody has asked for, as ASE's."""
+"""Default density of the k-point mesh, in points per 1/Å, as in ASE."""
 
 
 @dataclass(frozen=True)
 class CrystalEnergy:
-    """What one pass of the network says about the energy of a crystal."""
+    """Energy, forces and stress of a crystal from one evaluation of the network."""
 
     energy: float
     """eV per cell."""
@@ -110,12 +110,12 @@ class CrystalPrediction:
         return levels_at(*self.operators, kpts).numpy() * HARTREE_IN_EV
 
     def path(self, path: str | BandPath | None, points: int) -> BandPath:
-        """A path through the Brillouin zone: as given, by the names of its corners, or the usual one.
+        """Path through the Brillouin zone: the given one, by names of special points, or ASE's standard one.
 
         Raises
         ------
         SettingError
-            If the lattice has no corners of these names.
+            If the lattice has no special points of these names.
         """
         return path if isinstance(path, BandPath) else band_path(self.lattice, path, points)
 
@@ -146,7 +146,7 @@ def predict_crystal(model: HELM, checkpoint: Checkpoint, atoms: Atoms) -> Crysta
 
 
 def mesh_of(kpts: Any, lattice: Lattice) -> KMesh:
-    """Mesh that a calculator's keyword ``kpts`` stands for.
+    """Mesh of k points for a value of the calculator's keyword ``kpts``.
 
     Parameters
     ----------

@@ -1,5 +1,4 @@
-"""Methods whose energies are added to that of the network: the baseline of the model, and dispersion on
-request."""
+"""Energies that are added to that of the network: the model's energy baseline and, on request, dispersion."""
 
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from helm_ase.representation.energy_baseline import EnergyBaselineResult, Energy
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 NAMES = {"d3bj": "D3(BJ)"}
-"""Value of the keyword → what is written beside a level of theory."""
+"""Value of the keyword ``dispersion`` → name of the correction in output."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class WithDispersion:
 
 
 def dispersion_of(checkpoint: Checkpoint, kind: str) -> Dispersion:
-    """Dispersion with the parameters of the functional that a model has learnt.
+    """Dispersion correction with the parameters of the functional of the model's labels.
 
     Raises
     ------
@@ -102,9 +101,9 @@ def add_to_crystal(prediction: CrystalEnergy, atoms: Atoms, added: EnergyMethod 
 
 
 def note_dispersion(atoms: Atoms, kind: str | None) -> None:
-    """Say in ``atoms.info`` what the energies contain, or nothing more than those of the model.
+    """Record in ``atoms.info`` that the energies contain dispersion; remove the entry if they do not.
 
-    Files of structures keep energies and forces, and would not say how they were made.
+    Structure files keep energies and forces, but not how they were computed.
     """
     atoms.info.pop("dispersion", None)
     if kind is not None:
@@ -112,7 +111,7 @@ def note_dispersion(atoms: Atoms, kind: str | None) -> None:
 
 
 def added_energy(checkpoint: Checkpoint, dispersion: str | None = None) -> EnergyMethod | None:
-    """What computes the part of the energy that is not the network's; None if there is none.
+    """Method for the part of the energy that the network does not predict; None if there is none.
 
     Parameters
     ----------

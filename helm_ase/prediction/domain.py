@@ -1,4 +1,4 @@
-"""What a checkpoint can be asked about: elements, charges, geometries, and distances it has seen."""
+"""Domain of a model: elements, charges and geometries that it supports, and extrapolation beyond training."""
 
 import warnings
 import weakref
@@ -24,15 +24,15 @@ CLOSED_SHELL = (
     "neither a closed-shell model nor the restricted Kohn–Sham method it learnt describes broken bonds"
 )
 JUMP = 0.5
-"""Å; an atom that moves further between two calculations has made no step but a new geometry."""
+"""Displacement of an atom, Å, above which the next calculation counts as a new geometry, not as a step."""
 
 
 class ExtrapolationWarning(UserWarning):
-    """The geometry holds something the model has never seen."""
+    """Warning that a geometry is outside of what occurred in training."""
 
 
 def check_kind(atoms: Atoms, checkpoint: Checkpoint) -> None:
-    """Refuse what no geometry can mend: a kind of system that the model has not learnt, unknown elements.
+    """Refuse atoms for reasons other than their geometry: unsupported periodicity or unknown elements.
 
     Raises
     ------
@@ -49,11 +49,11 @@ def check_kind(atoms: Atoms, checkpoint: Checkpoint) -> None:
 
 
 KINDS = {0: "molecules", 1: "chains", 2: "slabs", 3: "bulk"}
-"""Number of periodic directions → what has so many."""
+"""Number of periodic directions → name of such systems."""
 
 
 def refuse_dimensions(dimensions: int, atoms: Atoms, checkpoint: Checkpoint) -> None:
-    """Say why a model does not take a system with so many periodic directions.
+    """Raise an error that says why a model does not support this number of periodic directions.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def refuse_dimensions(dimensions: int, atoms: Atoms, checkpoint: Checkpoint) -> 
 
 
 def check_crystal(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> None:
-    """Refuse every crystal that the model cannot take.
+    """Raise an error for crystals that the model does not support.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def check_crystal(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> N
 
 
 def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> None:
-    """Refuse every molecule that the model cannot take.
+    """Raise an error for molecules that the model does not support.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> 
 
 
 def check_trained(checkpoint: Checkpoint, quantity: str) -> None:
-    """Refuse what a checkpoint was never trained to predict.
+    """Raise an error for quantities that a model was not trained to predict.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def check_trained(checkpoint: Checkpoint, quantity: str) -> None:
 
 
 class Extrapolation(NamedTuple):
-    """What training has not shown of one geometry."""
+    """Features of a geometry that did not occur in training."""
 
     distances: dict[tuple[int, int], list[float]]
     """Pairs of elements (Z1 ≤ Z2) → distances, Å."""
@@ -139,11 +139,10 @@ class Extrapolation(NamedTuple):
 
 
 def extrapolation_of(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> Extrapolation:
-    """Compare a geometry with what training has shown.
+    """Compare a geometry with the training set of a model.
 
-    Of a model without a record of bonds only this is known: if it has seen closed shells alone, a molecule
-    that has come apart into radicals or ions is none of its kind.  Bonds of crystals, across the faces of a
-    cell, are not looked at.
+    If the model has no record of bonds but was trained on closed shells only, fragments that are radicals
+    or ions count as unknown.  Bonds are not checked in crystals.
     """
     lattice = Lattice.of_atoms(atoms) if atoms.pbc.any() else None
     distances = checkpoint.coverage.unseen(atoms.numbers, atoms.positions, lattice)
@@ -156,20 +155,29 @@ def extrapolation_of(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -
 
 
 WORSE = 1.25
-"""Factor by which an error bar must grow to be told again."""
+"""Factor by which an error bar must grow before it is reported again."""
+
+
+class KnownGeometry(NamedTuple):
+    """Geometry for which warnings were issued."""
+
+    numbers: NDArray[np.int64]
+    """Atomic numbers, (N,)."""
+    positions: NDArray[np.float64]
+    """Positions of the atoms, Å, (N, 3)."""
 
 
 class ExtrapolationMemory:
-    """What has been warned of for one geometry and the small steps that follow it.
+    """Warnings that were issued for a geometry and for the small steps that followed it.
 
-    Dynamics and optimisations are warned once of each pair of elements and interval of distances, so worse
-    distances are never silent.  Another ``Atoms`` object, or a jump, is a new geometry with warnings of its
-    own.  Copies and pickles begin anew.
+    In dynamics and optimisations a warning is issued once for each pair of elements and interval of
+    distances, so that still worse distances are reported.  Another ``Atoms`` object, or a large displacement,
+    counts as a new geometry, with warnings of its own.  Copies and pickles start without any memory.
     """
 
     def __init__(self) -> None:
         self._atoms: weakref.ref[Atoms] | None = None
-        self._last: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+        self._last: KnownGeometry | None = None
         self._already: set[tuple[int, int, int]] = set()
         self._faults: set[tuple[int, ...]] = set()
         self._told = 0.0
@@ -177,16 +185,19 @@ class ExtrapolationMemory:
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()
 
-    def warn(self, atoms: Atoms, model: str, found: Extrapolation, state: ChargeState) -> None:
-        """Warn of what is new in the answer of a model, named for the message."""
+    def warn(self, atoms: Atoms, model: str, extrapolation: Extrapolation, state: ChargeState) -> None:
+        """Issue warnings for everything that was not warned of before; ``model`` is its name in the
+        message."""
         if not self._continues(atoms):
             self._already, self._faults, self._told = set(), set(), 0.0
-        self._atoms, self._last = weakref.ref(atoms), (atoms.numbers.copy(), atoms.positions.copy())
-        self._already = warn_about_distances(model, found.distances, self._already)
-        self._faults |= warn_about_bonds(model, found.faults, state, self._faults)
+        self._atoms = weakref.ref(atoms)
+        self._last = KnownGeometry(atoms.numbers.copy(), atoms.positions.copy())
+        self._already = warn_about_distances(model, extrapolation.distances, self._already)
+        self._faults |= warn_about_bonds(model, extrapolation.faults, state, self._faults)
 
     def is_news(self, bar: float) -> bool:
-        """Whether an error bar, eV/atom, is to be told: the first, and what is much larger than the last."""
+        """Whether an error bar, eV/atom, should be reported: the first one, or one much larger than the
+        last."""
         if bar <= WORSE * self._told:
             return False
         self._told = bar
@@ -196,9 +207,9 @@ class ExtrapolationMemory:
         previous = None if self._atoms is None else self._atoms()
         if self._last is None or previous is None or id(previous) != id(atoms):
             return False
-        numbers, positions = self._last
-        same = np.array_equal(numbers, atoms.numbers)
-        return same and bool(np.linalg.norm(positions - atoms.positions, axis=1).max() < JUMP)
+        if not np.array_equal(self._last.numbers, atoms.numbers):
+            return False
+        return bool(np.linalg.norm(self._last.positions - atoms.positions, axis=1).max() < JUMP)
 
 
 def warn_about_distances(
@@ -239,7 +250,8 @@ def warn_about_distances(
 def warn_about_bonds(
     model: str, faults: Sequence[BondFault], state: ChargeState, already: set[tuple[int, ...]]
 ) -> set[tuple[int, ...]]:
-    """Warn of bonds that training has not shown, except those whose keys are ``already`` known; return keys.
+    """Warn of bonds that did not occur in training, except those whose keys are in ``already``; return the
+    keys.
 
     Parameters
     ----------

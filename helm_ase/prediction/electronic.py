@@ -1,7 +1,7 @@
-"""From ``Atoms`` to numbers: network, baseline and electronic structure put together.
+"""Predictions for a molecule: network, baseline and electronic structure combined.
 
-The calculator keeps ASE's books; what is computed, and in which order, stands here.  PySCF is imported with
-the first Hamiltonian: who only runs MD never waits for it.
+PySCF is imported only when the first Hamiltonian is computed, so that molecular dynamics does not wait for
+it.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ElectronicPrediction:
-    """Everything that follows from one predicted Hamiltonian; matrices in PySCF AO order."""
+    """Predicted Hamiltonian of a molecule, and everything computed from it; matrices in PySCF AO order."""
 
     mole: Any
     """PySCF ``Mole`` of the geometry."""
@@ -41,7 +41,7 @@ class ElectronicPrediction:
     structure: ElectronicStructure
     """H, S, orbitals and density, Hartree."""
     level: LevelOfTheory
-    """Level of theory of the labels that the model learnt."""
+    """Level of theory of the labels that the model was trained on."""
 
     @property
     def hamiltonian(self) -> NDArray[np.float64]:
@@ -61,13 +61,13 @@ class ElectronicPrediction:
 
     @cached_property
     def scf(self) -> "SelfConsistency":
-        """The SCF problem that the prediction is a guess of.
+        """SCF problem to whose solution the prediction is an approximation.
 
         Raises
         ------
         SettingError
-            If the installed PySCF means another functional by the name that the model's labels had, or the
-            matrix is an effective one, of which no SCF is the origin.
+            If the installed PySCF defines the functional differently from the labels, or the Hamiltonian is
+            an effective one in a smaller basis, which no SCF would give.
         """
         from helm_ase.qc.level import check_variant
         from helm_ase.qc.scf_steps import SelfConsistency
@@ -107,7 +107,7 @@ class ElectronicPrediction:
 
 
 class EnergyPrediction(NamedTuple):
-    """What one pass of the network says about the energy of a molecule."""
+    """Energy and forces of a molecule from one evaluation of the network."""
 
     energy: float
     """eV."""
@@ -156,7 +156,7 @@ def _energy(
         from helm_ase.prediction.energy_baseline import baseline_energy
 
         baseline = baseline_energy(tight_binding, atoms.numbers, state)
-    with torch.inference_mode(False):  # forces need autograd even where the caller has switched it off
+    with torch.inference_mode(False):  # forces need autograd even if the caller disabled it
         out = model(make_graph(model, atoms, state), energy=True, forces=forces, energy_baseline=baseline)
     energy = float(out.energy.detach())
     gradient = None if out.forces is None else out.forces.detach().cpu().numpy().astype(np.float64)
@@ -198,7 +198,7 @@ def finish_electronic_structure(
     output: torch.Tensor,
     tight_binding: EnergyMethod | None = None,
 ) -> ElectronicPrediction:
-    """From the network's output for a molecule to orbitals.
+    """Compute orbitals from the network's output for a molecule.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ def finish_electronic_structure(
 
 
 def _envelope(s: AOMatrix) -> NDArray[np.float64]:
-    """What takes the place of the fading with distance that a network without it never learnt, (A, A)."""
+    """Damping of blocks with distance, for networks that have none themselves, (A, A)."""
     return overlap_envelope(s.values, s.basis.offsets(s.numbers))
 
 

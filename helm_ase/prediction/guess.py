@@ -1,4 +1,5 @@
-"""Whether a predicted density is a better start for an SCF than PySCF's own, asked without a Fock matrix."""
+"""Criteria, without computing a Fock matrix, whether a predicted density is a better SCF guess than
+PySCF's."""
 
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from helm_ase.electronic import ElectronicStructure
 from helm_ase.prediction.domain import Uncertainty
 
 MIN_GAP = 0.08
-"""Hartree; the order of filled and empty levels is not to be trusted where they lie closer."""
+"""HOMO–LUMO gap in Hartree below which it is uncertain which orbitals are occupied."""
 MAX_BAR = 5.0
 """Error bar of the energy per atom over the threshold of the model.
 
@@ -16,16 +17,16 @@ For 37 molecules of 2 to 21 atoms, some of them stretched or unlike the training
 commutator FDS − SDF of the prediction was below 0.006 times that of PySCF's guess wherever the bar was below
 4.4 (27 molecules), and above 0.05 times it wherever the bar was above 5.5 (10)."""
 MAX_CHARGE = 2.5
-"""e; no Mulliken charge of a molecule of light elements in a small basis is larger."""
+"""Largest plausible Mulliken charge, e, of molecules of light elements in a small basis."""
 
 
 class GuessWarning(UserWarning):
-    """PySCF's own guess was taken in place of the prediction."""
+    """Warning that PySCF's own guess is used instead of the predicted density."""
 
 
 @dataclass(frozen=True)
 class Doubts:
-    """What speaks against a predicted density; nothing of it costs a Fock matrix."""
+    """Indications that a predicted density is wrong, none of which needs a Fock matrix."""
 
     gap: float
     """HOMO–LUMO gap of the predicted Hamiltonian, the smaller one of both spins, Hartree."""

@@ -1,7 +1,7 @@
 """Second derivatives of the energy: those of the network exactly, those of the energy baseline numerically.
 
-The network's gradient is kept as a graph, whose rows are differentiated again, many in one pass.  The energy
-baseline has an analytic gradient only, of which central differences are taken.
+The network's gradient is differentiated again by automatic differentiation, many rows at a time.  The
+gradient of the energy baseline is differentiated by central differences.
 """
 
 import numpy as np

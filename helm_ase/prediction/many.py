@@ -1,7 +1,7 @@
 """Predictions for many structures: a list, an iterator or a trajectory, in batches of bounded size.
 
 A window of structures is read ahead, sorted by size and cut into batches; answers come in the order in which
-the structures were given.  No more than a window is ever kept, so the number of structures has no limit.
+the structures were given.  Only one window is kept in memory, so the number of structures is not limited.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
@@ -43,7 +43,7 @@ WINDOW, WINDOW_OF_MATRICES, WINDOW_ATOMS = 512, 32, 20_000
 
 @dataclass(frozen=True)
 class StructurePrediction:
-    """Answer for one structure; what was not asked for is None."""
+    """Results for one structure; quantities that were not requested are None."""
 
     index: int
     """Place of the structure among those given, from 0."""
@@ -62,9 +62,10 @@ class StructurePrediction:
     hamiltonian: NDArray[np.float64] | None = None
     """Hartree, PySCF AO order, (A, A), or (2, A, A) of an open shell."""
     features: NDArray[np.float64] | None = None
-    """Last hidden layer of the energy head, mean over the atoms, (F,): what the error bar is made from."""
+    """Last hidden layer of the energy head, mean over the atoms, (F,), from which the error bar is
+    computed."""
     error: HelmError | None = None
-    """Why there is no answer; None if there is one."""
+    """Reason why the structure could not be computed; None if it could."""
 
 
 def predict_many(
@@ -91,7 +92,7 @@ def predict_many(
         Any of ``energy``, ``forces``, ``dipole``, ``charges``, ``eigenvalues``, ``gap``,
         ``hamiltonian``, ``features``.
     model
-        Name, path or address of a checkpoint, or a loaded one; None: the default.
+        Name, path or URL of a checkpoint, or a loaded one; None: the default.
     batch
         Limit of atoms and pairs in a batch, ``auto``: what suits the device.  A larger structure makes a
         batch of its own, and a batch that a GPU has no memory for is halved.
@@ -202,7 +203,7 @@ def _batches(tasks: list["_Task"], max_load: int) -> Iterator[list["_Task"]]:
 
 @dataclass(frozen=True)
 class _Task:
-    """A structure that the model can take; nothing that the caller does to it later matters."""
+    """Copy of a structure that the model supports; later changes by the caller have no effect."""
 
     index: int
     atoms: Atoms

@@ -1,4 +1,4 @@
-"""Back to DFT: what one or a few real SCF steps make of a prediction, in ASE's units."""
+"""Refinement of a prediction by one or a few SCF steps of the density functional, in ASE's units."""
 
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 @dataclass(frozen=True)
 class Refinement:
-    """Energy, orbital energies and, if asked for, forces after real SCF steps."""
+    """Energy, orbital energies and, if requested, forces after SCF steps."""
 
     energy: float
     """Estimate of the converged DFT energy, eV: Harris and Foulkes', of all densities (DIIS)."""
@@ -24,9 +24,9 @@ class Refinement:
     structure: ElectronicStructure
     """Orbitals of the last Fock matrix, which is extrapolated from all (DIIS); Hartree, PySCF AO order."""
     iterations: int
-    """Fock matrices that were built."""
+    """Number of Fock matrices that were built."""
     last_change: float
-    """How much the last step moved the estimate of the energy, eV/atom; more than is missing after it."""
+    """Change of the energy by the last step, eV/atom, which is larger than the error that remains."""
     forces: NDArray[np.float64] | None = None
     """Analytic gradient at the refined density, eV/Å, (N, 3): one Fock matrix more is built for it, and it is
     taken at the density extrapolated from all.  Its error is of first order in what that density misses, and

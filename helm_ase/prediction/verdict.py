@@ -1,4 +1,4 @@
-"""A verdict on an answer: trusted, extrapolating or refused, with the numbers behind it."""
+"""Verdict on a prediction (trusted, extrapolating or refused) with the numbers that it is based on."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,26 +8,25 @@ from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.coverage import describe
 
 REMAINING = 1e-3
-"""Largest change by the last SCF step, in eV/atom, up to which a refined energy counts as that of the
-functional."""
+"""Largest change by the last SCF step, in eV/atom, for which a refined energy counts as converged."""
 SMALLEST_GAP = 1.0
 """HOMO–LUMO gap in eV below which one determinant may not describe the ground state of a molecule."""
 
 
 class Trust(StrEnum):
-    """Degree to which an answer may be believed."""
+    """Degree to which a result can be trusted."""
 
     TRUSTED = "trusted"
     """The error is expected to be that on unseen molecules of the kind in training."""
     EXTRAPOLATING = "extrapolating"
-    """Something is outside of what training has shown; the error may be many times larger."""
+    """Something did not occur in training; the error may be many times larger."""
     REFUSED = "refused"
-    """Bonds are broken, or atoms have collapsed: the numbers mean nothing."""
+    """Bonds are broken, or atoms have collapsed: the results are meaningless."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict on an answer, and the reasons for it."""
+    """Verdict on a prediction, and the reasons for it."""
 
     trust: Trust
     reasons: tuple[str, ...] = ()
@@ -35,7 +34,7 @@ class Verdict:
     evidence: str = ""
     """Error bar or, for a refined energy, the change by its last SCF step, with the threshold."""
     note: str = ""
-    """Limit of a method of one determinant, where that is the reason."""
+    """Remark on the limits of single-determinant methods, where these are the reason."""
     error_bar: float | None = None
     """Expected error of the energy, eV/atom; None without one."""
     threshold: float | None = None
@@ -49,7 +48,7 @@ class Verdict:
 
 
 def judge(
-    found: Extrapolation,
+    extrapolation: Extrapolation,
     state: ChargeState,
     bar: Uncertainty | None = None,
     last_change: float | None = None,
@@ -59,29 +58,29 @@ def judge(
 
     Parameters
     ----------
-    found
-        What training has not shown of the geometry, by
+    extrapolation
+        Features of the geometry that did not occur in training, by
         :func:`helm_ase.prediction.domain.extrapolation_of`.
     state
         Charge and multiplicity.
     bar
         Error bar of the model's energy, if it has one.
     last_change
-        What the last SCF step changed of a refined energy, eV/atom; it takes the place of the error bar and
-        of distances, which are about the network.
+        Change of a refined energy by the last SCF step, eV/atom.  If given, it replaces the error bar and the
+        check of distances, which concern the network only.
     gap
         LUMO − HOMO, eV, if it is known.
     """
-    broken = tuple(fault.text for fault in found.faults if fault.broken)
+    broken = tuple(fault.text for fault in extrapolation.faults if fault.broken)
     evidence, size, limit, high = _numbers(bar, last_change)
     if broken:
         note = CLOSED_SHELL if state.multiplicity == 1 else ""
         return Verdict(Trust.REFUSED, broken, evidence, note, size, limit)
     doubts = [] if gap is None or gap >= SMALLEST_GAP else [_small_gap(gap)]
     if last_change is None:
-        doubts += [fault.text for fault in found.faults]
-        if found.distances:
-            doubts.append(f"{describe(found.distances)}, never seen in training")
+        doubts += [fault.text for fault in extrapolation.faults]
+        if extrapolation.distances:
+            doubts.append(f"{describe(extrapolation.distances)}, never seen in training")
     trust = Trust.EXTRAPOLATING if doubts or high else Trust.TRUSTED
     return Verdict(trust, tuple(doubts), evidence, "", size, limit)
 

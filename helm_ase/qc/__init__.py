@@ -1,4 +1,4 @@
-"""The only place that imports PySCF: integrals, baselines, reference calculations."""
+"""Everything that uses PySCF: integrals, baselines and reference calculations."""
 
 from helm_ase.qc.level import Baseline, LevelOfTheory
 

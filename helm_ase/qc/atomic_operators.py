@@ -1,4 +1,4 @@
-"""Operators of atoms in a molecule: a baseline without a grid, a density or a Fock build.
+"""Baseline Hamiltonian from fitted operators of atoms, without a grid, a density or a Fock matrix.
 
 Both integrals, of s Gaussians with pairs of functions and of functions with each other, are exact, so that
 H0 turns with the molecule to rounding.  Being an operator and not a table of matrix elements, it leaves no

@@ -1,4 +1,4 @@
-"""Baseline Hamiltonians H0: cheap, local, and right where the network cannot see."""
+"""Baseline Hamiltonians H0: cheap approximations, correct also beyond the cutoff of the network."""
 
 from typing import Any
 
@@ -83,8 +83,8 @@ def sap_hamiltonian(mole: Any) -> NDArray[np.float64]:
 def minao_hamiltonian(mole: Any, level: LevelOfTheory, grid: tuple[int, int]) -> NDArray[np.float64]:
     """Fock matrix of PySCF's ``minao`` guess density, PySCF AO order.
 
-    The density is that of neutral, spherical, closed-shell atoms, whatever the charge and multiplicity
-    of the molecule: those are the business of the network.
+    The density is that of neutral, spherical, closed-shell atoms, whatever the charge and multiplicity of the
+    molecule, which only the network takes into account.
     """
     neutral = mole.copy()
     neutral.charge, neutral.spin = 0, int(sum(mole.atom_charges())) % 2

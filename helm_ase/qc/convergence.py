@@ -1,4 +1,4 @@
-"""Converged Kohn–Sham solutions: the plain way first, then what helps in hard cases."""
+"""Converging Kohn–Sham calculations: first by plain DIIS, then by methods for difficult cases."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Guess = Callable[[Any], NDArray[np.float64] | None]
 """``Mole`` → density matrix to start from, in PySCF AO order, or None if there is none for this molecule."""
 
 LEVEL_SHIFT = 0.3
-"""Hartree; larger than the gaps at which orbitals swap from cycle to cycle."""
+"""Level shift, Hartree: larger than the gaps at which orbitals change places from cycle to cycle."""
 
 
 @dataclass(frozen=True)

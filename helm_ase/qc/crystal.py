@@ -1,4 +1,4 @@
-"""ASE's view of a crystal → PySCF's: valence bases with the pseudopotentials of Goedecker, Teter, Hutter."""
+"""PySCF cells from ASE structures: valence bases with the pseudopotentials of Goedecker, Teter and Hutter."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.level import LevelOfTheory, plain
 
 VACUUM = 10.0
-"""Å between a slab or chain and its images in PySCF, which knows three periodic directions only."""
+"""Vacuum, Å, between a slab or chain and its images, as PySCF treats all three directions as periodic."""
 
 PRECISION = 1e-10
 """PySCF's, of sums over the lattice."""

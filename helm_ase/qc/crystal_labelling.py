@@ -1,4 +1,4 @@
-"""One crystal → one label, with PySCF: F(k) on a mesh, energies, and a zero of energy that has a meaning."""
+"""Labelling of a crystal with PySCF: F(k) on a mesh, energies, and a well-defined zero of energy."""
 
 import time
 from collections.abc import Sequence

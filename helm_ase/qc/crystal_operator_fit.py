@@ -17,7 +17,7 @@ from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 SMALLEST_EXPONENT, RATIO = 0.15, 2.3
 """Exponents of the clouds: 0.15 a0⁻² times powers of 2.3, until twice that of the core is passed."""
 RIDGE = 1e-8
-"""Relative; keeps parameters of overlapping Gaussians small."""
+"""Relative ridge parameter, which keeps the parameters of overlapping Gaussians small."""
 Term = tuple[int, str, int, int, int]
 """Element, kind of term, and three indices."""
 
@@ -39,7 +39,7 @@ class CrystalOperatorFit:
         self.moment = np.zeros(0)
 
     def add(self, content: Any, lattice: Lattice, basis: AOBasis, hamiltonian: RealSpaceMatrix) -> None:
-        """Take in one crystal.
+        """Add one crystal to the fit.
 
         Parameters
         ----------

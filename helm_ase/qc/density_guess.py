@@ -1,4 +1,4 @@
-"""A predicted density as the start of any PySCF calculation of the same molecule."""
+"""A predicted density as initial guess of any PySCF calculation of the same molecule."""
 
 from typing import Any
 
@@ -64,7 +64,8 @@ def density_for(
 
 
 def own_guess(mole: Any) -> NDArray[np.float64]:
-    """PySCF's own start, a superposition of atomic densities: (A, A), or (2, A, A) of an open shell."""
+    """PySCF's own initial guess, a superposition of atomic densities: (A, A), or (2, A, A) for open
+    shells."""
     return np.asarray((scf.RHF if mole.spin == 0 else scf.UHF)(mole).init_guess_by_minao())
 
 

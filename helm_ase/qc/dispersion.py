@@ -1,4 +1,4 @@
-"""Dispersion beside a functional that has none: Grimme's D3 with Becke-Johnson damping, through dftd3."""
+"""Dispersion correction: Grimme's D3 with Becke–Johnson damping, computed by dftd3."""
 
 import re
 from dataclasses import dataclass
@@ -143,7 +143,7 @@ def counterpoise(
         made = GeometricCounterpoise(np.asarray(z), places, method=functional.lower(), basis=name)
         return made.get_counterpoise(grad=True)
 
-    near = np.array([[0, 0, 0], [0, 0, 2.2]])  # carbon monoxide: what the library does not know, it calls 0
+    near = np.array([[0, 0, 0], [0, 0, 2.2]])  # the library returns 0 for what it does not know (CO)
     if not float(compute([6, 8], near)["energy"]):
         raise SettingError(f"dftd3 has no counterpoise parameters for {functional} in {basis}")
     correction = compute(numbers, np.asarray(positions, dtype=np.float64) / BOHR_IN_ANGSTROM)

@@ -7,7 +7,7 @@ energy, potential and nuclear gradient can come from one pass.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,19 +38,39 @@ class Integral:
     """Part of the nuclear gradient, split by the function that moves; weights stay as they are.  (A, 3)."""
 
 
+class GridCorrection(NamedTuple):
+    """Error of a coarse grid, known from a finer one, that is added to every integral; atomic units."""
+
+    energy: float
+    potential: Any
+    """With respect to the density matrix, of its shape, or zero."""
+
+
+NO_CORRECTION = GridCorrection(0.0, 0.0)
+
+
+class KeptValues(NamedTuple):
+    """Values of functions on a grid that are kept from one integral to the next."""
+
+    grids: Any
+    """PySCF's grid; None if nothing is kept."""
+    blocks: list[tuple[Array, Any, Array]]
+    """Function values, indices of the functions, and weights of the points of each block."""
+
+
 class GridIntegration(numint.NumInt):
     """PySCF's numerical integration, faster for LDA and GGA.
 
     Attributes
     ----------
     correction
-        Energy and potential that are added to every integral: a coarse grid's error, known from a fine one.
+        Energy and potential that are added to every integral.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.correction: tuple[float, Any] = (0.0, 0.0)
-        self._kept: tuple[Any, list[tuple[Array, Any, Array]]] = (None, [])
+        self.correction = NO_CORRECTION
+        self._kept = KeptValues(None, [])
 
     def keep(self, mol: Any, grids: Any, xc_code: str) -> None:
         """Keep the values of functions on a grid that will be used again and again, if memory allows."""
@@ -60,32 +80,33 @@ class GridIntegration(numint.NumInt):
         derivatives = int(self._xc_type(xc_code) == "GGA")
         if len(grids.weights) * mol.nao * (1, 4)[derivatives] <= KEPT_WORDS:
             blocks = [(v.copy(), which, w) for v, which, w in self._blocks(mol, grids, derivatives)]
-            self._kept = grids, blocks
+            self._kept = KeptValues(grids, blocks)
 
     def forget(self) -> None:
         """Release what is kept."""
-        self._kept = None, []
+        self._kept = KeptValues(None, [])
 
     def nr_rks(self, mol: Any, grids: Any, xc_code: str, dms: Any, *args: Any, **kwargs: Any) -> Any:
-        """Electrons, energy and potential of a closed shell; other than one real matrix is PySCF's affair."""
+        """Electrons, energy and potential of a closed shell; anything but one real matrix is left to
+        PySCF."""
         if np.ndim(dms) != 2 or not self.handles(xc_code):
             return super().nr_rks(mol, grids, xc_code, dms, *args, **kwargs)
         integrals = self.integrate(mol, grids, xc_code, np.asarray(dms)[None])
         return (
             integrals.electrons[0],
-            integrals.energy + self.correction[0],
-            integrals.potential[0] + self.correction[1],
+            integrals.energy + self.correction.energy,
+            integrals.potential[0] + self.correction.potential,
         )
 
     def nr_uks(self, mol: Any, grids: Any, xc_code: str, dms: Any, *args: Any, **kwargs: Any) -> Any:
-        """The same of an open shell, (2, A, A)."""
+        """The same for an open shell, (2, A, A)."""
         if np.ndim(dms) != 3 or not self.handles(xc_code):
             return super().nr_uks(mol, grids, xc_code, dms, *args, **kwargs)
         integrals = self.integrate(mol, grids, xc_code, np.asarray(dms))
         return (
             integrals.electrons,
-            integrals.energy + self.correction[0],
-            integrals.potential + self.correction[1],
+            integrals.energy + self.correction.energy,
+            integrals.potential + self.correction.potential,
         )
 
     def handles(self, xc_code: str) -> bool:
@@ -110,8 +131,8 @@ class GridIntegration(numint.NumInt):
         count, energy = np.zeros(spins), 0.0
         potential = np.zeros_like(densities)
         forces = np.zeros((mol.nao, 3)) if gradient else None
-        kept = grids is self._kept[0] and not gradient
-        blocks = self._kept[1] if kept else self._blocks(mol, grids, (kind == "GGA") + gradient)
+        kept = grids is self._kept.grids and not gradient
+        blocks = self._kept.blocks if kept else self._blocks(mol, grids, (kind == "GGA") + gradient)
         for ao, which, weights in blocks:
             part = densities[:, which[:, None], which] if len(which) < mol.nao else densities
             first = ao[:4] if kind == "GGA" else ao[:1]

@@ -1,8 +1,8 @@
-"""One structure → one label, with PySCF."""
+"""Labelling of a molecule: its DFT calculation with PySCF."""
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyscf
@@ -21,8 +21,9 @@ from helm_ase.representation.structure import Structure
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 SETTLED = 3e-4
-"""e·a0 by which the dipole of H's own orbitals may differ from that of the SCF's density.  The error of a
-density is the orbital gradient over the gap: at small gaps one that is good enough elsewhere is not."""
+"""Largest difference, e·a0, between the dipole of the orbitals of H and that of the SCF density.  The error
+of the density is the orbital gradient divided by the gap, so that molecules of small gap need a smaller
+gradient."""
 TIGHT = 1e-7
 """Norm of the orbital gradient, Hartree, that is reached where the density was not settled."""
 BROKEN_SYMMETRY = "broken symmetry"
@@ -33,7 +34,7 @@ TWO_GRIDS = "two grids"
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """What a label is made of."""
+    """Settings of a label: level of theory, quantities, and limits of the SCF calculation."""
 
     level: LevelOfTheory = field(default_factory=LevelOfTheory)
     forces: bool = True
@@ -65,17 +66,24 @@ class LabelSettings:
             )
 
 
+class _Clocks(NamedTuple):
+    """Readings of both clocks, s."""
+
+    wall: float
+    cpu: float
+
+
 def label_structure(
     structure: Structure, settings: LabelSettings, guess: Guess | None = None
 ) -> LabelledMolecule:
-    """Converge RKS (UKS for multiplicity > 1) and collect the answers.
+    """Converge RKS (UKS for multiplicity > 1) and collect the results.
 
     Parameters
     ----------
     structure
         What to label.
     settings
-        Level of theory and wanted answers.
+        Level of theory and quantities to compute.
     guess
         Density to start from where PySCF's own guess fails.
 
@@ -87,7 +95,7 @@ def label_structure(
     ChargeError, BasisError
         If the molecule cannot be set up.
     """
-    begin = time.perf_counter(), time.process_time()
+    begin = _Clocks(time.perf_counter(), time.process_time())
     mole = build_mole(
         structure.numbers, structure.positions, settings.level.basis, structure.charge, structure.multiplicity
     )
@@ -125,21 +133,26 @@ def label_structure(
 class _Solution:
     mean_field: Any
     answer: FineAnswer
-    """Its gradient may still be missing."""
+    """Results; the nuclear gradient may be missing."""
     route: str
     cycles: int
 
 
 def _solution(mole: Any, settings: LabelSettings, guess: Guess | None) -> _Solution:
-    """Two grids unless the settings or the level forbid it, then what helps in hard cases."""
+    """Solve on two grids if settings and level allow it, otherwise by :func:`converge`."""
     cycles = 0
     if not settings.tight and suits_two_grids(mole, settings.level):
         quick = solve(mole, settings.level, settings.max_cycles, settings.forces)
         if quick.answer is not None:
             return _Solution(quick.mean_field, quick.answer, TWO_GRIDS, quick.cycles)
         cycles = quick.cycles
-    found = converge(mole, settings.level, settings.max_cycles, guess)
-    return _Solution(found.mean_field, _answer(found.mean_field), found.route, cycles + found.cycles)
+    convergence = converge(mole, settings.level, settings.max_cycles, guess)
+    return _Solution(
+        convergence.mean_field,
+        _answer(convergence.mean_field),
+        convergence.route,
+        cycles + convergence.cycles,
+    )
 
 
 def _lowest(solution: _Solution, settings: LabelSettings) -> _Solution:
@@ -231,7 +244,7 @@ def _check_gap(gap: float | None, least: float) -> None:
 
 
 def _check_spin(mf: Any, most: float) -> None:
-    """Refuse radicals whose determinant is no spin state; singlets of broken symmetry never are one."""
+    """Refuse radicals with strong spin contamination; singlets of broken symmetry are exempt."""
     if np.ndim(mf.mo_energy) != 2 or not mf.mol.spin:
         return
     s = mf.mol.spin / 2
@@ -243,15 +256,15 @@ def _check_spin(mf: Any, most: float) -> None:
         )
 
 
-def _details(solution: _Solution, gap: float | None, begin: tuple[float, float]) -> dict[str, Any]:
+def _details(solution: _Solution, gap: float | None, begin: _Clocks) -> dict[str, Any]:
     mf = solution.mean_field
     details: dict[str, Any] = {
         "cycles": solution.cycles,
         "route": solution.route,
         "orbital_gradient": solution.answer.residual,
         "gap_hartree": gap,
-        "wall_s": round(time.perf_counter() - begin[0], 3),
-        "cpu_s": round(time.process_time() - begin[1], 3),
+        "wall_s": round(time.perf_counter() - begin.wall, 3),
+        "cpu_s": round(time.process_time() - begin.cpu, 3),
         "pyscf": pyscf.__version__,
     }
     if np.asarray(mf.mo_energy).ndim == 2:

@@ -17,7 +17,7 @@ BaselineName = Literal["none", "sap", "minao", "fitted"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """Hamiltonian H0 from which the network's correction counts."""
+    """Baseline Hamiltonian H0, to which the network adds a correction."""
 
     name: BaselineName = "minao"
     """Baseline Hamiltonian: ``none`` is zero; ``sap`` the kinetic energy and a superposition of atomic
@@ -25,14 +25,14 @@ class Baseline:
     ``fitted`` the kinetic energy and one operator for each element, fitted to the Hamiltonians of the
     training set."""
     grid: tuple[int, int] = (50, 434)
-    """Number of radial and angular points on each atom for the exchange–correlation part of ``minao``. What
-    matters is the angular number: with 302 points (PySCF's level 3) a virtual orbital energy of ethanol
-    depends on the orientation of the molecule by 30 µEh, with 434 by 4 µEh at the same cost."""
+    """Number of radial and angular grid points on each atom for the exchange–correlation part of ``minao``.
+    More angular points make H0 less dependent on the orientation of the molecule: a virtual orbital energy of
+    ethanol varies by 30 µEh with 302 points (PySCF's level 3), and by 4 µEh with 434."""
     operators: tuple[AtomicOperator, ...] = field(default=(), repr=False)
-    """Operators of ``fitted``, one for each element. They are empty in a recipe, which means that they are
-    fitted to the training labels."""
+    """Operators of ``fitted``, one for each element. Leave them empty in a recipe: training fits them to the
+    training labels."""
     charges: bool = False
-    """Whether the operators of ``fitted`` respond to the atomic charges that the energy baseline gives."""
+    """Whether the operators of ``fitted`` depend on the atomic charges that the energy baseline computes."""
 
     def __post_init__(self) -> None:
         if self.name not in (allowed := get_args(BaselineName)):
@@ -55,7 +55,7 @@ class Baseline:
 
     @property
     def signature(self) -> list[Any]:
-        """What tells its matrices from those of another baseline; JSON."""
+        """JSON-compatible values that identify the baseline: equal ones mean equal matrices."""
         if self.name != "fitted":
             return [self.name, list(self.grid)]
         numbers = json.dumps([operator.to_json() for operator in self.operators])

@@ -1,4 +1,4 @@
-"""ASE's view of a molecule → PySCF's, and the integrals that need no density."""
+"""PySCF molecules from ASE structures, and integrals that do not depend on a density."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def is_basis_name(name: str) -> bool:
 
 
 def check_basis_name(name: str) -> None:
-    """Refuse what is not a name of one of PySCF's own bases, and files in its way.
+    """Refuse names that are not one of PySCF's own bases, or that a file in the working folder has.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def check_basis_name(name: str) -> None:
 
 
 def check_impostors() -> None:
-    """Refuse to work in a folder with files that are called like one of PySCF's bases or pseudopotentials.
+    """Refuse a working folder with files named like PySCF's bases or pseudopotentials, which it would read.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Operators of atoms from Hamiltonians of molecules, by linear least squares."""
+"""Fit of the operators of atoms to Hamiltonians of molecules, by linear least squares."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from helm_ase.representation.atomic_operator import AtomicOperator, Matrix
 SMALLEST_EXPONENT, RATIO, STEEPEST = 0.1, 2.3, 10.0
 """Exponents of the screening: 0.1 a0⁻² times powers of 2.3, until 10 Z² is reached."""
 RIDGE = 1e-9
-"""Relative; keeps the parameters of overlapping Gaussians below 100."""
+"""Relative ridge parameter, which keeps the parameters of overlapping Gaussians below 100."""
 CHARGE_CLOUDS = 6
 """Gaussians that respond to the charge of their atom: the widest."""
 Term = tuple[bool, int, int, int, int]
@@ -47,7 +47,7 @@ class OperatorFit:
     def add(
         self, mole: Any, hamiltonian: NDArray[np.float64], charges: NDArray[np.float64] | None = None
     ) -> None:
-        """Take in one molecule.
+        """Add one molecule to the fit.
 
         Parameters
         ----------

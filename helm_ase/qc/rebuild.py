@@ -1,4 +1,4 @@
-"""The Fock matrix of a label's own density: what PySCF says about a matrix that a file holds."""
+"""Rebuilding the Fock matrix of a label's own density with PySCF, to check the Hamiltonian in a file."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from helm_ase.representation import LabelledMolecule
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What PySCF makes of the density that a Hamiltonian implies."""
+    """Fock matrix, energy and forces that PySCF computes for the density of a Hamiltonian."""
 
     fock: NDArray[np.float64]
     """F[D(H)], Hartree, PySCF AO order, shaped as the label's Hamiltonian."""

@@ -1,4 +1,4 @@
-"""How far a predicted Hamiltonian is from reproducing itself: an error bar that needs no reference."""
+"""Distance of a predicted Hamiltonian from self-consistency: an error estimate without a reference."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,13 @@ from helm_ase.qc.scf_steps import Refined
 USUAL = (450e-6, 7e-3)
 """|F[D(H)] − H| and commutator, Hartree, that 19 of 20 unseen molecules of helm-hcnof-2 stay below."""
 FAR = 3.0
-"""Times as much, from which on nothing good can be said."""
+"""Multiple of these values above which a prediction is reported as unreliable."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Signs of an error, all zero for a converged Hamiltonian; none grows with the molecule."""
+    """Indicators of the error, all of them zero for a converged Hamiltonian and independent of molecular
+    size."""
 
     fock_residual: float
     """Mean |F[D(H)] − H| over matrix elements, Hartree.  As the mean error of H itself it falls where blocks
@@ -24,7 +25,7 @@ class Reliability:
     """Frobenius norm of F D S − S D F, the error that DIIS minimises, over the root of the number of AOs,
     with D of both spins together, Hartree."""
     energy_change: float
-    """What one SCF step is expected to take from the energy, per atom, eV; negative."""
+    """Expected change of the energy by one SCF step, eV/atom; negative."""
     density_change: float
     """Electrons that one SCF step moves to other orbitals, over all electrons."""
     atom_residuals: NDArray[np.float64]

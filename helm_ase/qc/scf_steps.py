@@ -1,4 +1,4 @@
-"""SCF steps from a predicted density: one Fock matrix already gives energy, orbital energies and an error
+"""SCF steps from a predicted density: already one Fock matrix gives an energy, orbital energies and an error
 bar."""
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ PySCFOrbitals = tuple[Any, Any, Any]
 
 @dataclass(frozen=True)
 class SCFStep:
-    """A density and what the functional says about it; s is 1 (closed shell) or 2 (α, β)."""
+    """Density with its Fock matrix and energy; s is 1 (closed shell) or 2 (α, β)."""
 
     densities: NDArray[np.float64]
     """D, PySCF AO order, (s, A, A)."""

@@ -19,13 +19,13 @@ from helm_ase.errors import SCFError
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 
 LOWER = 1e-5
-"""Hartree; what is not lower by so much is the same solution."""
+"""Smallest decrease of the energy, Hartree, by which a solution counts as another one."""
 NEGATIVE = -1e-4
-"""Hartree; a curvature below this is an instability and not the error of the grid."""
+"""Curvature, Hartree, below which a solution counts as unstable; smaller ones are errors of the grid."""
 SOFT = 1e-6
 """Norm of the orbital gradient, Hartree, of labels: orbitals of broken bonds turn at little cost."""
 ROUNDS = 3
-"""How often a solution is followed down before it is given up."""
+"""Largest number of attempts to follow an instability to a stable solution."""
 COARSE = 0
 """PySCF grid level of the response, whose lowest eigenvalue only has to have the right sign."""
 SEEDS = 4

@@ -24,7 +24,8 @@ class StoredFit(df.DF):
         self, dm: Any, hermi: int = 1, with_j: bool = True, with_k: bool = True,
         direct_scf_tol: float = 1e-13, omega: float | None = None,
     ) -> Any:  # fmt: skip
-        """Coulomb and exchange matrices of symmetric density matrices, (…, A, A); the rest is PySCF's."""
+        """Coulomb and exchange matrices of symmetric density matrices, (…, A, A); other cases are left to
+        PySCF."""
         if self._cderi is None:
             self.build()
         if omega or hermi != 1 or np.iscomplexobj(dm) or not self.in_memory:

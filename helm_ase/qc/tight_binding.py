@@ -31,7 +31,7 @@ DAMPED = (
 """Settings of further attempts where charges do not converge, in turn.  A short memory matters more
 than damping, and keeps cycles cheap.  The electronic temperature stays: another would be another energy."""
 SAME_ENERGY = 1e-6
-"""Hartree: by how much reference energies may differ between versions of tblite."""
+"""Largest difference of reference energies between versions of tblite, Hartree."""
 NO_TBLITE = (
     "this model needs tblite (GFN2-xTB) for its energy baseline: pip install tblite, or choose a model "
     "without a baseline (helm-ase models)"

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from helm_ase.qc.grid_integration import GridIntegration
+from helm_ase.qc.grid_integration import NO_CORRECTION, GridCorrection, GridIntegration
 from helm_ase.qc.level import LevelOfTheory, kohn_sham
 from helm_ase.qc.stored_fit import StoredFit, by_atom
 
 Array = NDArray[np.float64]
 
 COARSE = 0
-"""PySCF grid level of most cycles."""
+"""Level of the PySCF grid on which most cycles are done."""
 NEAR = 1e-2
 """Norm of the orbital gradient, and change of the energy, Hartree, at which the coarse grid's error is taken:
 that error is an orbital gradient of a few 1e-3, so that more cycles before it gain nothing."""
@@ -32,7 +32,7 @@ larger error of the forces: up to 100 meV/Å for 1e-3 Hartree instead of three."
 SOFT = 2e-6
 """Norm of the orbital gradient, Hartree, that is then reached after another correction."""
 ROUNDS = 4
-"""Corrections at most."""
+"""Largest number of corrections."""
 ENERGY = 1e-5
 """Hartree; between the last cycles.  The energy's error is the square of the gradient's, which decides."""
 
@@ -127,16 +127,16 @@ def _densities(mf: Any) -> Array:
 
 
 def _correct(mf: Any, fine: Any) -> None:
-    """Make the coarse grid answer for the present density what the fine one does."""
+    """Correct the coarse grid such that, for the present density, it gives the result of the fine one."""
     densities = _densities(mf)
     right, wrong = (mf._numint.integrate(mf.mol, grid, mf.xc, densities) for grid in (fine, mf.grids))
     potential = (right.potential - wrong.potential).reshape(np.shape(mf.make_rdm1()))
-    mf._numint.correction = right.energy - wrong.energy, potential
+    mf._numint.correction = GridCorrection(right.energy - wrong.energy, potential)
 
 
 def _leave(mf: Any, fine: Any, energy: float) -> None:
-    """Make it a mean field on the fine grid like any other."""
-    mf.grids, mf.e_tot, mf._numint.correction = fine, energy, (0.0, 0.0)
+    """Turn the mean field into an ordinary one on the fine grid."""
+    mf.grids, mf.e_tot, mf._numint.correction = fine, energy, NO_CORRECTION
     mf._numint.forget()
 
 

@@ -1,4 +1,4 @@
-"""What the rest of the package talks about: bases, AO orders, matrices and graphs."""
+"""Data types used by the whole package: structures, bases, AO orders, matrices and graphs."""
 
 from helm_ase.representation.ao_matrix import AOMatrix
 from helm_ase.representation.basis import AOBasis

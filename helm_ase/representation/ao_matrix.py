@@ -1,4 +1,4 @@
-"""Symmetric operator matrix bound to its basis and AO order."""
+"""Matrix of a symmetric operator, together with its basis and AO order."""
 
 from dataclasses import dataclass
 

@@ -12,9 +12,10 @@ Matrix = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class AtomicOperator:
-    """Screening of the nucleus and projectors on the functions of one element, fitted to Hamiltonians.
+    """Fitted operator of one element: a potential that screens the nucleus, and projectors on the atom's
+    functions.
 
-    It stands for Coulomb, exchange and correlation of an atom of charge q among others:
+    It replaces the Coulomb, exchange and correlation potentials of an atom of charge q in a molecule:
 
         V = Σ_k (n_k + q c_k) ∫ g_k(r') / |r − r'| dr' + Σ_l Σ_ij Σ_m |χ_ilm⟩ (P^l_ij + q Q^l_ij) ⟨χ_jlm|
 
@@ -75,11 +76,12 @@ class AtomicOperator:
 
     @property
     def responds_to_charge(self) -> bool:
-        """Whether the charge of an atom matters."""
+        """Whether the operator depends on the charge of the atom."""
         return bool(self.charge_electrons)
 
     def to_json(self) -> dict[str, Any]:
-        """What builds it anew, without fields that are empty."""
+        """The fields that are not empty, as a dictionary for JSON, from which the operator can be constructed
+        again."""
         return {k: v for k, v in asdict(self).items() if v not in ((), None)}
 
     @property

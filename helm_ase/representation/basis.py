@@ -15,8 +15,8 @@ from helm_ase.errors import BasisError, ElementError
 class AOBasis:
     """The contracted spherical shells of every element, without exponents.
 
-    The integrals belong to PySCF; what the network, the matrices and the checkpoints need is only how
-    many functions of which degree sit on an atom, and in which sequence.
+    PySCF computes the integrals; network, matrices and checkpoints need only the number, degrees and sequence
+    of the functions on each atom.
 
     Examples
     --------

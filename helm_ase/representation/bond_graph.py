@@ -1,4 +1,4 @@
-"""Molecules by what is bonded to what, whichever way they are written: read off SMILES or off geometries.
+"""Bond graphs as names of molecules, from SMILES or from geometries, independent of the spelling.
 
 Orders of bonds, charges and stereochemistry do not count: CS(C)=O and C[S+](C)[O-] are one molecule, as are
 CC=S and C[CH][S].  How many hydrogen atoms each atom carries does.
@@ -60,11 +60,11 @@ def parts_of_geometry(numbers: NDArray[np.integer], positions: NDArray[np.float6
     """Names of the bond graphs of the molecules in a geometry, sorted; Å, (N, 3)."""
     bonds = bonded(numbers, positions)
     part = fragments(bonds)
-    found = []
+    names = []
     for k in range(int(part.max()) + 1):
         here = part == k
-        found.append(_name(np.asarray(numbers)[here], bonds[np.ix_(here, here)], np.zeros(here.sum(), int)))
-    return tuple(sorted(found))
+        names.append(_name(np.asarray(numbers)[here], bonds[np.ix_(here, here)], np.zeros(here.sum(), int)))
+    return tuple(sorted(names))
 
 
 def _name_of_part(smiles: str) -> str:

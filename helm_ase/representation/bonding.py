@@ -1,8 +1,8 @@
-"""Bonds that a training set has shown: which neighbours atoms have, and how long bonds are.
+"""Record of the bonds in a training set: the neighbours that atoms have, and the lengths of bonds.
 
 Distances between elements alone (:mod:`~helm_ase.representation.coverage`) do not tell a stretched F2 from
-the two fluorine atoms of a CF2 group.  What is bonded does: an atom without its neighbours, a bond longer
-than any in training, or a molecule that has come apart into two radicals is nothing that a model has seen.
+the two fluorine atoms of a CF2 group.  Bonds do: an atom without its neighbours, a bond longer than any in
+training, or a molecule that has dissociated into two radicals did not occur in training.
 """
 
 from collections import Counter
@@ -18,28 +18,30 @@ from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.connectivity import BOND_FACTOR, bonded, fragments
 
 FACTORS = (BOND_FACTOR, 1.5)
-"""Two readings of a geometry: closer than this many times the sum of covalent radii is bonded.  In between
-lie vibrating bonds and close contacts alike, so an atom is known if either reading is."""
+"""Two criteria for bonds: atoms are bonded if they are closer than this factor times the sum of their
+covalent radii.  Between the two limits lie both stretched bonds and close contacts, so an atom counts as
+known if it is known by either criterion."""
 VALENCE = dict.fromkeys((1, 9, 17, 35, 53), 1) | dict.fromkeys((8, 16, 34), 2) | {
     5: 3, 7: 3, 15: 3, 33: 3, 6: 4, 14: 4, 32: 4,
 }  # fmt: skip
 """Single bonds of an element; with fewer neighbours its atom is unsaturated."""
 BIN_WIDTH = 0.2
-"""Å: a bond that stays within it is warned of once."""
+"""Interval of bond lengths, Å, for which only one warning is issued."""
 DONORS = frozenset({7, 8, 15, 16, 17, 33, 34, 35, 53})
 """Elements with lone pairs."""
 MARGIN = 0.1
-"""Å by which a bond may be shorter or longer than any in training before anything is said."""
+"""Å by which a bond may be shorter or longer than any in training without a warning."""
 BREAKING, COLLAPSE = 0.35, 0.2
-"""Å by which it must be longer to count as broken, and shorter to count as collapsed."""
+"""Å by which a bond must be longer than any in training to count as broken, and shorter to count as
+collapsed."""
 
 
 RARE = 1e-3
-"""Share of the geometries in which an environment must occur: one odd molecule teaches a model little."""
+"""Smallest fraction of the geometries in which an environment must occur to count as known."""
 
 
 class Environment(NamedTuple):
-    """What an atom is bonded to, as far as it decides whether the atom has an open valence."""
+    """Neighbours of an atom, as far as needed to decide whether it has an open valence."""
 
     element: int
     """Atomic number."""
@@ -87,7 +89,7 @@ class BondCoverage:
     def collect(
         cls, molecules: Iterable[tuple[NDArray[np.int64], NDArray[np.float64], ChargeState]]
     ) -> "BondCoverage":
-        """Record what (numbers, positions in Å, charge and multiplicity) show, read so as to make sense."""
+        """Collect a record from geometries given as (numbers, positions in Å, charge and multiplicity)."""
         environments: Counter[Environment] = Counter()
         lengths: dict[BondKind, tuple[float, float]] = {}
         opened = count = 0
@@ -107,13 +109,13 @@ class BondCoverage:
 
     @classmethod
     def of_closed_shells(cls) -> "BondCoverage":
-        """A record that knows nothing but that molecules do not come apart into radicals or ions."""
+        """Record without bonds, for which only dissociation into radicals or ions is unknown."""
         return cls(frozenset(), {})
 
     def faults(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], state: ChargeState
     ) -> list[BondFault]:
-        """What is bonded as nothing in training was; empty for what is known.
+        """Bonds and environments that did not occur in training; empty if all are known.
 
         Parameters
         ----------
@@ -215,12 +217,12 @@ def open_fragments(numbers: NDArray[np.int64], bonds: NDArray[np.bool_], state: 
 
 
 def _telling(per_atom: "list[list[list[BondFault]]]", k: int) -> list[BondFault]:
-    """The reading of an atom that has the fewest and least faults."""
+    """The criterion by which an atom has the fewest and least serious faults."""
     return min((faults[k] for faults in per_atom), key=lambda x: (sum(f.broken for f in x), len(x)))
 
 
 class _Reading(NamedTuple):
-    """Who is bonded to whom, within a factor of the sum of covalent radii."""
+    """Bonds of a geometry by one criterion: a factor of the sum of covalent radii."""
 
     numbers: NDArray[np.int64]
     neighbours: list[list[int]]
@@ -246,7 +248,7 @@ class _Reading(NamedTuple):
         )
 
     def open_valences(self) -> int:
-        """Atoms that miss a partner."""
+        """Atoms with an open valence."""
         return sum(e.is_open for e in self.environments)
 
     def is_torn(self, k: int) -> bool:

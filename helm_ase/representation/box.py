@@ -1,4 +1,4 @@
-"""A molecule out of its box: whole again, and without period."""
+"""Removal of a periodic box: molecules cut by its walls are put together, and periodicity is dropped."""
 
 from collections import deque
 
@@ -12,18 +12,18 @@ from helm_ase.errors import StructureError
 from helm_ase.representation.connectivity import BOND_FACTOR
 
 SMALLEST = 2.0
-"""Å; in a smaller box no molecule fits."""
+"""Smallest height of a box, Å, that can hold a molecule."""
 
 
 def out_of_box(atoms: Atoms) -> Atoms:
-    """The same molecules without period, those that the walls cut put together again.
+    """The same molecules without periodicity; molecules cut by the walls are put together.
 
-    Several molecules come as near to the first as their images are.
+    Of several molecules, the images nearest to the first one are taken.
 
     Raises
     ------
     StructureError
-        If the box is none, or bonds run through it without end: a crystal or a polymer.
+        If the cell is not a valid box, or bonds continue through it periodically, as in a crystal or polymer.
     """
     if not len(atoms):
         raise StructureError("there are no atoms in the box")
@@ -37,10 +37,10 @@ def out_of_box(atoms: Atoms) -> Atoms:
         away = positions[part == k].mean(axis=0) - first
         near, _ = find_mic(away, atoms.cell, atoms.pbc)
         positions[part == k] += near - away
-    found = Atoms(atoms.numbers, positions, info=dict(atoms.info))
-    found.set_initial_charges(atoms.get_initial_charges())
-    found.set_initial_magnetic_moments(atoms.get_initial_magnetic_moments())
-    return found
+    molecules = Atoms(atoms.numbers, positions, info=dict(atoms.info))
+    molecules.set_initial_charges(atoms.get_initial_charges())
+    molecules.set_initial_magnetic_moments(atoms.get_initial_magnetic_moments())
+    return molecules
 
 
 def _shifts(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:

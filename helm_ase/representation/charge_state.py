@@ -1,8 +1,8 @@
-"""Which charge and multiplicity an ``Atoms`` object stands for.
+"""Charge and multiplicity of an ``Atoms`` object, for which ASE has no rule.
 
-ASE has no rule of its own.  In falling order: ``atoms.info`` (``charge``; ``multiplicity`` or one of its
-aliases), the calculator's keywords, the sums of initial charges and magnetic moments, neutral singlet.
-Reading writes nothing to ``atoms``, and a value found in ``atoms.info`` does not outlive the call.
+In order of precedence: ``atoms.info`` (``charge``; ``multiplicity`` or one of its aliases), the calculator's
+keywords, the sums of initial charges and magnetic moments, neutral singlet.  Reading writes nothing to
+``atoms``, and a value found in ``atoms.info`` does not outlive the call.
 """
 
 from numbers import Integral
@@ -29,7 +29,7 @@ class ChargeState(NamedTuple):
 def charge_state(atoms: Atoms, charge: int | None = None, multiplicity: int | None = None) -> ChargeState:
     """Charge and multiplicity of ``atoms``; the keywords are the calculator's, None if not given.
 
-    Keywords that are given win over the initial charges and moments.
+    Keywords take precedence over the initial charges and moments.
 
     Raises
     ------
@@ -56,7 +56,8 @@ def charge_state(atoms: Atoms, charge: int | None = None, multiplicity: int | No
 
 
 def give_state(atoms: Atoms, charge: int | None = None, multiplicity: int | None = None) -> None:
-    """Write charge and multiplicity into ``atoms.info``, in place of what stands there; None: leave it."""
+    """Set charge and multiplicity in ``atoms.info``, replacing existing values; None leaves them
+    unchanged."""
     for value, keys in ((charge, CHARGE_KEYS), (multiplicity, MULTIPLICITY_KEYS)):
         if value is not None:
             for key in keys:

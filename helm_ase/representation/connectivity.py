@@ -1,4 +1,4 @@
-"""Who is bonded to whom, read off a geometry; and a name for a molecule without SMILES."""
+"""Bonds of a geometry, and a hash of the bond graph as name of a molecule without SMILES."""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Which distances between which elements a training set has shown."""
+"""Record of the interatomic distances in a training set, for each pair of elements."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ Crystal = tuple[NDArray[np.int64], NDArray[np.float64], Lattice]
 class DistanceCoverage:
     """For each pair of elements, the distance bins that occurred in training.
 
-    A coarse but honest answer to "has the model seen anything like this?": a bond length or contact that
-    never occurred between two elements is extrapolation, whatever the rest of the molecule looks like.
+    A coarse test whether something similar occurred in training: a bond length or contact that never occurred
+    between two elements is extrapolation, whatever the rest of the molecule looks like.
     """
 
     limit: float

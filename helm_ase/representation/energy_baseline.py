@@ -1,4 +1,4 @@
-"""Energy baseline E0: a cheap method from whose energies and forces the network's count."""
+"""Energy baseline E0: a cheap method to whose energies and forces the network adds its own."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ EnergyBaselineName = Literal["none", "gfn2-xtb"]
 
 @dataclass(frozen=True)
 class ReferenceEnergy:
-    """Energy that the baseline gave for one molecule when the model was trained: proof that it still does."""
+    """Energy of a molecule by which a loaded model checks that its baseline gives the same as in training."""
 
     numbers: tuple[int, ...]
     """Atomic numbers of the molecule, (N,)."""
@@ -49,13 +49,14 @@ class EnergyBaseline:
     """Energy baseline: ``none`` is zero; ``gfn2-xtb`` is GFN2-xTB (Bannwarth, Ehlert and Grimme 2019),
     computed by tblite."""
     dispersion: bool = False
-    """Whether E0 contains GFN2-xTB's D4 dispersion. Functionals without dispersion, such as B3LYP, need
-    none."""
+    """Whether E0 contains GFN2-xTB's D4 dispersion energy. It should not if the functional of the labels
+    lacks dispersion, as B3LYP does."""
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Parameters of the method as tblite reads them. They are empty in a recipe, which means those of the
-    installed tblite."""
+    """Parameters of the method in the format of tblite. Leave them empty in a recipe: training fills in
+    those of the installed tblite."""
     references: tuple[ReferenceEnergy, ...] = field(default=(), repr=False)
-    """Energies that are computed again and compared when a model is loaded. A recipe leaves them empty."""
+    """Energies that are recomputed when a model is loaded, to check that the installed method still gives
+    the same. Leave them empty in a recipe: training fills them in."""
 
     def __post_init__(self) -> None:
         if self.name not in (allowed := get_args(EnergyBaselineName)):
@@ -71,12 +72,12 @@ class EnergyBaseline:
 
     @property
     def signature(self) -> list[Any]:
-        """What tells its energies from those of another baseline; JSON."""
+        """JSON-compatible values that identify the baseline: equal ones mean equal energies."""
         text = json.dumps(self.parameters, sort_keys=True)
         return [self.name, self.dispersion, hashlib.sha256(text.encode()).hexdigest()]
 
     def to_json(self) -> dict[str, Any]:
-        """What builds it anew."""
+        """The fields as a dictionary for JSON, from which the baseline can be constructed again."""
         return asdict(self) | {"parameters": dict(self.parameters)}
 
 

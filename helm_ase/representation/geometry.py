@@ -1,4 +1,4 @@
-"""Geometries that no model and no calculation can take."""
+"""Checks of geometries for which no calculation makes sense."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def check_geometry(numbers: NDArray[np.int64], positions: NDArray[np.float64]) -
     Raises
     ------
     StructureError
-        If there are no atoms, a number or position is none, or two atoms coincide.
+        If there are no atoms, an atomic number or position is not valid, or two atoms coincide.
     """
     if len(numbers) == 0:
         raise StructureError("the Atoms object is empty; HELM needs at least one atom")
@@ -38,7 +38,7 @@ def check_geometry(numbers: NDArray[np.int64], positions: NDArray[np.float64]) -
 
 
 def check_types(numbers: NDArray[Any], positions: NDArray[Any]) -> None:
-    """Refuse arrays that hold something else than atomic numbers and coordinates.
+    """Refuse arrays that are not atomic numbers and real coordinates.
 
     Raises
     ------

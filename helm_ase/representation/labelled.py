@@ -1,4 +1,4 @@
-"""A molecule with its DFT answers: what labelling makes, files hold and training learns from."""
+"""Labelled molecule: a geometry with the results of a DFT calculation, as stored in label files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ SYMMETRY_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class LabelledMolecule:
-    """One geometry with whichever DFT answers exist.
+    """Geometry of a molecule with the DFT results that are available for it.
 
     Matrices are over the AOs of the molecule in **PySCF's order**.  Quantities of one spin have shape (A, …)
     in a closed shell and (2, A, …), α and β, in an open one.
@@ -129,7 +129,7 @@ class LabelledMolecule:
         return structure_key(self.numbers, self.positions, self.charge, self.multiplicity)
 
     def available(self) -> set[str]:
-        """Names of the optional answers that are there."""
+        """Names of the optional quantities that the label has."""
         return {f.name for f in fields(self) if f.default is None and getattr(self, f.name) is not None}
 
 

@@ -1,4 +1,4 @@
-"""Labelled crystal: what labelling makes, files hold and training learns from."""
+"""Labelled crystal: a periodic structure with the results of a DFT calculation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

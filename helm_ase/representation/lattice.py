@@ -84,7 +84,7 @@ class Lattice:
 
     @classmethod
     def none(cls) -> "Lattice":
-        """The lattice of a molecule, with zero as its only translation."""
+        """Lattice without periodicity, for molecules; its only translation is zero."""
         return cls(np.zeros((3, 3)), np.zeros(3, dtype=bool))
 
     @cached_property

@@ -1,14 +1,14 @@
-"""Level of theory: settings of a DFT calculation that decide its numbers."""
+"""Level of theory: the settings of a DFT calculation that determine its results."""
 
 import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 NUMERICS = ("grid_level", "conv_tol", "code", "plane_wave_cutoff")
-"""Fields of a level that change its numbers by less than any model's error."""
+"""Fields of a level that change results by less than the error of any model."""
 
 SPELLED = ("basis", "auxiliary_basis", "label_basis", "pseudopotential")
-"""Fields that are names, in which capitals and hyphens do not count."""
+"""Fields that are names, compared without regard to capitals and hyphens."""
 
 CRYSTALLINE = ("pseudopotential", "plane_wave_cutoff", "smearing")
 """Fields that came with crystals: a molecule's level leaves them out where it is written down, so that
@@ -20,11 +20,12 @@ class LevelOfTheory:
     """Kohn–Sham settings, complete enough to repeat a calculation."""
 
     functional: str = "b3lyp"
-    """Exchange–correlation functional as PySCF spells it."""
+    """Exchange–correlation functional, as PySCF spells it."""
     variant: str = "VWN-RPA (PySCF >= 2.3, as Gaussian)"
-    """Definition that is meant where programs or versions use one name for different functionals."""
+    """Which definition of the functional is meant, where programs or versions define the same name
+    differently, as they do B3LYP."""
     basis: str = "def2-svp"
-    """Basis set as PySCF spells it; effective core potentials are those of the basis."""
+    """Basis set, as PySCF spells it; effective core potentials are those that belong to the basis."""
     density_fitting: bool = True
     """Whether Coulomb and exchange matrices are computed by density fitting."""
     grid_level: int = 2
@@ -32,19 +33,20 @@ class LevelOfTheory:
     conv_tol: float = 1e-9
     """Convergence threshold of the SCF energy in Hartree."""
     code: str = "PySCF 2.14"
-    """Program and version that made the labels."""
+    """Program and version that computed the labels."""
     auxiliary_basis: str = ""
     """Auxiliary basis of the density fitting; if it is empty, the program's default for the basis."""
     label_basis: str = ""
     """Basis of the labels if the model predicts an effective matrix in a smaller ``basis``; otherwise
     empty."""
     pseudopotential: str = ""
-    """Pseudopotential of crystals as PySCF spells it; if it is empty, all electrons, or the core potential of
-    the basis."""
+    """Pseudopotential of crystals, as PySCF spells it. If it is empty, all electrons are treated, except for
+    effective core potentials that belong to the basis."""
     plane_wave_cutoff: float = 0.0
-    """Plane-wave cutoff of the density of crystals in Hartree; with 0 there are no plane waves."""
+    """Plane-wave cutoff in Hartree with which the density of crystals was represented; 0 if it was not
+    represented in plane waves."""
     smearing: float = 0.0
-    """Width kT of the Fermi–Dirac occupations in Hartree."""
+    """Width kT of the Fermi–Dirac occupations of crystals in Hartree; with 0 there is no smearing."""
 
     @property
     def written(self) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def plain(name: str) -> str:
 def physical_differences(
     first: LevelOfTheory, second: LevelOfTheory, whose: tuple[str, str] | None = None
 ) -> str:
-    """In which fields two levels differ for whoever learns or mixes their numbers; empty if in none.
+    """Fields in which two levels differ such that their results must not be mixed; empty if there are none.
 
     Grids, thresholds, versions of the program and ways of spelling do not count: the one comparison for
     training, evaluation, committees and merged files.  ``whose`` as in :func:`differences`.

@@ -1,4 +1,4 @@
-"""Mol and sdf files: every record, with its charge and radicals; drawings are no geometries."""
+"""Mol and sdf files: all records, with charges and radicals; two-dimensional drawings are refused."""
 
 import io
 import re
@@ -29,14 +29,14 @@ def read_records(path: str) -> list[tuple[Atoms, Stated]]:
     """
     text = Path(path).read_text(encoding="utf8", errors="replace")
     records = re.split(r"^\$\$\$\$[^\n]*\n?", text, flags=re.MULTILINE)
-    found = []
+    molecules = []
     for number, record in enumerate(filter(str.strip, records)):
         if "V3000" in record[:400]:
             raise StructureError(f"{path}, record {number} is a V3000 mol file; write it as V2000 or xyz")
         atoms = ase.io.read(io.StringIO(record), format="sdf")
         _check_geometry(record.splitlines(), atoms, f"{path}, record {number}")
-        found.append((atoms, stated_by_mol(record, len(atoms))))
-    return found
+        molecules.append((atoms, stated_by_mol(record, len(atoms))))
+    return molecules
 
 
 def _check_geometry(lines: list[str], atoms: Atoms, where: str) -> None:
@@ -83,7 +83,7 @@ def stated_by_mol(record: str, count: int) -> Stated:
 
 def _properties(lines: list[str], kind: str) -> dict[int, int]:
     """Atom → value of lines such as ``M  CHG  2   1  -1   6  -1``."""
-    found: dict[int, int] = {}
+    values: dict[int, int] = {}
     for line in lines:
         if line.startswith("M  END"):
             break
@@ -91,5 +91,5 @@ def _properties(lines: list[str], kind: str) -> dict[int, int]:
             numbers = list(map(int, line[6:].split()))
             if len(numbers) != 1 + 2 * numbers[0]:
                 raise StructureError(f"{line!r} does not hold as many pairs as it says: mend the file")
-            found |= dict(zip(numbers[1::2], numbers[2::2], strict=True))
-    return found
+            values |= dict(zip(numbers[1::2], numbers[2::2], strict=True))
+    return values

@@ -1,4 +1,4 @@
-"""Functions of the overlap matrix, and which of its directions count."""
+"""Functions of the overlap matrix, and its orthogonalisation without nearly dependent combinations."""
 
 from typing import NamedTuple
 

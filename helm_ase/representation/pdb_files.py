@@ -1,4 +1,4 @@
-"""PDB files: elements where their column is empty, charges, boxes that are none."""
+"""PDB files: elements where their column is empty, charges, and unit cells that are only placeholders."""
 
 import io
 import re
@@ -84,12 +84,12 @@ def _check_alternates(lines: list[str], path: str) -> None:
 def stated_by_pdb(text: str, frames: int, path: str) -> list[Stated]:
     """Sums of the charges of atoms (columns 79 and 80) of each model; empty columns say nothing."""
     models = re.split(r"^ENDMDL.*$", text, flags=re.MULTILINE)
-    found = []
+    stated = []
     for model in models:
         atoms = [line for line in model.splitlines() if line.startswith(("ATOM", "HETATM"))]
         if atoms:
-            found.append(Stated(_pdb_charge(atoms, path)))
-    return found if len(found) == frames else [_same(found, path)] * frames
+            stated.append(Stated(_pdb_charge(atoms, path)))
+    return stated if len(stated) == frames else [_same(stated, path)] * frames
 
 
 def _pdb_charge(atoms: list[str], path: str) -> int | None:
@@ -106,7 +106,7 @@ def _pdb_charge(atoms: list[str], path: str) -> int | None:
     return total
 
 
-def _same(found: list[Stated], path: str) -> Stated:
-    if len(set(found)) > 1:
+def _same(states: list[Stated], path: str) -> Stated:
+    if len(set(states)) > 1:
         raise StructureError(f"{path} states several charges, and ASE reads other frames: split the file")
-    return found[0] if found else NOTHING
+    return states[0] if states else NOTHING

@@ -1,4 +1,4 @@
-"""What a file says about the state of a molecule, besides its atoms."""
+"""Charge and multiplicity that a structure file states."""
 
 from typing import NamedTuple
 

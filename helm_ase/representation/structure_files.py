@@ -1,7 +1,6 @@
 """Structures from files, with the charge and multiplicity that the file states.
 
-ASE's readers leave both out for most formats; a molecule that is computed as neutral although its file says
-otherwise is a wrong answer without a word.
+ASE's readers ignore both for most formats, so that an ion would silently be computed as a neutral molecule.
 """
 
 import os
@@ -87,7 +86,7 @@ def stream_frames(path: str, no_pbc: bool = False) -> Iterator[Atoms]:
 
 
 def choose(name: str, frames: Iterator[Atoms]) -> Iterator[Atoms]:
-    """Those of all frames that ``FILE@INDEX`` names, one at a time where that can be."""
+    """Frames that a name of the form ``FILE@INDEX`` selects, read one at a time where possible."""
     chosen = parse_filename(name, ":")[1]
     try:
         picked = string2index(chosen) if isinstance(chosen, str) else chosen
@@ -99,8 +98,8 @@ def choose(name: str, frames: Iterator[Atoms]) -> Iterator[Atoms]:
         x is None or x >= 0 for x in (picked.start, picked.stop, picked.step)
     ):
         return islice(frames, picked.start, picked.stop, picked.step)
-    found = list(frames)[picked]
-    return iter(found if isinstance(found, list) else [found])
+    selected = list(frames)[picked]
+    return iter(selected if isinstance(selected, list) else [selected])
 
 
 def _molecule(atoms: Atoms, where: str, no_pbc: bool) -> Atoms:

@@ -1,4 +1,4 @@
-"""Geometries worth labelling: conformers, GFN2-xTB dynamics, normal modes, weakly bound dimers."""
+"""Generation of geometries to label: conformers, GFN2-xTB dynamics, normal modes, weakly bound dimers."""
 
 from helm_ase.sampling.campaign import SamplingResult, sample
 from helm_ase.sampling.molecules import Molecule, Reading, from_smiles, read_molecules

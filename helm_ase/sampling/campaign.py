@@ -1,4 +1,5 @@
-"""All tasks of a campaign, spread over processes; what comes out does not depend on how."""
+"""Sampling campaign: tasks are distributed over processes, with results that do not depend on their
+number."""
 
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from helm_ase.system.worker_process import die_with_parent
 
 @dataclass(frozen=True)
 class SamplingResult:
-    """What a campaign gave."""
+    """Result of a sampling campaign."""
 
     structures: list[Atoms]
     """With name, smiles, kind, method, temperature_K, seed, charge, multiplicity, xtb_energy in ``info``."""
@@ -39,8 +40,8 @@ def sample(
     """Draw structures of ``molecules``.
 
     Every draw has its own seed, derived from ``settings.seed`` and the molecule, so that neither the order of
-    the molecules nor the number of processes matters.  Structures come in an order that is random but fixed:
-    the first n of them are a fair sample of all.
+    the molecules nor the number of processes matters.  Structures are in a random but reproducible order, so
+    that the first n of them are a random sample of all.
 
     Parameters
     ----------

@@ -142,7 +142,7 @@ def _bond_orders(
         molecule.AddAtom(chem.Atom(int(number)))
         conformer.SetAtomPosition(index, [float(x) for x in position])
     molecule.AddConformer(conformer)
-    # a radical is not to be made a pair of charges
+    # keep radicals instead of charge-separated formulas
     perception.DetermineBonds(molecule, charge=charge, allowChargedFragments=closed_shell, embedChiral=False)
     for atom in molecule.GetAtoms():  # or reading would complete a radical with hydrogen
         atom.SetNoImplicit(True)

@@ -1,4 +1,4 @@
-"""Which geometries are not what they should be, or not new."""
+"""Filters for geometries whose bonds have changed, and for duplicates."""
 
 from collections import defaultdict
 
@@ -20,13 +20,13 @@ Less than the 1.25 of :mod:`helm_ase.representation.connectivity`, as opposite c
 close.
 """
 LARGEST_SEPARATION = 5.0
-"""Å; a part whose atoms are all farther from the rest has left."""
+"""Distance in Å from the rest of a cluster beyond which a molecule counts as separated."""
 
 
 def find_fault(
     numbers: NDArray[np.integer], positions: NDArray[np.float64], bonds: NDArray[np.bool_]
 ) -> str | None:
-    """What happened to a molecule that should have these bonds; None if it still has them.
+    """Fault of a geometry that should have the given bonds; None if it has them.
 
     Parameters
     ----------

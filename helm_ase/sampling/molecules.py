@@ -1,4 +1,4 @@
-"""What is sampled: molecules given as SMILES or as geometries."""
+"""Molecules to sample, read from SMILES or from geometries."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Molecule:
     positions: NDArray[np.float64] | None = None
     """Å, (N, 3); None if conformers are to be made from the SMILES."""
     key: str = ""
-    """What tells starting points apart: identity and, for a geometry, its fingerprint."""
+    """Key of a starting point: its identity and, for a geometry, its fingerprint."""
 
     @property
     def heavy_atoms(self) -> int:
@@ -56,11 +56,11 @@ def from_smiles(smiles: str, multiplicity: int | None = None) -> Molecule:
         If the multiplicity does not fit the number of electrons.
     """
     if multiplicity is None:
-        found = parse_smiles(smiles)
-        return Molecule(found.smiles, *found, key=found.smiles)
-    found = parse_smiles(smiles, multiplicity)
-    check_parity(int(found.numbers.sum()) - found.charge, ChargeState(found.charge, multiplicity))
-    return Molecule(found.smiles, *found, key=f"{found.smiles} multiplicity={multiplicity}")
+        parsed = parse_smiles(smiles)
+        return Molecule(parsed.smiles, *parsed, key=parsed.smiles)
+    parsed = parse_smiles(smiles, multiplicity)
+    check_parity(int(parsed.numbers.sum()) - parsed.charge, ChargeState(parsed.charge, multiplicity))
+    return Molecule(parsed.smiles, *parsed, key=f"{parsed.smiles} multiplicity={multiplicity}")
 
 
 def from_atoms(atoms: Atoms) -> Molecule:
@@ -95,7 +95,7 @@ def from_atoms(atoms: Atoms) -> Molecule:
 
 @dataclass
 class Reading:
-    """How files are read, and what of them cannot be used."""
+    """Options for reading molecules, and a list of the entries that were skipped."""
 
     charge: int | None = None
     """Charge of all structures; SMILES have their own."""
@@ -104,7 +104,8 @@ class Reading:
     no_pbc: bool = False
     """Take molecules out of their periodic boxes."""
     skipped: list[str] | None = None
-    """Gets a line for each entry that cannot be used; None: the first is an error."""
+    """List to which a line is appended for each entry that cannot be used; None: such entries raise an
+    error."""
 
 
 def read_molecules(
@@ -129,19 +130,19 @@ def read_molecules(
         If an entry cannot be used; the message names file and line or frame.
     """
     reading = reading or Reading()
-    found: list[Molecule] = []
+    molecules: list[Molecule] = []
     for text in smiles:
-        found += _tried(reading, "--smiles", _smiles_builder(reading), [text])
+        molecules += _tried(reading, "--smiles", _smiles_builder(reading), [text])
     for file in map(Path, files):
         if not file.is_file():
             raise StructureError(f"{file}: no such file; give files of SMILES or structures, or --smiles")
         reader = _read_smiles if file.suffix.lower() in SMILES_SUFFIXES else _read_structures
-        found.extend(reader(file, reading))
-    if not found:
+        molecules.extend(reader(file, reading))
+    if not molecules:
         skipped = reading.skipped
         more = f"; all {len(skipped)} entries were skipped, the first: {skipped[0]}" if skipped else ""
         raise StructureError(f"no molecules given: name files of SMILES or structures, or use --smiles{more}")
-    return distinct(found)
+    return distinct(molecules)
 
 
 def _tried(reading: Reading, where: str, build: Callable[[Any], Molecule], source: Any) -> list[Molecule]:
@@ -159,13 +160,13 @@ def _smiles_builder(reading: Reading) -> Callable[[list[str]], Molecule]:
         own = [word.partition("=")[2] for word in words[1:] if word.startswith("multiplicity=")]
         if own and not own[0].isdecimal():
             raise StructureError(f"multiplicity={own[0]} is no whole number")
-        found = from_smiles(words[0], int(own[0]) if own else reading.multiplicity)
-        if reading.charge not in (None, found.charge):
+        molecule = from_smiles(words[0], int(own[0]) if own else reading.multiplicity)
+        if reading.charge not in (None, molecule.charge):
             raise ChargeError(
-                f"{words[0]} has charge {found.charge}, not {reading.charge}: write it into the SMILES, or "
-                "ask for --vertical states"
+                f"{words[0]} has charge {molecule.charge}, not {reading.charge}: write it into the SMILES, "
+                "or ask for --vertical states"
             )
-        return found
+        return molecule
 
     return build
 

@@ -1,4 +1,4 @@
-"""RDKit and tblite, which a plain installation does not have."""
+"""Import of the optional packages RDKit and tblite."""
 
 from importlib import import_module
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""The file of structures, the list of the dropped, and a summary of both."""
+"""Output of sampling: file of structures, list of dropped geometries, and summary."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ from helm_ase.sampling.states import HIGH_SPIN
 from helm_ase.system.atomic_write import whole_file
 
 DROPPED = ".dropped.jsonl"
-"""Added to the name of the output: the list of what was dropped."""
+"""Ending of the file that lists dropped geometries, appended to the name of the output."""
 
 
 def check_output(path: str | Path, overwrite: bool = True) -> Path:

@@ -1,4 +1,4 @@
-"""Molecules beside one another, at a random distance and orientation."""
+"""Placement of two molecules at a random distance and orientation."""
 
 import numpy as np
 from numpy.typing import NDArray

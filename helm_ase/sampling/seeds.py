@@ -1,4 +1,4 @@
-"""Random numbers that depend on what is drawn, never on when, where or in which order."""
+"""Seeds that are derived from what is drawn, so that results do not depend on order or processes."""
 
 import hashlib
 

@@ -29,7 +29,7 @@ class SamplingSettings:
     conformers: int = 1
     """Number of conformers of each SMILES."""
     md_steps: int = 100
-    """Length of a trajectory, and distance between its kept frames; 0 for no dynamics."""
+    """Number of steps before each frame that is kept; 0 for no dynamics."""
     frames: int = 1
     """Frames kept of each trajectory, ``md_steps`` apart."""
     timestep: float = 0.7
@@ -48,11 +48,11 @@ class SamplingSettings:
     dimer_relax_steps: int = 15
     """Relaxation steps of a dimer after it is put together."""
     partners: tuple[str, ...] = ()
-    """SMILES of molecules with each of which every molecule given is paired."""
+    """SMILES of partner molecules: every given molecule is combined with each of them."""
     partner_geometries: int = 1
-    """Dimers of each such pair."""
+    """Number of dimer geometries for each pair with a partner."""
     vertical: tuple[Vertical, ...] = ()
-    """States in which every structure is given once more."""
+    """States in which every structure is written in addition to its own."""
     contact: tuple[float, float] = (1.9, 3.6)
     """Closest distance between the molecules of a new dimer, Å, drawn uniformly."""
     fmax: float = 0.05
@@ -60,7 +60,7 @@ class SamplingSettings:
     relax_steps: int = 300
     """Steps after which a conformer that is not relaxed is dropped."""
     duplicate_tolerance: float = 0.02
-    """Two geometries are one if no sorted interatomic distance differs by more, Å."""
+    """Two geometries count as duplicates if no sorted interatomic distance differs by more, Å."""
     limit: int | None = None
     """Largest number of structures; None: no limit."""
     seed: int = 0

@@ -8,7 +8,7 @@ from ase.data import chemical_symbols, ground_state_magnetic_moments
 from helm_ase.errors import ChargeError
 
 Vertical = Literal["cation", "anion", "triplet"]
-"""States at the geometry of another: an electron less, one more, or two spins parallel."""
+"""Vertical states: one electron less, one more, or two more unpaired, at an unchanged geometry."""
 HIGH_SPIN = 4
 """Multiplicity from which on users are asked whether they mean it."""
 MAIN_GROUP = {*range(1, 21), *range(31, 39), *range(49, 57), *range(81, 87)}

@@ -214,15 +214,15 @@ def _tag(method: str, temperature: float, seed: int, frame: int | None) -> str:
 
 def vertical_copies(atoms: Atoms, kinds: tuple[Vertical, ...]) -> list[Atoms]:
     """The same geometry in other states; the energy of xTB was not theirs."""
-    found = []
+    copies = []
     for kind, state in vertical_states(State(atoms.info["charge"], atoms.info["multiplicity"]), kinds):
         if int(atoms.numbers.sum()) - state.charge < state.multiplicity - 1:  # as of the hydrogen cation
             continue
         copy = atoms.copy()
         copy.info |= state._asdict() | {"name": f"{atoms.info['name']}-{kind}", "vertical": kind}
         del copy.info["xtb_energy"]
-        found.append(copy)
-    return found
+        copies.append(copy)
+    return copies
 
 
 def atoms_of(molecule: Molecule, positions: NDArray[np.float64]) -> Atoms:

@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, and worker processes that end with their parent."""
+"""Files that are written completely or not at all, worker processes, and other dealings with the system."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import os
 import secrets
@@ -12,14 +12,15 @@ from helm_ase.errors import SettingError
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Place to write to, beside ``path``, which takes its name if nothing was raised and else vanishes.
+    """Context that gives a temporary path beside ``path``: renamed to it on success, removed after an error.
 
-    A link is followed.  The file has the permissions of the one it replaces, or those of a new file (umask).
+    Symbolic links are followed.  The file has the permissions of the one it replaces, or those of a new file
+    (umask).
 
     Raises
     ------
     SettingError
-        If ``path`` is there and no file: a folder, a device.
+        If ``path`` exists and is not a file.
     """
     place = Path(path).resolve() if Path(path).is_symlink() else Path(path)
     if place.exists() and not place.is_file():
@@ -39,7 +40,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 def check_apart(outputs: Iterable[str | Path | None], inputs: Iterable[str | Path | None]) -> None:
-    """Refuse an output that is an input, whatever links and spellings lead there, or another output.
+    """Refuse an output file that is the same file as an input or another output, links resolved.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def _identity(path: str | Path) -> tuple[int, int] | str:
 
 
 def _mode(place: Path, probe: Path) -> int:
-    """Permissions that a file is to have; found without touching the umask, which threads share."""
+    """Permissions of a new file; determined without changing the umask, which threads share."""
     if place.exists():
         return stat.S_IMODE(place.stat().st_mode)
     probe.touch()

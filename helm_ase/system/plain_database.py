@@ -1,4 +1,4 @@
-"""SQLite files that nobody vouches for: tables and nothing else, and every query ends."""
+"""Safe reading of SQLite files from untrusted sources: only plain tables, and queries of bounded time."""
 
 import sqlite3
 from pathlib import Path
@@ -7,17 +7,17 @@ from typing import Any
 from helm_ase.errors import DatasetError
 
 LOOK_EVERY = 100_000
-"""Instructions of SQLite between two looks at how many there were."""
+"""Number of SQLite instructions after which they are counted."""
 FREE = 10_000_000
-"""Instructions that every query may take, a second of work."""
+"""Number of instructions that any query may take, about a second of work."""
 EACH_BYTE = 2
-"""Further ones for every byte of the file; a row of ten bytes takes ten to twenty."""
+"""Additional instructions per byte of the file; a row of ten bytes takes ten to twenty."""
 
 
 class BoundedConnection(sqlite3.Connection):
-    """A connection whose queries end, whatever the file makes of them.
+    """Connection that interrupts queries which take too long.
 
-    A damaged or invented file can lead in circles.
+    In a damaged or malicious file, a query might never end.
     """
 
     bound = FREE
@@ -35,30 +35,30 @@ class BoundedConnection(sqlite3.Connection):
 
 
 def connect(path: Path) -> BoundedConnection:
-    """Open an SQLite file that must exist, without the right to change it.
+    """Open an existing SQLite file, read-only.
 
     Raises
     ------
     DatasetError
-        If it holds anything but tables and their indices: views and triggers are programs.
+        If it holds anything but tables and indices: views and triggers can execute code.
     """
     # Threads may share it: sqlite3 serialises them, and this package only reads.
     address = f"{path.resolve().as_uri()}?mode=ro"
-    found = sqlite3.connect(address, uri=True, check_same_thread=False, factory=BoundedConnection)
+    connection = sqlite3.connect(address, uri=True, check_same_thread=False, factory=BoundedConnection)
     size = path.stat().st_size
-    found.bound = FREE + EACH_BYTE * size
-    found.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(size, 2**20))  # no value is longer than its file
-    found.execute("PRAGMA trusted_schema = OFF")
-    found.execute("PRAGMA cell_size_check = ON")
+    connection.bound = FREE + EACH_BYTE * size
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(size, 2**20))  # no value is longer than its file
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
     try:
-        odd = found.execute(
+        odd = connection.execute(
             "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') "
             "OR sql LIKE 'CREATE VIRTUAL%' LIMIT 1"
         ).fetchone()
     except sqlite3.DatabaseError:
-        found.close()
+        connection.close()
         raise
     if odd is not None:
-        found.close()
+        connection.close()
         raise DatasetError(f"{path} holds {odd[0]} {str(odd[1])[:40]!r}; only plain tables are read")
-    return found
+    return connection

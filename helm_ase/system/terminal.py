@@ -1,4 +1,4 @@
-"""What is printed: no control characters out of files, which a terminal would obey; pictures go to files."""
+"""Safe terminal output: control characters from files are escaped, and Matplotlib opens no windows."""
 
 import os
 import re
@@ -10,11 +10,11 @@ from typing import Any
 from helm_ase.errors import plain_text
 
 PROGRESS = re.compile(r"(\r|\x1b\[A)")
-"""What progress bars need to move about."""
+"""Control characters that progress bars need."""
 
 
 class PlainStream:
-    """A stream that escapes control characters, but for those of progress bars where they are allowed."""
+    """Stream that escapes control characters, except for those of progress bars where they are allowed."""
 
     def __init__(self, stream: Any, progress: bool) -> None:
         self._stream, self._progress = stream, progress
@@ -33,7 +33,8 @@ class PlainStream:
 
 @contextmanager
 def plain_streams(progress_on_output: bool = False) -> Iterator[None]:
-    """Inside, standard output and error carry no control characters, errors those of progress bars.
+    """Context in which control characters are escaped on standard output and, except for progress bars,
+    error.
 
     Parameters
     ----------
@@ -53,7 +54,8 @@ def plain_streams(progress_on_output: bool = False) -> Iterator[None]:
 
 @contextmanager
 def files_only() -> Iterator[None]:
-    """Inside, Matplotlib is not told of windows: with a wrong MPLBACKEND it could not be imported."""
+    """Context that hides the variable MPLBACKEND from Matplotlib, whose import fails if its value is
+    wrong."""
     before = os.environ.pop("MPLBACKEND", None)
     try:
         yield

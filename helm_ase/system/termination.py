@@ -1,4 +1,4 @@
-"""Being asked to end: SIGTERM as an exception, so that everything is left in good order."""
+"""SIGTERM as an exception, so that files are closed and locks released before the process ends."""
 
 import signal
 import threading
@@ -13,9 +13,10 @@ class Terminated(BaseException):
 
 @contextmanager
 def termination_raises() -> Iterator[None]:
-    """Inside, SIGTERM raises :class:`Terminated`, as Ctrl-C raises KeyboardInterrupt; later ones are ignored.
+    """Context in which the first SIGTERM raises :class:`Terminated`, as Ctrl-C raises KeyboardInterrupt.
 
-    Only in the main thread, and not where somebody else handles the signal.
+    Later ones are ignored.  This has an effect only in the main thread, and only if no other handler is
+    set.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
@@ -34,4 +35,4 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Not SIG_IGN, which child processes would inherit."""
+    """Handler that does nothing; unlike SIG_IGN, it is not inherited by child processes."""

@@ -1,4 +1,4 @@
-"""Independence of what a process has told torch: default types and devices, autocast."""
+"""Independence of global settings of torch: default type, default device and autocast."""
 
 import threading
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ _DEFAULT_TYPE = threading.RLock()
 
 @contextmanager
 def own_torch_state(device: torch.device | str = "cpu") -> Iterator[None]:
-    """Inside, torch is as it was when it was imported, whatever the process has set.
+    """Context in which torch has its initial global settings, whatever the process has set.
 
-    New tensors are float32 and on the CPU, and nothing is rounded by autocast.  The default type belongs to
-    the whole process: where another one is set, threads that come here go through one by one.
+    New tensors are float32 and on the CPU, and nothing is rounded by autocast.  The default type is shared by
+    all threads: if the process has changed it, only one thread at a time may be in this context.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Worker processes that end with their parent and leave interrupts to it."""
+"""Worker processes that end with their parent process and ignore interrupts, which the parent handles."""
 
 import os
 import signal
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at whether the parent still runs."""
+"""Seconds between two checks whether the parent process still runs."""
 
 
 def die_with_parent() -> None:
     """End this process, even in the middle of a calculation, as soon as the process that started this one is
     gone.
 
-    Otherwise workers would go on for nobody after their parent was killed.
+    Otherwise workers would continue after their parent was killed.
     """
     parent = os.getppid()
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()

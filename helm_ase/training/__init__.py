@@ -1,1 +1,4 @@
-"""Training: losses, the loop, evaluation, export.  Nothing here is needed to use a model."""
+"""Training: losses, the loop, evaluation, export.
+
+Using a model needs none of it.
+"""

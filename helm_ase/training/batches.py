@@ -1,4 +1,4 @@
-"""Batches of a stage: the same ones whatever the number of processes that share them."""
+"""Batches of a training stage, which do not depend on the number of processes that share them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ from helm_ase.nn import HELMSettings
 
 
 class FactoredSample(NamedTuple):
-    """A sample, and what multiplies the network's output for it from both sides."""
+    """Sample with the factor by which the network's output for it is multiplied from both sides."""
 
     sample: Sample
     factor: Tensor | None
-    """W or S^½, (A, A), float32; None if nothing does."""
+    """Trust filter W or S^½, (A, A), float32; None if there is no factor."""
 
 
 class EmptyBatch:
-    """The share of a process for which a batch has no molecule left; it must still take part in every sum."""
+    """Share of a batch without molecules, for a process that must still take part in every sum."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "EmptyBatch":
         """Nothing to move."""
@@ -66,11 +66,18 @@ class Samples(Dataset[FactoredSample]):
     def __getitem__(self, index: int) -> FactoredSample:
         sample = self.samples[index]
         factor = self._factors.get(index)
-        if factor is None and (found := self.settings.output_factor(sample.overlap)) is not None:
-            factor = found.float()
+        if factor is None and (exact := self.settings.output_factor(sample.overlap)) is not None:
+            factor = exact.float()
             if self.keep:
                 self._factors[index] = factor
         return FactoredSample(sample, factor)
+
+
+class EpochBatches(NamedTuple):
+    """Batches of one epoch, as indices of samples."""
+
+    epoch: int
+    batches: list[list[int]]
 
 
 class SharedBatches:
@@ -100,22 +107,19 @@ class SharedBatches:
         self.loads, self.max_load, self.seed, self.limit = loads, max_load, seed, limit
         self.rank, self.processes = rank, processes
         self.epoch = 0
-        self._known: tuple[int, list[list[int]]] = (-1, [])
+        self._known = EpochBatches(-1, [])
 
     def set_epoch(self, epoch: int) -> None:
-        """Another order."""
+        """Set the epoch, which determines the order of the batches."""
         self.epoch = epoch
 
     def whole(self) -> list[list[int]]:
         """Batches of this epoch before they are shared."""
         key = [0] if self.seed is None else [self.seed, self.epoch]
-        if self._known[0] != self.epoch:
-            generator = np.random.default_rng(key)
-            self._known = (
-                self.epoch,
-                list(balanced_batches(self.loads, self.max_load, generator))[: self.limit],
-            )
-        return self._known[1]
+        if self._known.epoch != self.epoch:
+            batches = list(balanced_batches(self.loads, self.max_load, np.random.default_rng(key)))
+            self._known = EpochBatches(self.epoch, batches[: self.limit])
+        return self._known.batches
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.whole():

@@ -1,4 +1,4 @@
-"""What happens around the steps: averaged weights, the best model on disk, the end of a stage."""
+"""Callbacks of Lightning: averaging of weights, saving the best model, end of a stage."""
 
 import math
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class ExponentialAverage(WeightAveraging):
         super().__init__(use_buffers=False, multi_avg_fn=GrowingDecay(decay))
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Keep the average where the model is going to be: Lightning's default is the host."""
+        """Keep the averaged weights on the device of the model; Lightning would keep them on the host."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
 
@@ -92,7 +92,7 @@ class KeepBest(Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it up again."""
+        """Restore it."""
         self.best = state_dict["best"]
 
 

@@ -21,11 +21,11 @@ from helm_ase.training.recipe import Recipe
 from helm_ase.training.strict_yaml import load_yaml
 
 LONGEST = 2**20
-"""Bytes of a recipe."""
+"""Largest size of a recipe in bytes."""
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe; files that it names relative to itself are found from anywhere.
+    """Read a recipe; relative paths in it are relative to its folder.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _text_of(path: Path) -> str:
-    """Contents of a file, unless it is none or far too long for a recipe."""
+    """Contents of a file; refused if it is not a file or much too long for a recipe."""
     if path.exists() and (not path.is_file() or path.stat().st_size > LONGEST):
         raise SettingError(f"{path} is no recipe: a text file of less than {LONGEST} bytes is needed")
     return path.read_text(encoding="utf8")
@@ -121,7 +121,8 @@ def check_keys(record: type, content: Any, where: str) -> None:
 
 
 def check_numbers(annotation: Any, value: Any, where: str) -> None:
-    """Refuse truth values, texts and what is not finite where numbers belong, and numbers for truth values.
+    """Refuse truth values, texts and numbers that are not finite where a number is expected, and the
+    converse.
 
     Texts such as ``1e-3`` are numbers, although YAML does not know it.
 
@@ -171,7 +172,7 @@ def _override(content: Any, text: str) -> None:
 
 
 def _inside(place: Any, key: str) -> Any:
-    """What lies under a key; a table is made where there is none."""
+    """The table under a key; created if it does not exist."""
     if isinstance(place, list):
         return place[int(key)]
     if place.get(key) is None:
@@ -210,8 +211,11 @@ def plain(value: Any) -> Any:
 def defaults_as_yaml() -> str:
     """Every field with its default and meaning, as a recipe that can be read back."""
     head = (
-        "# A recipe with every key and its default; a recipe of yours names only what differs.",
+        "# A recipe with every key and its default. Your own recipe needs only the values that differ.",
         "# Lines with a second # show the keys of an entry that is null by default.",
+        "# H is the Kohn-Sham Hamiltonian, H0 its baseline, ΔH = H − H0 what the network predicts; S is",
+        "# the overlap matrix, C the orbital coefficients. Eh is the Hartree, a0 the Bohr radius.",
+        "# The paper is that of the method, arXiv:2510.00224.",
     )
     return "\n".join([*head, *_commented(Recipe, "")]) + "\n"
 

@@ -1,4 +1,4 @@
-"""Losses of crystals: elements of ΔH(T), and bands at k points that are drawn anew in every step."""
+"""Losses for crystals: elements of ΔH(T), and bands at k points that are drawn at random in every step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

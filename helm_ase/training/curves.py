@@ -1,4 +1,4 @@
-"""What a run did: FOLDER/metrics-K.csv of every stage, curves.png and report.html."""
+"""Report of a run: FOLDER/metrics-K.csv for every stage K, curves.png and report.html."""
 
 import base64
 import csv
@@ -26,7 +26,7 @@ Row = dict[str, float]
 
 
 def read_log(stage: str | Path) -> list[Row]:
-    """What a stage has logged, one row for each epoch.
+    """Log of a stage, one row for each epoch.
 
     Every start of the stage has a table of its own.  An epoch may stand in two, if a run was killed between
     the table and the checkpoint; the later one counts.
@@ -134,7 +134,7 @@ def _page(title: str, picture: bytes, stages: Sequence[Sequence[Row]], recipe: s
 
 
 def _named(key: str) -> str:
-    """Name and unit of what has a unit; else the key in words."""
+    """Name and unit of a logged quantity; if it has no unit, its key in words."""
     if (quantity := key.removeprefix("val_")) in UNITS and key != quantity:
         name, unit = UNITS[quantity]
         return f"{name} / {unit}, validation"

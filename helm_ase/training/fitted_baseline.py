@@ -21,11 +21,12 @@ from helm_ase.training.samples import OpenLabels, open_entries
 MOLECULES = 200
 """Training labels, drawn at random, that operators are fitted to."""
 OF_EACH = 20
-"""Labels with an element, if there are so many; further ones are drawn for those that are rare."""
+"""Smallest number of labels per element, if available; more labels are drawn for rare elements."""
 OF_CHARGED = 600
 """Training labels for operators that respond to charges: four times as many numbers are fitted."""
 FILE = "operators.json"
-"""In the folder of the run: a run that goes on must add to the same H0, and so must all its processes."""
+"""Name of the file with the operators in the folder of the run, so that all processes, and a continued run,
+use the same H0."""
 PATIENCE = 3600.0
 """Seconds that the other processes wait for the first one's fit."""
 

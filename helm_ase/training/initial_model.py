@@ -1,4 +1,4 @@
-"""The network before the first step: new, or with the weights of a checkpoint."""
+"""Initial network of a run: with random weights, or with those of a checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,7 +18,7 @@ from helm_ase.training.output_scales import fit_block_scales, fit_energy_referen
 from helm_ase.training.recipe import Recipe
 
 LARGEST_NETWORK = 2**29
-"""Numbers that the weights of a network may have: 2 GiB in single precision."""
+"""Largest number of weights of a network: 2 GiB in single precision."""
 
 
 def open_start(recipe: Recipe) -> Checkpoint | None:
@@ -95,7 +95,7 @@ def initial_model(
 
 
 def _take_over(model: HELM, start: Checkpoint, recipe: Recipe, samples: Sequence[Sample]) -> None:
-    """Weights of the checkpoint, but for the heads that are to be renewed."""
+    """Load the weights of the checkpoint, except for the heads that are to be renewed."""
     fresh = {k: v.clone() for k, v in model.state_dict().items()}
     model.load_state_dict(start.model.state_dict())
     if "energy" in recipe.renew:
@@ -128,7 +128,7 @@ def _elements(recipe: Recipe, start: Checkpoint | None, samples: Sequence[Sample
 
 
 def check_baseline(recipe: Recipe, start: Checkpoint) -> None:
-    """Refuse to go on with a Hamiltonian head whose matrices were added to another H0.
+    """Refuse to continue with a Hamiltonian head that was trained with another H0.
 
     Raises
     ------
@@ -146,12 +146,12 @@ def check_baseline(recipe: Recipe, start: Checkpoint) -> None:
 
 
 def _check_states(settings: HELMSettings, samples: Sequence[Sample]) -> None:
-    """Refuse settings that name a state without labels, and labels of a state that they do not name."""
+    """Refuse recipes whose charges and multiplicities are not exactly those of the labels."""
     for name in ("charge", "multiplicity"):
         seen = {int(getattr(s.graph, name)) for s in samples}
         named = set(settings.charges if name == "charge" else settings.multiplicities)
         if seen and seen != named:
             raise SettingError(
-                f"the labels hold {name} {sorted(seen)}, the settings name {sorted(named)}: a model "
-                "must claim what it saw, and no more"
+                f"the labels hold {name} {sorted(seen)}, the settings name {sorted(named)}: name exactly "
+                "those of the labels, as a model supports only what it was trained on"
             )

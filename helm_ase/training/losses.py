@@ -1,6 +1,7 @@
-"""Losses: each term a number of order one when it is as large as its floor.
+"""Losses: each term is divided by a unit, such that it is of order one for a well-trained model.
 
-A term is a sum over items and their number, so that processes that share a batch add both before they divide.
+A term consists of a sum over items and their number, so that processes that share a batch can add both and
+divide afterwards.
 """
 
 from collections.abc import Callable, Collection
@@ -20,10 +21,10 @@ SMALLEST_SQUARE = 1e-30
 
 
 class Term(NamedTuple):
-    """One term of a batch, before any mean."""
+    """Term of the loss for a batch, before averaging."""
 
     total: Tensor
-    """Σ over items, in units of the term's floor; float64 scalar."""
+    """Sum over items, in the unit of the term; float64 scalar."""
     count: Tensor  # type: ignore[assignment]  # tuples have a method of this name
     """Number of items; float64 scalar without gradient."""
 
@@ -33,17 +34,17 @@ class LossWeights:
     """Weight of each term, after division by the unit given for it."""
 
     hamiltonian: float = 0.0
-    """Weight of the mean absolute element of ΔH in a molecule, averaged over molecules, in units of 300
-    µEh."""
+    """Weight of the mean absolute error of the elements of ΔH in a molecule, averaged over molecules, in
+    units of 300 µEh."""
     hamiltonian_square: float = 0.0
-    """Weight of RMSE + MSE of ΔH over all elements of the batch, as in the paper, in units of 300 µEh and its
-    square."""
+    """Weight of the root mean square error plus the mean square error of ΔH over all elements of the batch,
+    as in the paper, in units of 300 µEh and (300 µEh)²."""
     lowdin: float = 0.0
-    """Weight of the mean absolute element of S^(−½) ΔH S^(−½) in a molecule, averaged over molecules, in
-    units of 1 mEh."""
+    """Weight of the mean absolute error of the elements of S^(−½) ΔH S^(−½) in a molecule, averaged over
+    molecules, in units of 1 mEh."""
     spectrum: float = 0.0
-    """Weight of the mean absolute element of Cᵀ ΔH C over reference orbitals, plus that of its diagonal, in
-    units of 2 mEh."""
+    """Weight of the mean absolute error of the elements of Cᵀ ΔH C, with C the orbitals of the label, plus
+    that of its diagonal, which is the error of orbital energies to first order, in units of 2 mEh."""
     levels: float = 0.0
     """Weight of the absolute error of orbital energies after diagonalisation, averaged over occupied and the
     lowest virtual orbitals, in units of 2 mEh."""
@@ -76,7 +77,7 @@ class LossWeights:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """Names of the terms that count."""
+        """Names of the terms with a weight above zero."""
         return tuple(f.name for f in fields(self) if getattr(self, f.name) > 0)
 
     @property

@@ -1,4 +1,4 @@
-"""The network in training: losses, gradients, rates.  Lightning does the rest."""
+"""Lightning module of a stage: losses, gradients and learning rates."""
 
 import math
 import time
@@ -49,7 +49,8 @@ class TrainingModule(lightning.LightningModule):
         self.groups = freeze(model, stage)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Two groups of parameters: the new, and the pretrained at its own rate."""
+        """Two groups of parameters: the energy head, and all others, which have a learning rate of their
+        own."""
         backbone_rate = self.stage.backbone_rate
         assert backbone_rate is not None
         groups = [(self.groups[True], 1.0), (self.groups[False], backbone_rate)]
@@ -93,7 +94,7 @@ class TrainingModule(lightning.LightningModule):
         return loss_terms(out, batch, weights.wanted), out
 
     def _over_processes(self, terms: dict[str, Term]) -> dict[str, Term]:
-        """Add sums and numbers over processes; gradients stay those of the own part.  Also the clock."""
+        """Add sums and numbers of items over processes, without their gradients; also the elapsed time."""
         now = time.process_time() if self.stage.clock == "cpu" else time.monotonic()
         self.elapsed, self._tick = self.elapsed + (now - self._tick if self._tick else 0.0), now
         if self.trainer.world_size == 1:
@@ -114,7 +115,7 @@ class TrainingModule(lightning.LightningModule):
         gradient_clip_val: Any = None,
         gradient_clip_algorithm: Any = None,
     ) -> None:
-        """Clip by norm; a gradient that is not finite moves nothing."""
+        """Clip by norm; steps whose gradient is not finite are skipped."""
         moving = [p for p in self.parameters() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(moving, self.stage.optimiser.clip)
         if not torch.isfinite(norm):
@@ -122,7 +123,7 @@ class TrainingModule(lightning.LightningModule):
                 p.grad = None
 
     def on_train_epoch_end(self) -> None:
-        """One line of the log: means over the epoch, and what validation has found."""
+        """Log one row: means over the epoch, and validation errors."""
         steps = max(self._steps, 1)
         values = {f"train_{name}": float(total) / steps for name, total in self._sums.items()}
         rate = max(g["lr"] for o in self.trainer.optimizers for g in o.param_groups)
@@ -177,6 +178,6 @@ class TrainingModule(lightning.LightningModule):
         checkpoint["helm_ase"] = {"elapsed": self.elapsed, "rate": self.rate.state(), "over": over}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them up again."""
+        """Restore them."""
         self.elapsed = checkpoint["helm_ase"]["elapsed"]
         self.rate.restore(checkpoint["helm_ase"]["rate"])

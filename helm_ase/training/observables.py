@@ -179,9 +179,10 @@ OBSERVABLES: dict[str, tuple[Callable[[PredictedMolecule], Sum], float]] = {
     "charges": (charge_error, 0.02),
     "bond_orders": (bond_order_error, 0.02),
 }
-"""Term → its error of one molecule, and its unit, about what helm-hcnof-1 leaves where it was not trained."""
+"""Name of a term → function for its error of one molecule, and its unit, about the error of the model
+helm-hcnof-1 outside of its training."""
 OF_FUNCTIONS = ("density", "charges", "bond_orders")
-"""Those that mean something only in one basis."""
+"""Terms that can be compared only in one and the same basis."""
 
 
 def observable_sums(

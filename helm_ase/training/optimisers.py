@@ -40,7 +40,7 @@ def make_optimiser(
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """Whether Muon takes it: matrices and stacks of matrices with at least 16 rows and columns."""
+    """Whether Muon updates a parameter: matrices, or stacks of them, with at least 16 rows and columns."""
     return parameter.ndim >= 2 and min(parameter.shape[-2:]) >= 16
 
 

@@ -1,4 +1,5 @@
-"""Reference energies and scales that a model takes from the training set before the first step."""
+"""Reference energies of the elements and scales of outputs, computed from the training set before
+training."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -37,7 +38,7 @@ def fit_energy_references(model: HELM, samples: Sequence[Sample]) -> None:
 def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
     """Set scale (root mean square) and on-site shift (mean) of every path from the training targets.
 
-    Where ΔH is unknown, a guess of its size must not become a shift: it would displace every core orbital.
+    Where ΔH is not known, its size is estimated, but no shift is set, as it would displace all core orbitals.
     """
     samples = [sample for sample in samples if not sample.broken_symmetry]
     known = all(sample.has_matrix for sample in samples)

@@ -1,4 +1,4 @@
-"""Preparation of a run before its first step: folder, labels, network, and proof that they fit together."""
+"""Preparation of a run before its first step: folder, labels and network, and checks that they match."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ class Run:
 
 
 class Prepared(NamedTuple):
-    """A run that may begin."""
+    """Run that is ready to start."""
 
     run: Run
     model: HELM
@@ -60,12 +60,12 @@ class Prepared(NamedTuple):
 
 
 def prepare(recipe: Recipe, stages: Sequence[Stage]) -> Prepared:
-    """Claim the folder, open the labels, settle both baselines, read the samples, build the network, check.
+    """Prepare a run: its folder, labels, baselines, samples and network, and check that they match.
 
     Raises
     ------
     SettingError, DatasetError
-        If something does not fit something else.
+        If they do not match.
     """
     check_processes(recipe.compute)
     start = open_start(recipe)
@@ -131,7 +131,7 @@ def _open(
 def check_labels(
     model: HELM, stages: Sequence[Stage], train: Sequence[Sample], validation: Sequence[Sample]
 ) -> None:
-    """Refuse validation molecules that the network cannot take, and losses for which there is no label.
+    """Refuse validation molecules that the network does not support, and losses for which labels lack data.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def check_labels(
 
 
 def check_operators(model: HELM, recipe: Recipe) -> None:
-    """Refuse a network that would take elements of which its baseline has no operator.
+    """Refuse a network with elements for which its fitted baseline has no operator.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def check_operators(model: HELM, recipe: Recipe) -> None:
         names = ", ".join(chemical_symbols[z] for z in sorted(lacking))
         raise SettingError(
             f"the network takes {names}, of which the fitted baseline has no operator: leave them out of "
-            "'elements', give labels with them, or renew 'hamiltonian' to fit anew"
+            "'elements', give labels with them, or set renew: [hamiltonian] to fit new ones"
         )
 
 
@@ -181,7 +181,7 @@ def label_files(recipe: Recipe) -> list[str]:
 
 
 def claim(recipe: Recipe, files: Sequence[Mapping[str, str]], start: Checkpoint | None) -> None:
-    """Write the recipe into its folder, or make sure that the run there is the same but for where it runs.
+    """Write the recipe into its folder, or check that a run there has the same recipe, apart from devices.
 
     Raises
     ------

@@ -19,7 +19,7 @@ def is_first_process() -> bool:
 
 
 def check_processes(compute: Compute) -> None:
-    """Refuse to run many times what was meant to run once in many processes.
+    """Refuse to start if the number of processes is not that of the recipe.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from helm_ase.training.recipe import RateSettings
 
 @dataclass
 class RateSchedule:
-    """Fraction of the largest learning rate: warm-up, then a cosine or a plateau schedule.
+    """Schedule of the learning rate as a fraction of the largest: warm-up, then cosine or plateau.
 
     The cosine follows the progress of the stage, which may be that of the clock; the staircase follows the
     validation.  PyTorch's schedulers count steps and know nothing of either.
@@ -16,7 +16,7 @@ class RateSchedule:
 
     settings: RateSettings
     reduction: float = 1.0
-    """Fraction of the rate that a plateau schedule has reached."""
+    """Factor to which a plateau schedule has reduced the learning rate."""
     best: float = math.inf
     """Lowest validation loss so far."""
     waiting: int = 0

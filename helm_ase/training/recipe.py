@@ -19,7 +19,7 @@ PartName = Literal["energy", "hamiltonian"]
 
 
 def check_range(record: object, names: tuple[str, ...], least: float, most: float = float("inf")) -> None:
-    """Refuse numbers out of range; None is not a number.
+    """Refuse numbers out of range; None is accepted.
 
     Raises
     ------
@@ -35,23 +35,23 @@ def check_range(record: object, names: tuple[str, ...], least: float, most: floa
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Labels to learn from and to select the best weights by; all files at one level of theory."""
+    """Label files for training and validation, all at one level of theory, and how they are prepared."""
 
     train: tuple[str, ...] = ("labels.h5",)
-    """Label files to learn from: their entries of the split ``train_split``. Relative paths count from the
-    folder of the recipe."""
+    """Label files to train on; of their entries, those of the split ``train_split`` are used. Relative paths
+    are relative to the folder of the recipe."""
     validation: tuple[str, ...] = ()
-    """Label files whose entries of the split ``validation_split`` select the best weights. If there are none,
-    the files of ``train`` are used."""
+    """Label files whose entries of the split ``validation_split`` are used to validate the network and to
+    select the best weights. If the list is empty, the files of ``train`` are used."""
     train_split: str = "train"
-    """Name of the split to learn from, as the files have it."""
+    """Name that the training set has in the label files."""
     validation_split: str = "val"
-    """Name of the split that selects the best weights, as the files have it."""
+    """Name that the validation set has in the label files."""
     train_limit: int | None = None
-    """Largest number of molecules to learn from, drawn at random; a smaller number gives a subset of a larger
-    one."""
+    """Largest number of molecules to train on, drawn at random; a smaller number gives a subset of a larger
+    one. If it is null, all are used."""
     validation_limit: int | None = None
-    """Largest number of molecules that select the best weights, drawn in the same way."""
+    """Largest number of molecules to validate on, drawn in the same way. If it is null, all are used."""
     draw_seed: int = 0
     """Seed of the random choice that ``train_limit`` and ``validation_limit`` make."""
     level: LevelOfTheory | None = None
@@ -65,8 +65,8 @@ class DataSettings:
     """Basis of the predicted Hamiltonian if it is smaller than that of the labels: the network then learns an
     effective matrix with the orbital energies of the larger basis."""
     coupled_polarizability: bool = False
-    """Whether the loss on polarizabilities aims at the coupled (physical) polarizability of the labels
-    instead of the uncoupled one, where the labels have it."""
+    """Whether the loss on polarizabilities compares with the coupled (physical) polarizability, where the
+    labels contain it, instead of the uncoupled one."""
     in_memory: bool = True
     """Whether samples stay in memory once they have been read. If not, they are read from disk in every
     epoch."""
@@ -74,8 +74,9 @@ class DataSettings:
     """Number of processes that prepare batches beside training; with 0 the training process prepares them
     itself."""
     resident: bool = False
-    """Whether the training set stays on the device and batches are put together there. This suits GPUs;
-    losses on observables do not allow it."""
+    """Whether the whole training set is kept in the memory of the device and batches are assembled there,
+    which is faster on GPUs. It cannot be combined with the losses ``lowdin``, ``levels``, ``gap``,
+    ``density``, ``dipole``, ``polarizability``, ``charges`` and ``bond_orders``."""
     processes: int = 1
     """Number of processes that compute baselines, overlap matrices and reference orbitals before the first
     step."""
@@ -110,8 +111,8 @@ class OptimiserSettings:
     """Decoupled weight decay, as in AdamW: the fraction of a weight that a step at learning rate 1 would
     remove."""
     clip: float = 10.0
-    """Largest norm of the gradient; longer gradients are scaled down to it, and steps whose gradient is not
-    finite are left out."""
+    """Largest norm of the gradient; larger gradients are scaled down to it, and steps whose gradient is not
+    finite are skipped."""
     averaging: float = 0.998
     """Decay of the exponential moving average of the weights. The averaged weights are the ones that are
     validated and saved."""
@@ -148,22 +149,25 @@ class RateSettings:
 
 @dataclass(frozen=True)
 class Stage:
-    """Stage of a training run, which begins with the weights that the stage before it handed on."""
+    """Stage of a training run, which begins with the weights that the stage before it passed on."""
 
     scheme: SchemeName = "joint"
-    """Training scheme, which decides what is learnt and which weights change: ``direct``, ``hamiltonian``,
-    ``frozen``, ``finetune``, ``edges`` or ``joint``. The guide on training has a table of them."""
+    """Training scheme. ``direct`` learns energies, ``hamiltonian`` Hamiltonians and ``joint`` both, each
+    with all weights that they depend on; ``frozen`` learns energies with the energy head only, ``edges``
+    Hamiltonians without changing the features of atoms, and ``finetune`` energies with a lower learning rate
+    for everything but the energy head."""
     weights: LossWeights | None = None
-    """Weights of the terms of the loss; if they are null, those of the scheme are used."""
+    """Weights of the terms of the loss. If it is null, those of the scheme are used; otherwise, terms that
+    are not named have weight 0."""
     late_weights: LossWeights | None = None
-    """Weights of the terms of the loss at the end of the stage. The weights change linearly from ``weights``
-    to these over the middle half of the stage."""
+    """Weights of the terms of the loss at the end of the stage: over the middle half of the stage, the
+    weights change linearly from ``weights`` to these. If it is null, the weights stay constant."""
     epochs: int = 100
     """Largest number of epochs. The schedule of the learning rate ends at whichever limit comes first, this
     one or ``minutes``."""
     minutes: float | None = None
-    """Largest duration of the stage in minutes. Only a run without this limit can be repeated to the last
-    digit."""
+    """Largest duration of the stage in minutes; if it is null, there is no limit. Only runs without this
+    limit are exactly reproducible."""
     clock: Literal["wall", "cpu"] = "wall"
     """Clock for ``minutes``: ``wall`` counts elapsed time, ``cpu`` the processor time of the training
     process."""
@@ -172,19 +176,19 @@ class Stage:
     rate: RateSettings = field(default_factory=RateSettings)
     """Schedule of the learning rate over the stage."""
     backbone_rate: float | None = None
-    """Learning rate of the pretrained part of the network relative to that of the rest; if it is null, the
-    scheme decides."""
+    """Learning rate of everything but the energy head, relative to that of the energy head. If it is null,
+    the scheme decides: 0.3 with ``finetune``, otherwise 1."""
     batch_load: int = 400
-    """Size of a batch over all devices, counted in atoms plus pairs of atoms, which is what time and memory
-    grow with."""
+    """Size of a batch, summed over all devices and counted in atoms plus pairs of atoms, to which time and
+    memory are proportional."""
     epoch_batches: int | None = None
     """Largest number of batches in an epoch; if it is null, an epoch is the whole training set."""
     validate_every: int = 1
     """Number of epochs between two validations."""
     save_every: int = 1
-    """Number of epochs between two saved states from which an interrupted run continues."""
+    """Number of epochs after which the state of the run is saved, from which an interrupted run continues."""
     keep: Literal["best", "last"] = "best"
-    """Which weights the stage hands on: ``best`` are those of the lowest validation loss, ``last`` those of
+    """Which weights the stage passes on: ``best`` are those of the lowest validation loss, ``last`` those of
     the last validation."""
 
     def weights_at(self, progress: float) -> LossWeights:
@@ -218,11 +222,11 @@ class Compute:
     strategy: str = "auto"
     """Lightning's strategy for several processes; ``auto`` trains data-parallel if there is more than one."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
-    """Floating-point precision of the network. Energies and functions of the Hamiltonian are always computed
-    in double precision."""
+    """Floating-point precision of the network, as Lightning names it. Total energies, and everything that is
+    computed from the Hamiltonian, are always in double precision."""
     products: Literal["highest", "high"] = "highest"
-    """Precision of matrix products in single precision: ``high`` lets a GPU round the factors to 11 bits
-    (TF32), which makes products several times faster."""
+    """How exactly matrices in single precision are multiplied: ``high`` lets a GPU round the factors to 11
+    bits (TF32), which makes products several times faster; ``highest`` does not."""
     progress_bar: bool = True
     """Whether a progress bar is shown."""
 
@@ -235,26 +239,28 @@ class Recipe:
     """Description of a training run."""
 
     data: DataSettings = field(default_factory=DataSettings)
-    """Labels to learn from, and the baselines that are subtracted from them."""
+    """Labels (DFT results) to train on, and the baselines that are subtracted from them."""
     stages: tuple[Stage, ...] = (Stage(),)
-    """Stages of the training, one after another; each begins with the weights that the stage before it handed
-    on."""
+    """Stages of the training, one after another; each begins with the weights that the stage before it
+    passed on."""
     folder: str = "run"
-    """Folder for everything that the run writes. A relative path counts from the folder of the recipe."""
+    """Folder for everything that the run writes. A relative path is relative to the folder of the recipe."""
     name: str = "model"
-    """Name of the checkpoint that comes out, which is written to FOLDER/NAME.safetensors."""
+    """Name of the resulting checkpoint, the file with the trained network, which is written to
+    FOLDER/NAME.safetensors."""
     model: HELMSettings | None = None
-    """Architecture of the network; if it is null, that of the checkpoint in ``start``, or the default one."""
+    """Architecture of the network. If it is null, it is that of the checkpoint ``start``; without ``start``,
+    the one shown here."""
     start: str | None = None
-    """Checkpoint (name, path or address) whose weights training begins with; if it is null, the first weights
-    are random."""
+    """Checkpoint (name, path or URL) from whose weights the training starts. If it is null, it starts from
+    random weights."""
     renew: tuple[PartName, ...] = ()
-    """Heads (``energy``, ``hamiltonian``) that begin with random weights although ``start`` is given."""
+    """Heads (``energy``, ``hamiltonian``) that start from random weights instead of those of ``start``."""
     elements: tuple[int, ...] = ()
-    """Atomic numbers that the model can be asked for; if there are none, those of the labels, or of
-    ``start``."""
+    """Atomic numbers of the elements that the model supports. If the list is empty, they are those of the
+    labels; with ``start``, those of that checkpoint."""
     seed: int = 0
-    """Seed of the first weights and of the order of batches."""
+    """Seed of the random initial weights and of the order of batches."""
     compute: Compute = field(default_factory=Compute)
     """Devices, processes and floating-point precision."""
 

@@ -1,4 +1,4 @@
-"""Samples that stay on the device: batches are put together there, without a copy from the host.
+"""Training samples that are kept on the device, where batches are assembled without copies from the host.
 
 A GPU takes a step of a hundred molecules in less time than a processor needs to pad their matrices.  Sets of
 some ten thousand small molecules fit into the memory of a GPU.
@@ -36,7 +36,7 @@ class Ragged:
         return cls(torch.cat(list(arrays)).to(device), first, length)
 
     def places(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the numbers of some members stand, and to which of them each belongs, both (n,)."""
+        """Positions of the numbers of some members, and the member that each belongs to, both (n,)."""
         length = self.length[chosen]
         member = torch.repeat_interleave(torch.arange(len(chosen)), length)
         start = torch.cumsum(length, 0) - length

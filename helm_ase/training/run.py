@@ -1,4 +1,4 @@
-"""A recipe from labels to a checkpoint: stage after stage, resumable after every epoch."""
+"""Running a recipe: one stage after another, resumable after every epoch, up to the final checkpoint."""
 
 import contextlib
 import warnings
@@ -78,7 +78,8 @@ def matrix_products(precision: str) -> Iterator[None]:
 
 
 def run_stage(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[str]) -> HELM:
-    """One stage, unless it is already over; returns the model with the weights that it keeps."""
+    """Run a stage unless it is already finished; returns the model with the weights that the stage passes
+    on."""
     best = folder / BEST
     if not (folder / FINISHED).exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,33 +93,33 @@ def run_stage(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozens
         model.load_state_dict(read_checkpoint(best).model.state_dict())
     except RuntimeError as error:
         raise SettingError(
-            f"{best} holds another network: remove {folder}, and the stage begins anew ({error})"
+            f"{best} holds another network: remove {folder}, and the stage starts again ({error})"
         ) from error
     return model
 
 
 def is_over(path: Path, model: HELM | None = None) -> bool:
-    """Whether the file from which a stage resumes was written at its end.
+    """Whether a saved state of a stage is that of its end.
 
     Raises
     ------
     SettingError
-        If the file is damaged, not one of ours, or, where ``model`` is given, of another network.
+        If the file is damaged, no saved state of a run, or, where ``model`` is given, of another network.
     """
     if not path.exists():
         return False
     try:
-        found = torch.load(path, weights_only=True)
-        over = bool(found["helm_ase"]["over"])
-        shapes = {k.removeprefix("model."): v.shape for k, v in found["state_dict"].items()}
+        saved = torch.load(path, weights_only=True)
+        over = bool(saved["helm_ase"]["over"])
+        shapes = {k.removeprefix("model."): v.shape for k, v in saved["state_dict"].items()}
     except Exception as error:  # torch raises whatever it trips over
         raise SettingError(
-            f"{path} is cut short or not of this run ({type(error).__name__}): remove it, and the stage "
-            "begins anew; the stages before it stay"
+            f"{path} is incomplete or not of this run ({type(error).__name__}): remove it, and the stage "
+            "starts again; the stages before it are kept"
         ) from error
     ours = {} if model is None else {k: v.shape for k, v in model.state_dict().items()}
     if any(shapes.get(k) != shape for k, shape in ours.items()):
-        raise SettingError(f"{path} holds another network: remove it, and the stage begins anew")
+        raise SettingError(f"{path} holds another network: remove it, and the stage starts again")
     return over
 
 

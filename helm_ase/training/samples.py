@@ -56,7 +56,7 @@ class JoinedSamples(Sequence[Sample]):
 
 @dataclass(frozen=True)
 class OpenLabels:
-    """The open label files of one of a recipe's two sets; they are opened once for all who look into them."""
+    """Open label files of the training or validation set."""
 
     sources: Sequence[LabelSource]
     """One for each file."""

@@ -1,4 +1,5 @@
-"""Training schemes by name: what is learnt, and which weights change how fast.
+"""Training schemes by name: the quantities that are learnt, the weights that change, and their learning
+rates.
 
 The paper's three (§4): energies alone (``direct``), Hamiltonians alone (``hamiltonian``), and energies on top
 of a backbone that has learnt Hamiltonians, which then stays (``frozen``) or moves along (``finetune``).
@@ -109,9 +110,9 @@ def moving_parts(stage: Stage) -> frozenset[Part]:
 
 
 def learnt_after(stage: Stage, before: frozenset[str]) -> frozenset[str]:
-    """What a model can be asked for after a settled stage.
+    """Quantities that a model predicts after a stage.
 
-    A stage that moves the backbone spoils every head that does not move along.
+    If a stage changes the backbone, heads that it does not train become useless.
     """
     moving = moving_parts(stage)
     gained = {name for part in moving for name in LEARNT.get(part, ())}

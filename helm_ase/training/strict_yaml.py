@@ -1,13 +1,13 @@
-"""YAML without surprises: safe, no key twice, nothing that unfolds into more than it is."""
+"""Strict reading of YAML: no duplicate keys, no objects, no excessive expansion of aliases."""
 
 from typing import Any
 
 import yaml
 
 MOST = 10_000
-"""Values that a file may unfold to; a recipe has two hundred."""
+"""Largest number of values that a file may hold after expansion; a recipe has two hundred."""
 DEEPEST = 50
-"""Tables inside one another; a recipe has five."""
+"""Largest nesting depth; a recipe has five."""
 
 
 def load_yaml(text: str) -> Any:
@@ -16,7 +16,8 @@ def load_yaml(text: str) -> Any:
     Raises
     ------
     yaml.YAMLError
-        If it is none, has a key twice, or unfolds (aliases of aliases) or nests beyond all use.
+        If it is not valid YAML, has duplicate keys, or is nested or expanded (aliases of aliases)
+        excessively.
     """
     loader = _StrictLoader(text)
     try:
@@ -27,14 +28,14 @@ def load_yaml(text: str) -> Any:
         return loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError(f"it is nested more than {DEEPEST} deep") from None
-    except ValueError as error:  # what is tagged as a number or a date and is none
+    except ValueError as error:  # text tagged as a number or date that is not one
         raise yaml.YAMLError(str(error)) from error
     finally:
         loader.dispose()
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe, and without silence about keys that are there twice."""
+    """Safe loader that refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The method of YAML's loader."""
@@ -44,8 +45,8 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is there twice: keep one of them", place.start_mark
                 )
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def _count(node: yaml.Node, known: dict[int, int], above: tuple[int, ...]) -> int:

@@ -1,4 +1,4 @@
-"""Errors of every molecule of a validation batch, from the prediction that the loss has already made."""
+"""Errors of every molecule of a validation batch, computed from the prediction that the loss used."""
 
 from collections.abc import Sequence
 

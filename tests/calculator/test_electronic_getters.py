@@ -159,7 +159,7 @@ def test_steps_of_another_functional_are_refused(acetaldehyde):
 def test_an_effective_matrix_has_no_scf_to_go_on_with_but_still_a_density(acetaldehyde, monkeypatch):
     calc = HELMCalculator()
     effective = replace(calc.checkpoint.level, label_basis="def2-tzvp")
-    loaded = (calc._loaded[0], replace(calc.checkpoint, level=effective), calc._loaded[2])
+    loaded = calc._loaded._replace(checkpoint=replace(calc.checkpoint, level=effective))
     monkeypatch.setattr(calc, "_loaded", loaded)
     questions = calc.get_reliability, calc.refine, calc.get_functional_energy, calc.get_coupled_polarizability
     calc.calculate(acetaldehyde, ["dipole"])

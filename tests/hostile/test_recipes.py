@@ -161,7 +161,7 @@ def test_a_state_that_is_damaged_or_foreign_is_said_with_the_way_out(name, tmp_p
     path = tmp_path / "last.ckpt"
     STATES[name](path)
     with pytest.raises(
-        SettingError, match=r"last\.ckpt .*: remove it, and the stage\s+begins anew"
+        SettingError, match=r"last\.ckpt .*: remove it, and the stage\s+starts again"
     ) as refused:
         is_over(path, tiny_model())
     readable(str(refused.value))

@@ -10,7 +10,7 @@ from scipy.linalg import block_diag
 from helm_ase.nn.edges import EdgeBuilder
 from helm_ase.nn.equivariant import Channels
 from helm_ase.nn.harmonics import EdgeRows
-from helm_ase.nn.interaction import Message, gather_messages, rotate_back
+from helm_ase.nn.interaction import Message, MessageSettings, gather_messages, rotate_back
 from helm_ase.nn.radial import Envelope
 from helm_ase.nn.so2 import SO2Linear, join_orders, split_by_order
 from shared.rotations import wigner
@@ -93,7 +93,7 @@ def make_message(rows, channels, parity=True):
     vectors = torch.randn(3, 3, dtype=torch.float64)
     pairs = torch.tensor([[0, 0, 1], [1, 2, 2]])
     edges = builder(vectors, pairs, torch.arange(3), Envelope(5.0), torch.float64)
-    message = Message(rows, channels, 6, 8, parity).double()
+    message = Message(MessageSettings(rows, channels, 6, 8, parity)).double()
     nodes = torch.randn(3, (rows.lmax + 1) ** 2, channels.total, dtype=torch.float64)
     return message, nodes, edges, torch.randn(6, 6, dtype=torch.float64)
 

@@ -58,7 +58,7 @@ def test_a_page_without_an_error_bar_says_why(tmp_path):
     atoms = molecule("H2O")
     atoms.calc = calc = HELMCalculator()
     other = replace(calc.checkpoint, level=replace(calc.checkpoint.level, variant="VWN5"))
-    calc._loaded = (calc._loaded[0], other, calc._loaded[2])
+    calc._loaded = calc._loaded._replace(checkpoint=other)
     page.write_page(tmp_path / "page.html", calc, spacing=0.5)
     text = (tmp_path / "page.html").read_text(encoding="utf8")
     assert "Not known: the labels have &#x27;b3lyp&#x27; as &#x27;VWN5&#x27;" in text

@@ -1,4 +1,4 @@
-"""Readers of label files, one module each, found by the names of the files they read.
+"""Readers of label files: one module for each format, chosen by file name and content.
 
 A reader module offers
 

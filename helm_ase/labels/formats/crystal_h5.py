@@ -1,4 +1,4 @@
-"""Files of labelled crystals, which no command for molecules can read: says so."""
+"""Recognition of files of labelled crystals, which commands for molecules cannot read."""
 
 from pathlib import Path
 

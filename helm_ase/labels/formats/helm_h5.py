@@ -105,13 +105,15 @@ class HelmH5Source(LabelSource):
             self._check_version(path, file)
             super().__init__(path, LevelOfTheory(**json.loads(text_attribute(file, "level"))))
             self.shells = {int(z): tuple(s) for z, s in json.loads(text_attribute(file, "shells")).items()}
-            found = _datasets(file)
-            self._check_shapes(found)
-            self._fixed = {k: found[k][...] for k in found if k in QUANTITIES and not _is_ragged(k)}
-            self._offsets = {k: found[f"{k}/offsets"][...] for k in QUANTITIES if f"{k}/offsets" in found}
-            self.keys = found["key"][...].astype(str)
-            self._check_lengths(found)
-            self.precision = "float32" if found["hamiltonian/values"].dtype.itemsize == 4 else "float64"
+            datasets = _datasets(file)
+            self._check_shapes(datasets)
+            self._fixed = {k: datasets[k][...] for k in datasets if k in QUANTITIES and not _is_ragged(k)}
+            self._offsets = {
+                k: datasets[f"{k}/offsets"][...] for k in QUANTITIES if f"{k}/offsets" in datasets
+            }
+            self.keys = datasets["key"][...].astype(str)
+            self._check_lengths(datasets)
+            self.precision = "float32" if datasets["hamiltonian/values"].dtype.itemsize == 4 else "float64"
             present = {*self._fixed, *self._offsets}
         self._handles: dict[str, Any] = {}
         self.fields = frozenset(OPTIONAL if fields is None else fields) & present
@@ -126,17 +128,17 @@ class HelmH5Source(LabelSource):
         if (order := text_attribute(file, "ao_order")) != AO_ORDER:
             raise DatasetError(f"{path} has AO order {order!r}, not {AO_ORDER!r}")
 
-    def _check_shapes(self, found: Mapping[str, h5py.Dataset]) -> None:
+    def _check_shapes(self, datasets: Mapping[str, h5py.Dataset]) -> None:
         """Refuse, before anything is read, what is not of the size and type that the keys allow."""
-        count = len(found["key"])
-        if found["key"].dtype.kind != "S":
-            raise DatasetError(f"{self.path}: key has type {found['key'].dtype}, not text of fixed length")
-        if found["key"].id.get_storage_size() < KEY_BYTES * count:
+        count = len(datasets["key"])
+        if datasets["key"].dtype.kind != "S":
+            raise DatasetError(f"{self.path}: key has type {datasets['key'].dtype}, not text of fixed length")
+        if datasets["key"].id.get_storage_size() < KEY_BYTES * count:
             raise DatasetError(f"{self.path} claims {count} molecules, of which it cannot hold the keys")
         needed = {k for k in QUANTITIES if k not in OPTIONAL}
-        if missing := needed - {name.split("/")[0] for name in found}:
+        if missing := needed - {name.split("/")[0] for name in datasets}:
             raise DatasetError(f"{self.path}: {', '.join(sorted(missing))} missing")
-        for name, data in found.items():
+        for name, data in datasets.items():
             quantity, _, part = name.partition("/")
             shape: tuple[int, ...]
             if part == "offsets":
@@ -151,14 +153,14 @@ class HelmH5Source(LabelSource):
                     f"{self.path}: {name} has shape {data.shape} and type {data.dtype} for {count} molecules"
                 )
 
-    def _check_lengths(self, found: Mapping[str, h5py.Dataset]) -> None:
+    def _check_lengths(self, datasets: Mapping[str, h5py.Dataset]) -> None:
         count = len(self.keys)
         if len(np.unique(self.keys)) != count:
             twice = next(k for k, n in zip(*np.unique(self.keys, return_counts=True), strict=True) if n > 1)
             rows = np.flatnonzero(self.keys == twice)
             raise DatasetError(f"{self.path}: entries {', '.join(map(str, rows))} have the same key {twice}")
         for name, offsets in self._offsets.items():
-            end = len(found[f"{name}/values"])
+            end = len(datasets[f"{name}/values"])
             ascending = offsets[0] == 0 and (np.diff(offsets) >= 0).all()
             if not ascending or offsets[-1] != end:
                 raise DatasetError(
@@ -285,16 +287,16 @@ def _is_ragged(name: str) -> bool:
 
 def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
     """Data sets of the layout that are in a file, in the layout's units; nothing of them is read."""
-    found = {"key": dataset(file, "key")}
+    datasets = {"key": dataset(file, "key")}
     for name, quantity in QUANTITIES.items():
         if name not in file:
             continue
         if _is_ragged(name):
             check_unit(item(file, name), quantity.unit)
-            found |= {f"{name}/{part}": dataset(file, f"{name}/{part}") for part in ("offsets", "values")}
+            datasets |= {f"{name}/{part}": dataset(file, f"{name}/{part}") for part in ("offsets", "values")}
         else:
-            found[name] = dataset(file, name, (quantity.unit,))
-    return found
+            datasets[name] = dataset(file, name, (quantity.unit,))
+    return datasets
 
 
 def describe_layout(level: LevelOfTheory) -> dict[str, Any]:

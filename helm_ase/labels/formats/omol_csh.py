@@ -143,10 +143,10 @@ def to_pyscf(numbers: Sequence[int] | NDArray[np.integer]) -> tuple[NDArray[np.i
     Raises
     ------
     DatasetError
-        If an element is none of the 58.
+        If an element is not among the 58.
     """
     if foreign := sorted({int(z) for z in numbers} - set(ELEMENTS)):
-        raise DatasetError(f"elements {foreign} are none of the 58 of this data set")
+        raise DatasetError(f"elements {foreign} are not among the 58 of this data set")
     shells = ao_basis(LEVEL.basis, sorted({int(z) for z in numbers})).shells
     listed = {z: _orca_sequence(z, degrees) for z, degrees in shells.items()}
     assumed = [l for z in numbers for l in sorted(shells[int(z)])]
@@ -254,13 +254,13 @@ def _has_fock(file: h5py.File, name: str) -> bool:
 
 def _walk(group: h5py.Group, prefix: str, depth: int) -> Iterator[str]:
     for key in group:
-        found = item(group, key)
-        if not isinstance(found, h5py.Group):
+        node = item(group, key)
+        if not isinstance(node, h5py.Group):
             continue
-        if "fock" in found or "elements" in found:
+        if "fock" in node or "elements" in node:
             yield prefix + key
         elif depth:
-            yield from _walk(found, f"{prefix}{key}/", depth - 1)
+            yield from _walk(node, f"{prefix}{key}/", depth - 1)
         else:
             raise DatasetError(f"groups lie deeper in one another than {prefix + key}: no such data set")
 

@@ -246,7 +246,7 @@ def test_attributes_that_agree_are_accepted(path):
         ("fock", lambda x: np.where(np.arange(len(x)) == 5, np.nan, x), "not finite"),
         ("coords", lambda x: x[:-1], "positions has shape"),
         ("coords", lambda x: None, "missing"),
-        ("elements", lambda x: np.full_like(x, 26), "none of the 58"),
+        ("elements", lambda x: np.full_like(x, 26), "not among the 58"),
     ],
 )
 def test_damaged_entries_are_named(path, dataset, change, match):
