@@ -1,8 +1,7 @@
 """Preparation of a run before its first step: folder, labels and network, and checks that they match."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,18 +20,15 @@ from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.level import LevelOfTheory, physical_differences
-from helm_ase.system.atomic_write import whole_file
-from helm_ase.training.configuration import plain, to_yaml, without_places
+from helm_ase.training.configuration import without_places
 from helm_ase.training.energy_baseline import with_energy_baseline, with_references
 from helm_ase.training.fitted_baseline import with_operators
 from helm_ase.training.initial_model import check_baseline, initial_model, network_settings, open_start
 from helm_ase.training.ranks import check_processes, is_first_process
-from helm_ase.training.recipe import Compute, Recipe, Stage
+from helm_ase.training.recipe import Recipe, Stage
+from helm_ase.training.run_folder import claim_folder
 from helm_ase.training.samples import JoinedSamples, OpenLabels, open_entries, open_samples
 from helm_ase.training.schemes import LEARNT
-
-RECIPE, FINGERPRINT = "recipe.yaml", "fingerprint.json"
-"""Files of a run."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> Prepared:
         check_baseline(recipe, start)
     files = [{"name": Path(p).name, "sha256": file_sha256(p)} for p in label_files(recipe)]
     if is_first_process():
-        claim(recipe, files, start)
+        claim_folder(recipe, files, None if start is None else start.sha256)
     written = without_places(recipe)
     labels = open_entries(recipe.data, False)
     recipe = with_operators(with_energy_baseline(recipe, start, labels), start, labels)
@@ -178,28 +174,3 @@ def check_operators(model: HELM, recipe: Recipe) -> None:
 def label_files(recipe: Recipe) -> list[str]:
     """Paths of all label files, each once."""
     return list(dict.fromkeys(recipe.data.train + recipe.data.validation))
-
-
-def claim(recipe: Recipe, files: Sequence[Mapping[str, str]], start: Checkpoint | None) -> None:
-    """Write the recipe into its folder, or check that a run there has the same recipe, apart from devices.
-
-    Raises
-    ------
-    SettingError
-        If the folder holds a run of another recipe, of other labels, or from another checkpoint.
-    """
-    folder = Path(recipe.folder)
-    same = replace(recipe, folder="", compute=Compute(precision=recipe.compute.precision))
-    recorded = {"recipe": plain(asdict(same)), "data": list(files), "start": start and start.sha256}
-    text = json.dumps(recorded, sort_keys=True)
-    marker = folder / FINGERPRINT
-    if marker.exists():
-        if marker.read_text(encoding="utf8") != text:
-            raise SettingError(
-                f"{folder} holds a run of another recipe or other labels: use another folder, or remove it"
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, content in ((folder / RECIPE, to_yaml(recipe)), (marker, text)):
-        with whole_file(path) as partial:
-            partial.write_text(content, encoding="utf8")

@@ -60,7 +60,8 @@ def claim_folder(recipe: Recipe, files: Sequence[Mapping[str, str]], start_sha25
     if marker.exists():
         if differences := "; ".join(_differences(_recorded(marker), ours)):
             raise SettingError(
-                f"{folder} holds another run: {differences}. Use another folder, or remove this one"
+                f"{folder} holds another run: {differences}. Give the recipe what stands there to go on with "
+                "that run, or use another folder"
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
