@@ -64,9 +64,10 @@ SINGLE = {
     "prediction.energy_baseline": BASE | {"representation", "qc", "checkpoint"},
     "prediction.guess": BASE | {"electronic", "prediction.domain"},
     "prediction.hessian": BASE | COLUMNS | {"prediction.electronic"},
-    "prediction.many": BASE
+    "prediction.batch_engine": BASE
     | COLUMNS
     | {"checkpoint", "prediction.dispersion", "prediction.domain", "prediction.electronic"},
+    "prediction.many": BASE | {"checkpoint", "prediction.batch_engine"},
     "prediction.refinement": BASE | COLUMNS | {"prediction.electronic"},
     "prediction.verdict": {"representation", "checkpoint", "prediction.domain"},
     "calculator": {"calculator.helm"},
@@ -83,11 +84,13 @@ SINGLE = {
     "calculator.electronic_getters": BASE
     | COLUMNS
     | {"prediction.electronic", "prediction.guess", "prediction.refinement"},
+    "calculator.torch_sim_model": BASE | {"checkpoint", "prediction.batch_engine"},
     "calculator.vibration_getters": BASE
     | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
     "cli.bands": BASE | {"representation", "calculator", "pictures", "cli.number_types"},
-    "cli.frame_commands": BASE | {"representation", "prediction.dispersion", "prediction.many"},
+    "cli.frame_commands": BASE
+    | {"representation", "prediction.dispersion", "prediction.batch_engine", "prediction.many"},
     "cli.structure_commands": BASE
     | {"representation", "calculator", "pictures", "cli.dynamics", "cli.watch"}
     | {"prediction.dispersion", "prediction.verdict"},
@@ -106,6 +109,7 @@ ONLY_IN = {
     "rdkit": {"sampling"},
     "tblite": {"qc", "sampling"},
     "dftd3": {"qc"},
+    "torch_sim": {"calculator"},
     "distributed": {"labelling"},
     "umap": {"evaluation"},
     "plotly": {"pictures"},

@@ -13,8 +13,9 @@ from ase.io import write
 from ase.io.formats import parse_filename
 
 from helm_ase.errors import PredictionError, SettingError
+from helm_ase.prediction.batch_engine import StructurePrediction
 from helm_ase.prediction.dispersion import note_dispersion
-from helm_ase.prediction.many import StructurePrediction, predict_many
+from helm_ase.prediction.many import predict_many
 from helm_ase.representation.charge_state import give_state
 from helm_ase.representation.structure_files import choose, stream_frames
 from helm_ase.system.atomic_write import whole_file

@@ -14,10 +14,11 @@ from helm_ase.checkpoint import Checkpoint, load_shared
 from helm_ase.errors import HelmError, PredictionError, SettingError, StructureError
 from helm_ase.labelling.selection import Candidates, Choice, choose, whiten
 from helm_ase.nn.placement import placed
+from helm_ase.prediction.batch_engine import StructurePrediction
 from helm_ase.prediction.domain import check_trained
 from helm_ase.prediction.electronic import predict_electronic_structure
 from helm_ase.prediction.energy_baseline import tight_binding_of
-from helm_ase.prediction.many import StructurePrediction, predict_many
+from helm_ase.prediction.many import predict_many
 from helm_ase.representation.charge_state import charge_state
 from helm_ase.representation.labelled import structure_key
 from helm_ase.representation.level import differences

@@ -4,68 +4,27 @@ A window of structures is read ahead, sorted by size and cut into batches; answe
 the structures were given.  Only one window is kept in memory, so the number of structures is not limited.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import torch
 from ase import Atoms
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from helm_ase.checkpoint import Checkpoint, load_shared
-from helm_ase.errors import HelmError, PredictionError, SettingError, StructureError
-from helm_ase.nn import HELM
-from helm_ase.nn.placement import placed
-from helm_ase.prediction.dispersion import added_energy
-from helm_ase.prediction.domain import check_molecule, check_trained, warn_about_distances
-from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure
-from helm_ase.representation.charge_state import ChargeState, charge_state
-from helm_ase.representation.energy_baseline import EnergyMethod
-from helm_ase.representation.graph import AtomicGraph, batch_graphs
-from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
+from helm_ase.checkpoint import Checkpoint
+from helm_ase.errors import SettingError
+from helm_ase.prediction.batch_engine import (
+    OF_ENERGY,
+    OF_HAMILTONIAN,
+    BatchEngine,
+    StructurePrediction,
+    Task,
+    batches,
+)  # fmt: skip
 
-OF_ENERGY = ("energy", "forces")
-OF_NETWORK = ("features",)
-"""Properties that need neither the energy baseline nor orbitals."""
-OF_HAMILTONIAN = ("dipole", "charges", "eigenvalues", "gap", "hamiltonian")
-"""Properties that need orbitals, solved for one structure after another."""
-
-LOAD = {"cpu": 600}
-"""Atoms and pairs of a batch by kind of device: on a CPU larger ones fall out of its caches."""
-LOAD_ELSEWHERE = 30_000
 WINDOW, WINDOW_OF_MATRICES, WINDOW_ATOMS = 512, 32, 20_000
 """Structures that are read ahead, the same where matrices are asked for, and atoms of a window."""
-
-
-@dataclass(frozen=True)
-class StructurePrediction:
-    """Results for one structure; quantities that were not requested are None."""
-
-    index: int
-    """Place of the structure among those given, from 0."""
-    energy: float | None = None
-    """eV."""
-    forces: NDArray[np.float64] | None = None
-    """eV/Å, (N, 3)."""
-    dipole: NDArray[np.float64] | None = None
-    """e·Å, about the origin of the coordinates, (3,)."""
-    charges: NDArray[np.float64] | None = None
-    """Mulliken charges, e, (N,)."""
-    eigenvalues: NDArray[np.float64] | None = None
-    """Orbital energies, eV, (M,), or (2, M) of an open shell."""
-    gap: float | None = None
-    """LUMO − HOMO, eV."""
-    hamiltonian: NDArray[np.float64] | None = None
-    """Hartree, PySCF AO order, (A, A), or (2, A, A) of an open shell."""
-    features: NDArray[np.float64] | None = None
-    """Last hidden layer of the energy head, mean over the atoms, (F,), from which the error bar is
-    computed."""
-    error: HelmError | None = None
-    """Reason why the structure could not be computed; None if it could."""
 
 
 def predict_many(
@@ -126,42 +85,29 @@ def predict_many(
     >>> [answer.forces.shape for answer in answers]
     [(3, 3), (5, 3)]
     """
-    wanted = _checked(properties)
     if isinstance(structures, Atoms | str | Path):
         raise SettingError(f"predict_many takes several structures, not {structures!r}: write [atoms]")
-    if batch != "auto" and not (isinstance(batch, int) and batch > 0):
-        raise SettingError(f'batch is {batch!r}; it must be "auto" or a positive number of atoms and pairs')
-    checkpoint = model if isinstance(model, Checkpoint) else load_shared(model)
-    for quantity, names in (("energy", OF_ENERGY + OF_NETWORK), ("hamiltonian", OF_HAMILTONIAN)):
-        if wanted & set(names):
-            check_trained(checkpoint, quantity)
-    network = placed(checkpoint.model, device, dtype)
-    kind = network.energy_reference.device.type
-    max_load = LOAD.get(kind, LOAD_ELSEWHERE) if batch == "auto" else int(batch)
-    engine = _Engine(
-        checkpoint, network, added_energy(checkpoint, dispersion), wanted, max_load, (charge, multiplicity)
+    engine = BatchEngine.of(
+        model,
+        properties,
+        batch,
+        device=device,
+        dtype=dtype,
+        state=(charge, multiplicity),
+        dispersion=dispersion,
     )
     return _results(structures, engine, raise_errors, progress)
 
 
-def _checked(properties: Sequence[str]) -> frozenset[str]:
-    wanted = frozenset([properties] if isinstance(properties, str) else properties)
-    known = (*OF_ENERGY, *OF_HAMILTONIAN, *OF_NETWORK)
-    if not wanted or wanted - set(known):
-        unknown = ", ".join(sorted(wanted - set(known))) or "nothing"
-        raise SettingError(f"predict_many cannot predict {unknown}; there are {', '.join(known)}")
-    return wanted
-
-
 def _results(
-    structures: Iterable[Atoms], engine: "_Engine", raise_errors: bool, progress: bool
+    structures: Iterable[Atoms], engine: BatchEngine, raise_errors: bool, progress: bool
 ) -> Iterator[StructurePrediction]:
     """Answers in the order of the structures, computed a window at a time."""
     total = len(structures) if isinstance(structures, Sized) else None
     with tqdm(total=total, desc="predicting", unit="structure", disable=not progress) as bar:
         for window in _windows(structures, engine):
             answers = {item.index: item for item in window if isinstance(item, StructurePrediction)}
-            for batch in _batches([item for item in window if isinstance(item, _Task)], engine.max_load):
+            for batch in batches([item for item in window if isinstance(item, Task)], engine.max_load):
                 answers |= {answer.index: answer for answer in engine.run(batch)}
                 bar.update(len(batch))
             bar.update(sum(isinstance(item, StructurePrediction) for item in window))
@@ -172,10 +118,10 @@ def _results(
                 yield answer
 
 
-def _windows(structures: Iterable[Atoms], engine: "_Engine") -> Iterator[list["_Task | StructurePrediction"]]:
+def _windows(structures: Iterable[Atoms], engine: BatchEngine) -> Iterator[list[Task | StructurePrediction]]:
     """What was read ahead: structures that can be computed, and answers for those that cannot."""
     limit = WINDOW_OF_MATRICES if engine.properties & set(OF_HAMILTONIAN) else WINDOW
-    window: list[_Task | StructurePrediction] = []
+    window: list[Task | StructurePrediction] = []
     atoms = 0
     for index, structure in zip(count(), structures, strict=False):
         window.append(engine.prepare(index, structure))
@@ -185,144 +131,3 @@ def _windows(structures: Iterable[Atoms], engine: "_Engine") -> Iterator[list["_
             window, atoms = [], 0
     if window:
         yield window
-
-
-def _batches(tasks: list["_Task"], max_load: int) -> Iterator[list["_Task"]]:
-    """Structures of similar size together, the largest first: if memory is short, it shows at once."""
-    batch: list[_Task] = []
-    load = 0
-    for task in sorted(tasks, key=lambda task: -task.load):
-        if batch and load + task.load > max_load:
-            yield batch
-            batch, load = [], 0
-        batch.append(task)
-        load += task.load
-    if batch:
-        yield batch
-
-
-@dataclass(frozen=True)
-class _Task:
-    """Copy of a structure that the model supports; later changes by the caller have no effect."""
-
-    index: int
-    atoms: Atoms
-    """Elements and positions."""
-    state: ChargeState
-    graph: AtomicGraph
-
-    @property
-    def load(self) -> int:
-        """Atoms and pairs: what the network's time and memory go with."""
-        return len(self.graph.z) + int(self.graph.pair_index.shape[1])
-
-
-class _Engine:
-    """From structures to answers, a batch at a time."""
-
-    def __init__(
-        self, checkpoint: Checkpoint, model: HELM, tight_binding: EnergyMethod | None,
-        properties: frozenset[str], max_load: int, state: tuple[int | None, int | None],
-    ) -> None:  # fmt: skip
-        self.checkpoint, self.model, self.tight_binding = checkpoint, model, tight_binding
-        self.properties, self.max_load, self.state = properties, max_load, state
-        self.matrices = bool(properties & set(OF_HAMILTONIAN))
-        self.energies = bool(properties & set(OF_ENERGY))
-        self.features = bool(properties & set(OF_NETWORK))
-        self.cutoff = model.cutoff if self.matrices else model.settings.backbone.cutoff
-        self.warned: set[tuple[int, int, int]] = set()
-
-    def prepare(self, index: int, structure: Atoms) -> _Task | StructurePrediction:
-        """Check a structure, and turn it into a graph, or into an answer with its error."""
-        try:
-            if not isinstance(structure, Atoms):
-                raise StructureError(f"structure {index} is no Atoms object but {type(structure).__name__}")
-            state = charge_state(structure, *self.state)
-            check_molecule(structure, self.checkpoint, state)
-            unseen = self.checkpoint.coverage.unseen(structure.numbers, structure.positions)
-            self.warned = warn_about_distances(self.checkpoint.name, unseen, self.warned)
-        except HelmError as error:
-            return StructurePrediction(index, error=error)
-        atoms = Atoms(structure.numbers, structure.positions)
-        return _Task(
-            index, atoms, state, AtomicGraph.from_arrays(atoms.numbers, atoms.positions, self.cutoff, *state)
-        )
-
-    def run(self, batch: Sequence[_Task]) -> list[StructurePrediction]:
-        """Answers for a batch; where memory is short, for its halves."""
-        try:
-            answers, features = self._network(batch)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                error = PredictionError("the device has too little memory for this structure")
-                return [StructurePrediction(batch[0].index, error=error)]
-            half = len(batch) // 2
-            return [*self.run(batch[:half]), *self.run(batch[half:])]
-        results = [self._finished(task, *result) for task, result in zip(batch, answers, strict=True)]
-        if features is None:
-            return results
-        return [f if f.error else replace(f, features=row) for f, row in zip(results, features, strict=True)]
-
-    def _network(
-        self, batch: Sequence[_Task]
-    ) -> tuple[list[tuple[float, Any, torch.Tensor | None]], NDArray[np.float64] | None]:
-        """Energy (eV), forces (eV/Å, (N, 3)) and the output for ΔH of each; features, (B, F)."""
-        with torch.inference_mode(False), torch.no_grad():  # forces switch autograd on by themselves
-            graph = batch_graphs([task.graph for task in batch]).to(self.model.energy_reference.device)
-            out = self.model(
-                graph,
-                energy=self.energies or self.features,
-                forces="forces" in self.properties,
-                hamiltonian=self.matrices,
-            )
-        energies = [float("nan")] * len(batch) if out.energy is None else out.energy.tolist()
-        forces: list[Any] = [None] * len(batch)
-        if out.forces is not None:
-            ends = np.cumsum([len(task.atoms) for task in batch])
-            forces = np.split(out.forces.detach().cpu().numpy().astype(np.float64), ends[:-1])
-        matrices: list[torch.Tensor | None] = [None] * len(batch)
-        if out.correction is not None:
-            matrices = list(out.correction.cpu())
-        features = out.energy_features.double().cpu().numpy() if self.features else None
-        return list(zip(energies, forces, matrices, strict=True)), features
-
-    def _finished(
-        self, task: _Task, energy: float, forces: NDArray[np.float64] | None, correction: torch.Tensor | None
-    ) -> StructurePrediction:
-        answer = StructurePrediction(task.index)
-        try:
-            if self.energies:
-                answer = self._with_energy(answer, task, energy, forces)
-            if correction is not None:
-                electronic = finish_electronic_structure(
-                    self.model, self.checkpoint, task.atoms, task.state, correction, self.tight_binding
-                )
-                answer = self._with_orbitals(answer, electronic)
-        except HelmError as error:
-            return StructurePrediction(task.index, error=error)
-        return answer
-
-    def _with_energy(
-        self, answer: StructurePrediction, task: _Task, energy: float, forces: NDArray[np.float64] | None
-    ) -> StructurePrediction:
-        if self.tight_binding is not None:
-            baseline = self.tight_binding(task.atoms.numbers, task.atoms.positions, *task.state)
-            energy += baseline.energy * HARTREE_IN_EV
-            if forces is not None:
-                forces = forces - baseline.gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
-        if not (np.isfinite(energy) and (forces is None or np.isfinite(forces).all())):
-            raise PredictionError("the network returned an energy or force that is not finite")
-        return replace(answer, energy=energy, forces=None if forces is None else forces.copy())
-
-    def _with_orbitals(
-        self, answer: StructurePrediction, electronic: ElectronicPrediction
-    ) -> StructurePrediction:
-        levels = electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
-        compute: dict[str, Callable[[], Any]] = {
-            "dipole": lambda: electronic.dipole,
-            "charges": lambda: electronic.charges,
-            "eigenvalues": lambda: levels[0] if len(levels) == 1 else levels,
-            "gap": lambda: float(electronic.structure.gap) * HARTREE_IN_EV,
-            "hamiltonian": lambda: electronic.hamiltonian.copy(),
-        }
-        return replace(answer, **{name: compute[name]() for name in compute if name in self.properties})

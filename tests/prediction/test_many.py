@@ -12,6 +12,7 @@ from helm_ase import HELMCalculator, load_model, predict_many
 from helm_ase.checkpoint import save_checkpoint
 from helm_ase.errors import ElementError, SettingError, StructureError, UntrainedError
 from helm_ase.prediction import many
+from helm_ase.prediction.batch_engine import BatchEngine
 from helm_ase.qc.tight_binding import with_parameters
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from shared.small_models import tiny_model
@@ -111,7 +112,7 @@ def test_a_bad_structure_is_reported_and_the_others_are_answered(structures):
 
 
 def test_a_result_that_is_not_finite_is_an_error_of_its_structure_only(structures, monkeypatch):
-    network = many._Engine._network
+    network = BatchEngine._network
 
     def broken(self, batch):
         answers, features = network(self, batch)
@@ -121,7 +122,7 @@ def test_a_result_that_is_not_finite_is_an_error_of_its_structure_only(structure
         ]
         return spoiled, features
 
-    monkeypatch.setattr(many._Engine, "_network", broken)
+    monkeypatch.setattr(BatchEngine, "_network", broken)
     found = list(predict_many(structures))
     assert [answer.index for answer in found if answer.error is not None] == [2]
 
@@ -129,14 +130,14 @@ def test_a_result_that_is_not_finite_is_an_error_of_its_structure_only(structure
 def test_a_batch_that_memory_does_not_hold_is_halved(structures, monkeypatch):
     import torch
 
-    network = many._Engine._network
+    network = BatchEngine._network
 
     def short(self, batch):
         if sum(len(task.atoms) for task in batch) > 10:
             raise torch.OutOfMemoryError("no memory")
         return network(self, batch)
 
-    monkeypatch.setattr(many._Engine, "_network", short)
+    monkeypatch.setattr(BatchEngine, "_network", short)
     found = list(predict_many(structures))
     too_large = [k for k, atoms in enumerate(structures) if len(atoms) > 10]
     assert [answer.index for answer in found if answer.error is not None] == too_large
