@@ -26,6 +26,11 @@ ATOMIC_DIPOLE_IN_E_ANGSTROM: float = BOHR_IN_ANGSTROM
 ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV: float = BOHR_IN_ANGSTROM**2 / HARTREE_IN_EV
 """Polarizability: 1 a0³ (e²·a0²/Eh) in e²·Å²/eV, the unit of ASE's Raman module."""
 
+KM_PER_MOL_IN_SQUARED_DEBYE_PER_SQUARED_ANGSTROM_PER_AMU: float = (
+    units._Nav * units._e**2 / (12 * units._eps0 * units._c**2 * units._amu) * 1e-3 * units.Debye**2
+)
+"""Infrared intensity: 1 (D/Å)²/amu in km/mol, N_A (∂μ/∂Q)² / (12 ε0 c²)."""
+
 __all__ = [
     "ATOMIC_DIPOLE_IN_E_ANGSTROM",
     "ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV",
@@ -33,4 +38,5 @@ __all__ = [
     "DEBYE_IN_E_ANGSTROM",
     "HARTREE_IN_EV",
     "HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM",
+    "KM_PER_MOL_IN_SQUARED_DEBYE_PER_SQUARED_ANGSTROM_PER_AMU",
 ]

@@ -67,6 +67,7 @@ SINGLE = {
     "prediction.batch_engine": BASE
     | COLUMNS
     | {"checkpoint", "prediction.dispersion", "prediction.domain", "prediction.electronic"},
+    "prediction.infrared": BASE,
     "prediction.many": BASE | {"checkpoint", "prediction.batch_engine"},
     "prediction.refinement": BASE | COLUMNS | {"prediction.electronic"},
     "prediction.verdict": {"representation", "checkpoint", "prediction.domain"},
@@ -86,14 +87,15 @@ SINGLE = {
     | {"prediction.electronic", "prediction.guess", "prediction.refinement"},
     "calculator.torch_sim_model": BASE | {"checkpoint", "prediction.batch_engine"},
     "calculator.vibration_getters": BASE
-    | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"},
+    | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"}
+    | {"prediction.batch_engine", "prediction.infrared"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
     "cli.bands": BASE | {"representation", "calculator", "pictures", "cli.number_types"},
     "cli.frame_commands": BASE
     | {"representation", "prediction.dispersion", "prediction.batch_engine", "prediction.many"},
     "cli.structure_commands": BASE
     | {"representation", "calculator", "pictures", "cli.dynamics", "cli.watch"}
-    | {"prediction.dispersion", "prediction.verdict"},
+    | {"prediction.dispersion", "prediction.infrared", "prediction.verdict"},
     "cli.watch": BASE | {"prediction.verdict"},
 }
 """Module → what it may import, its own package included, where that is not what its package may."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import SettingError, StructureError
-from helm_ase.prediction.batch_engine import BatchEngine, Task, batches
+from helm_ase.prediction.batch_engine import BatchEngine
 
 try:
     from torch_sim.models.interface import ModelInterface
@@ -92,25 +92,11 @@ class HELMTorchSimModel(ModelInterface):
             If a number is not finite, or the device has too little memory for one of the molecules.
         """
         state = SimState(**state) if isinstance(state, dict) else state
-        molecules = molecules_of(state)
-        tasks = []
-        for k, molecule in enumerate(molecules):
-            task = self.engine.prepare(k, molecule)
-            if not isinstance(task, Task):
-                assert task.error is not None
-                raise task.error
-            tasks.append(task)
-        answers = {}
-        for batch in batches(tasks, self.engine.max_load):
-            for answer in self.engine.run(batch):
-                if answer.error is not None:
-                    raise answer.error
-                answers[answer.index] = answer
+        answers = self.engine.run_all(molecules_of(state))
         like = state.positions.new_zeros(())
-        ordered = [answers[k] for k in range(len(molecules))]
         return {
-            "energy": torch.tensor([x.energy for x in ordered], dtype=torch.float64).to(like),
-            "forces": torch.cat([torch.from_numpy(x.forces) for x in ordered]).to(like),
+            "energy": torch.tensor([x.energy for x in answers], dtype=torch.float64).to(like),
+            "forces": torch.cat([torch.from_numpy(x.forces) for x in answers]).to(like),
         }
 
 

@@ -1,6 +1,6 @@
 """Methods of the calculator for second derivatives of the energy: Hessian and normal modes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,8 +8,10 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from helm_ase.errors import SettingError, StructureError
+from helm_ase.prediction.batch_engine import BatchEngine
 from helm_ase.prediction.domain import check_molecule, check_trained
 from helm_ase.prediction.hessian import predict_hessian
+from helm_ase.prediction.infrared import DISPLACEMENT, InfraredSpectrum, predict_infrared
 from helm_ase.representation.charge_state import ChargeState
 
 if TYPE_CHECKING:
@@ -74,6 +76,39 @@ class VibrationGetters:
 
         hessian, place = self._hessian_of(atoms)
         return VibrationsData.from_2d(place.copy(), hessian)
+
+    def get_infrared(
+        self, atoms: Atoms | None = None, displacement: float = DISPLACEMENT
+    ) -> InfraredSpectrum:
+        """Normal modes with infrared intensities, from the dipoles of 6N displaced geometries.
+
+        Parameters
+        ----------
+        atoms
+            Geometry, which should be a minimum; absent: that of the atoms that the calculator is attached to.
+        displacement
+            Distance by which each atom is moved to either side, Å.
+
+        Raises
+        ------
+        StructureError, ElementError, ChargeError, UntrainedError
+            As :meth:`get_hessian`, and if the model was not trained to predict Hamiltonians.
+        SettingError
+            If the displacement is not positive.
+        """
+        check_trained(self.checkpoint, "hamiltonian")
+        vibrations = self.get_vibrations(atoms)
+        assert self._loaded is not None
+        state = self._state(vibrations.get_atoms() if atoms is None else atoms)
+        engine = BatchEngine.of(
+            self.checkpoint, ["dipole"], device=self.parameters["device"], dtype=self.parameters["dtype"],
+            state=(state.charge, state.multiplicity),
+        )  # fmt: skip
+
+        def dipoles(geometries: Sequence[Atoms]) -> list[NDArray[np.float64]]:
+            return [answer.dipole for answer in engine.run_all(geometries) if answer.dipole is not None]
+
+        return predict_infrared(vibrations, dipoles, displacement)
 
     def _hessian_of(self, atoms: Atoms | None) -> tuple[NDArray[np.float64], Atoms]:
         place = self._current(atoms)

@@ -21,7 +21,7 @@ from helm_ase.representation.structure_files import choose, stream_frames
 from helm_ase.system.atomic_write import whole_file
 
 SUFFIXES = (".xyz", ".extxyz")
-ONE_FRAME_ONLY = ("opt", "md", "levels", "trajectory", "vibrations", "refine")
+ONE_FRAME_ONLY = ("opt", "md", "levels", "trajectory", "vibrations", "spectrum", "refine")
 """Options that make no sense for all frames."""
 
 

@@ -101,6 +101,12 @@ def _add_outputs(run: argparse.ArgumentParser) -> None:
         help="print harmonic vibrational frequencies; they are meaningful at a minimum only, so add --opt",
     )
     run.add_argument(
+        "--spectrum",
+        metavar="PICTURE",
+        help="print the vibrations with their infrared intensities and draw the spectrum to this file "
+        "(.png, .pdf, .svg)",
+    )
+    run.add_argument(
         "--no-orbitals",
         action="store_true",
         help="print energy and forces only, which saves predicting the Hamiltonian",

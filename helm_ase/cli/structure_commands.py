@@ -10,6 +10,7 @@ from ase.io import write
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats, parse_filename
 from ase.io.trajectory import TrajectoryWriter
 from ase.optimize import BFGS
+from ase.vibrations import VibrationsData
 from tqdm import tqdm
 
 from helm_ase.calculator.helm import HELMCalculator
@@ -17,8 +18,10 @@ from helm_ase.cli.dynamics import dynamics
 from helm_ase.cli.watch import Watch, check_trust
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.pictures.figure import check_format
+from helm_ase.pictures.infrared import draw_spectrum, intensity_table
 from helm_ase.pictures.levels import draw_levels, level_table
 from helm_ase.prediction.dispersion import NAMES, note_dispersion
+from helm_ase.prediction.infrared import STANDARD_PRESSURE, STANDARD_TEMPERATURE, ideal_gas
 from helm_ase.prediction.verdict import SMALLEST_GAP
 from helm_ase.representation.charge_state import charge_state, give_state
 from helm_ase.representation.structure_files import read_frames
@@ -61,8 +64,8 @@ def run_file(options: argparse.Namespace) -> None:
         with whole_file(options.output) as partial:
             write(partial, atoms, format=form)
         print(f"structure: {options.output}")
-    if options.vibrations:
-        print_vibrations(atoms)
+    if options.vibrations or options.spectrum:
+        print_vibrations(atoms, options.spectrum)
     if options.levels or (not options.no_orbitals and "hamiltonian" in predicts):
         print_orbitals(atoms)
     if options.levels:
@@ -79,13 +82,13 @@ def check_outputs(options: argparse.Namespace) -> None:
         If a folder is missing, a format unknown, an output also the input, or there will be no frames for a
         trajectory.
     """
-    outputs = (options.output, options.levels, options.trajectory)
+    outputs = (options.output, options.levels, options.spectrum, options.trajectory)
     check_apart(outputs, _inputs(options))
     for path in filter(None, outputs):
         if not Path(path).resolve().parent.is_dir():
             raise SettingError(f"there is no folder {Path(path).parent} for {path}")
-    if options.levels:
-        check_format(options.levels)
+    for picture in filter(None, (options.levels, options.spectrum)):
+        check_format(picture)
     if options.output:
         try:
             form = filetype(options.output, read=False)
@@ -189,14 +192,39 @@ def print_energies(atoms: Atoms) -> None:
         print(f"  {symbol:<2} {x:12.6f} {y:12.6f} {z:12.6f}")
 
 
-def print_vibrations(atoms: Atoms) -> None:
-    """Print harmonic frequencies, imaginary ones with an i, and the zero-point energy."""
+def print_vibrations(atoms: Atoms, spectrum: str | None) -> None:
+    """Print harmonic frequencies, imaginary ones with an i, the zero-point energy and, at a minimum,
+    thermochemistry; with a file for the spectrum, also infrared intensities."""
     slope = np.linalg.norm(atoms.get_forces(), axis=1).max()
-    print(f"\nharmonic vibrations\n{atoms.calc.get_vibrations().tabulate()}", end="")
+    infrared = atoms.calc.get_infrared() if spectrum else None
+    vibrations = atoms.calc.get_vibrations() if infrared is None else infrared.vibrations
+    print(f"\nharmonic vibrations\n{vibrations.tabulate()}", end="")
+    if infrared is not None and spectrum:
+        print(intensity_table(infrared))
+        draw_spectrum(infrared, spectrum, atoms.get_chemical_formula())
+        print(f"infrared spectrum: {spectrum}")
     if slope > STATIONARY:
         print(
             f"the largest force is {slope:.3f} eV/Å: this is not a minimum, and they mean little; try --opt"
         )
+    else:
+        print_thermochemistry(atoms, vibrations)
+
+
+def print_thermochemistry(atoms: Atoms, vibrations: VibrationsData) -> None:
+    """Print enthalpy, entropy and free energy of the ideal gas, if no vibration is imaginary."""
+    _, multiplicity = charge_state(atoms)
+    try:
+        gas = ideal_gas(vibrations, atoms.get_potential_energy(), multiplicity)
+    except SettingError as error:
+        print(error)
+        return
+    t, p = STANDARD_TEMPERATURE, STANDARD_PRESSURE
+    enthalpy, entropy = gas.get_enthalpy(t, verbose=False), gas.get_entropy(t, p, verbose=False)
+    print(
+        f"ideal gas at {t} K and 1 bar, symmetry number 1: H {enthalpy:.3f} eV, "
+        f"S {1000 * entropy:.3f} meV/K, G {enthalpy - t * entropy:.3f} eV"
+    )
 
 
 def print_orbitals(atoms: Atoms) -> None:

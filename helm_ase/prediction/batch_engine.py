@@ -135,6 +135,27 @@ class BatchEngine:
             index, atoms, state, AtomicGraph.from_arrays(atoms.numbers, atoms.positions, self.cutoff, *state)
         )
 
+    def run_all(self, structures: Sequence[Atoms]) -> list[StructurePrediction]:
+        """Answers for some structures in their order.
+
+        Raises
+        ------
+        HelmError
+            The error of the first structure that cannot be computed.
+        """
+        tasks = []
+        for k, structure in enumerate(structures):
+            task = self.prepare(k, structure)
+            if isinstance(task, StructurePrediction):
+                assert task.error is not None
+                raise task.error
+            tasks.append(task)
+        answers = [answer for batch in batches(tasks, self.max_load) for answer in self.run(batch)]
+        for answer in answers:
+            if answer.error is not None:
+                raise answer.error
+        return sorted(answers, key=lambda answer: answer.index)
+
     def run(self, batch: Sequence[Task]) -> list[StructurePrediction]:
         """Answers for a batch; where memory is short, for its halves."""
         try:

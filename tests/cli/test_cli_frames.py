@@ -80,11 +80,16 @@ def test_options_that_make_no_sense_for_all_frames_are_refused(frames, option, m
     assert message in capsys.readouterr().err
 
 
-def test_vibrations_are_printed_after_an_optimisation(frames, capsys):
-    assert run("run", f"{frames}@0", "--opt", "--fmax", 0.005, "--vibrations", "--no-orbitals") == 0
+def test_vibrations_are_printed_after_an_optimisation(frames, capsys, tmp_path):
+    picture = tmp_path / "infrared.png"
+    options = ["--opt", "--fmax", 0.005, "--vibrations", "--spectrum", picture, "--no-orbitals"]
+    assert run("run", f"{frames}@0", *options) == 0
     printed = capsys.readouterr().out
     assert "Zero-point energy" in printed
-    assert "no minimum" not in printed
+    assert "intensity / km/mol" in printed
+    assert "ideal gas at 298.15 K" in printed
+    assert picture.stat().st_size > 5000
+    assert "not a minimum" not in printed
     assert run("run", f"{frames}@1", "--vibrations", "--no-orbitals") == 0
     assert "cm^-1" in capsys.readouterr().out
 
