@@ -112,15 +112,15 @@ def test_64_molecules_optimised_together_end_where_ase_finds_them_one_at_a_time(
     structures = [atoms.copy() for atoms in (closed * 2)[:64]]
     for k, atoms in enumerate(structures):
         atoms.rattle(0.03, seed=k)
-    check_minima(structures, model)
+    check_minima(structures, model, tolerance=2e-3)  # forces of 0.01 eV/Å leave so much along soft modes
 
 
-def check_minima(structures, model):
+def check_minima(structures, model, tolerance=5e-4):
     together = minima_of(structures, model)
     for atoms, energy in zip(structures, together, strict=True):
         atoms.calc = HELMCalculator(dtype="float64", device="cpu")
         BFGS(atoms, logfile=None).run(fmax=0.01, steps=500)
-        assert energy == pytest.approx(atoms.get_potential_energy(), abs=5e-4)
+        assert energy == pytest.approx(atoms.get_potential_energy(), abs=tolerance)
 
 
 def test_the_consistency_checks_of_torch_sim_hold(model):
