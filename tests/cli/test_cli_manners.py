@@ -70,9 +70,8 @@ def test_dynamics_that_are_told_to_end_say_so(tmp_path, sent, code, word):
     assert b"Traceback" not in printed
 
 
-@pytest.mark.parametrize(
-    ("sent", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)]
-)
+@pytest.mark.slow  # labelling/test_labelling_campaign.py: an interrupt is one line and keeps what was done
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_label_that_is_told_to_end_says_how_to_go_on(tmp_path, sent, code):
     names = ("C6H6", "CH3CH2OH", "CH3OCH3", "C2H6")
     write(tmp_path / "in.xyz", [molecule(name) for name in names])

@@ -111,7 +111,7 @@ def instant_labels(monkeypatch):
     monkeypatch.setattr(campaign, "distribute", outcomes)
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_campaign_killed_at_every_step_in_turn_loses_and_doubles_nothing(instant_labels, tmp_path, after):
     context = multiprocessing.get_context("fork")
     wanted = structures(4)
