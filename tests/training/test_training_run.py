@@ -329,7 +329,8 @@ def test_charges_and_open_shells_are_trained_and_used(open_shells, tmp_path):
     settings = replace(SETTINGS, charges=(-1, 0, 1), multiplicities=(1, 2, 3))
     weights = LossWeights(hamiltonian=1.0, spectrum=0.1, energy=0.1, forces=0.1, levels=0.02, charges=0.01)
     quick = OptimiserSettings(learning_rate=1e-2, averaging=0.9)
-    made = recipe(open_shells, tmp_path, stage("joint", 50, weights=weights, optimiser=quick), model=settings)
+    joint = stage("joint", 50, weights=weights, optimiser=quick, validate_every=25)
+    made = recipe(open_shells, tmp_path, joint, model=settings)
     path = train(made)
     baseline = summarise([matrix_errors(s, np.zeros(s.correction.shape)) for s in samples_of(made, True)])
     assert read_checkpoint(path).metrics["hamiltonian"] < 0.3 * baseline["hamiltonian"]
