@@ -98,7 +98,7 @@ def test_output_for_a_terminal_without_our_letters_is_no_error(tmp_path, monkeyp
 
 def test_the_module_is_a_program_in_a_terminal_without_our_letters_too(tmp_path):
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
-    done = subprocess.run([*HELM, "run", str(tmp_path / "½.xyz")], env=environment, capture_output=True)
+    done = subprocess.run([*HELM, "data", "info", tmp_path / "½.h5"], env=environment, capture_output=True)
     assert done.returncode == 1
     assert done.stderr.decode("ascii").startswith("helm-ase: ")
 

@@ -143,7 +143,7 @@ def test_of_a_molecule_all_parts_of_the_pseudopotential_are_those_of_pyscf():
     np.testing.assert_allclose(found[0], expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("make", [sheet, bulk])
+@pytest.mark.parametrize("make", [sheet, pytest.param(bulk, marks=pytest.mark.slow)])
 def test_bloch_sums_of_the_short_ranged_pseudopotential_are_those_of_pyscf(make):
     atoms = make()
     lattice, basis = Lattice.of_atoms(atoms), crystal_basis(LEVEL, [5, 7])
