@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from io import BytesIO, TextIOWrapper
 
@@ -51,23 +52,47 @@ def command_line(process):
         return []
 
 
+def told_here(arguments, sent, sign):
+    """Exit code of the command in this process, to which a signal is sent once ``sign`` says so."""
+    over = threading.Event()
+
+    def send():
+        while not over.wait(0.02):
+            if sign():
+                os.kill(os.getpid(), sent)
+                return
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        return main(list(map(str, arguments)))
+    finally:
+        over.set()
+        thread.join()
+
+
 @pytest.mark.parametrize(
-    ("sent", "code", "word"),
+    ("sent", "code", "word", "here"),
     [
-        (signal.SIGTERM, 143, "terminated"),
-        pytest.param(signal.SIGINT, 130, "interrupted", marks=pytest.mark.slow),
+        (signal.SIGTERM, 143, "terminated", True),
+        pytest.param(signal.SIGTERM, 143, "terminated", False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, "interrupted", False, marks=pytest.mark.slow),
     ],
 )
-def test_dynamics_that_are_told_to_end_say_so(tmp_path, sent, code, word):
+def test_dynamics_that_are_told_to_end_say_so(tmp_path, capsys, sent, code, word, here):
     write(tmp_path / "water.xyz", molecule("H2O"))
     frames = tmp_path / "md.traj"
     arguments = ["run", tmp_path / "water.xyz", "--md", 100000, "--trajectory", frames, "--no-orbitals"]
-    process = started(arguments, lambda _: frames.exists() and frames.stat().st_size > 0)
-    process.send_signal(sent)
-    _, printed = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert printed.decode().splitlines()[-1].strip() == f"helm-ase: {word}"
-    assert b"Traceback" not in printed
+    if here:
+        found = told_here(arguments, sent, lambda: frames.exists() and frames.stat().st_size > 0)
+        printed = capsys.readouterr().err
+    else:
+        process = started(arguments, lambda _: frames.exists() and frames.stat().st_size > 0)
+        process.send_signal(sent)
+        printed, found = process.communicate(timeout=60)[1].decode(), process.returncode
+    assert found == code
+    assert printed.splitlines()[-1].strip() == f"helm-ase: {word}"
+    assert "Traceback" not in printed
 
 
 @pytest.mark.slow  # labelling/test_labelling_campaign.py: an interrupt is one line and keeps what was done

@@ -117,7 +117,7 @@ def test_fields_of_neutral_charges_are_those_of_plane_waves_but_for_a_constant()
     found = parts.fields(7, exponents, electrons)
     cell = gto.Cell(
         atom=list(zip(atoms.symbols, atoms.positions.tolist(), strict=True)), a=atoms.cell.array,
-        basis=LEVEL.basis, pseudo=LEVEL.pseudopotential, verbose=0, mesh=[40] * 3,
+        basis=LEVEL.basis, pseudo=LEVEL.pseudopotential, verbose=0, mesh=[32] * 3,
     ).build()  # fmt: skip
     waves = cell.get_Gv()
     squares = (waves**2).sum(1)
