@@ -12,7 +12,7 @@ from shared.bounded_process import BoundedProcess
 # the installed package comes first.
 sys.path.append(str(Path(__file__).parents[1]))
 
-LONGEST = ("test_interruption.py", "test_training_run.py", "test_electronic_getters.py")
+LONGEST = ("test_labelling_campaign.py", "test_training_run.py", "test_interruption.py", "test_site.py")
 """Files of tests that would leave the other processes idle if they came last."""
 
 
@@ -31,7 +31,8 @@ def rng():
 
 def pytest_collection_modifyitems(items):
     """The longest files first; otherwise as collected."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    last = len(LONGEST)
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else last)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -294,6 +294,22 @@ def test_importing_the_package_takes_at_most_300_ms_of_work_and_loads_none_of_it
     assert min(runs) <= 0.3
 
 
+def test_a_calculator_loads_neither_what_trains_nor_what_draws_nor_what_labels():
+    """How long it takes is measured in ``calculator/test_ase.py`` with ``-m slow``."""
+    seen, waiting = set(), ["calculator.helm"]
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        waiting += inside(imports(modules()[module], lazy=False)) & set(modules()) - seen
+    assert {"nn.model", "prediction.electronic", "checkpoint.format"} <= seen
+    names = {i for module in seen for i in imports(modules()[module], lazy=False)}
+    loaded = {i.split(".")[0] for i in names}
+    assert {"torch", "ase"} <= loaded
+    assert not [i for i in names if f"{i}.".startswith("pyscf.dft.")]
+    heavy = {"lightning", "pydantic", "yaml", "matplotlib", "plotly", "skimage", "rdkit", "tblite", "dftd3"}
+    assert loaded & (heavy | {"distributed", "umap"}) == set()
+
+
 HELP = """
 import sys
 from helm_ase.cli import main

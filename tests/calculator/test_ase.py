@@ -263,6 +263,7 @@ def test_importing_the_package_imports_neither_torch_nor_ase():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow  # test_architecture.py: what a calculator imports, and what it does not
 def test_a_calculator_is_ready_within_three_seconds_of_starting_python():
     def seconds(statement):
         code = f"import time; {statement}; print(time.process_time())"

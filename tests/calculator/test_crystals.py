@@ -141,8 +141,9 @@ def test_cells_relax(path):
     assert atoms.get_potential_energy() < before
 
 
-def test_the_cell_counts_where_something_is_periodic(path):
-    atoms = with_calculator(bulk(), path)
+@pytest.mark.parametrize("make", [chain, pytest.param(bulk, marks=pytest.mark.slow)])
+def test_the_cell_counts_where_something_is_periodic(make, path):
+    atoms = with_calculator(make(), path)
     energy, level = atoms.get_potential_energy(), atoms.calc.get_fermi_level()
     atoms.set_cell(atoms.cell.array * 1.05)  # the atoms stay where they are
     assert atoms.calc.check_state(atoms) == ["cell"]

@@ -26,25 +26,26 @@ from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 pytestmark = pytest.mark.scf
 
 
-@pytest.fixture(scope="module")
-def acetaldehyde():
-    atoms = molecule("CH3CHO")
+@pytest.fixture(scope="module", params=["CH4", pytest.param("CH3CHO", marks=pytest.mark.slow)])
+def compound(request):
+    """Every law at methane, and at a molecule with two kinds of bonds where there is time."""
+    atoms = molecule(request.param)
     atoms.calc = HELMCalculator()
     return atoms
 
 
 @pytest.fixture(scope="module")
-def converged(acetaldehyde):
-    mole = build_mole(acetaldehyde.numbers, acetaldehyde.positions, "def2-svp")
-    return kohn_sham(mole, acetaldehyde.calc.checkpoint.level).run()
+def converged(compound):
+    mole = build_mole(compound.numbers, compound.positions, "def2-svp")
+    return kohn_sham(mole, compound.calc.checkpoint.level).run()
 
 
 def gap_of(mf):
     return (mf.mo_energy[mf.mo_occ == 0].min() - mf.mo_energy[mf.mo_occ > 0].max()) * HARTREE_IN_EV
 
 
-def test_one_step_brings_the_energy_nearer_and_two_the_gap(acetaldehyde, converged):
-    calc = acetaldehyde.calc
+def test_one_step_brings_the_energy_nearer_and_two_the_gap(compound, converged):
+    calc = compound.calc
     exact = converged.e_tot * HARTREE_IN_EV
     one, two = calc.refine(1), calc.refine(2)
     assert (one.iterations, two.iterations) == (1, 2)
@@ -59,9 +60,9 @@ def test_one_step_brings_the_energy_nearer_and_two_the_gap(acetaldehyde, converg
     assert one.forces is None
 
 
-def test_both_polarizabilities_are_near_those_of_the_converged_orbitals(acetaldehyde, converged):
+def test_both_polarizabilities_are_near_those_of_the_converged_orbitals(compound, converged):
     unit = BOHR_IN_ANGSTROM**2 / HARTREE_IN_EV
-    coupled = acetaldehyde.calc.get_coupled_polarizability()
+    coupled = compound.calc.get_coupled_polarizability()
     np.testing.assert_allclose(coupled, unit * coupled_polarizability(converged), rtol=0.02, atol=0.02 * unit)
     c, filled = converged.mo_coeff, int(converged.mo_occ.sum()) // 2
     with converged.mol.with_common_orig((0.0, 0.0, 0.0)):
@@ -69,13 +70,13 @@ def test_both_polarizabilities_are_near_those_of_the_converged_orbitals(acetalde
     moments = c[:, :filled].T @ position @ c[:, filled:]
     amplitudes = moments / (converged.mo_energy[filled:] - converged.mo_energy[:filled, None])
     wanted = unit * 4 * np.einsum("xia,yia->xy", amplitudes, moments)
-    found = acetaldehyde.calc.get_uncoupled_polarizability()
+    found = compound.calc.get_uncoupled_polarizability()
     np.testing.assert_allclose(found, wanted, rtol=0.02, atol=0.05 * unit)
     assert 1.05 < np.trace(found) / np.trace(coupled) < 1.5
 
 
-def test_more_steps_bring_everything_closer(acetaldehyde, converged):
-    found = [acetaldehyde.calc.refine(n, forces=True) for n in (1, 4)]
+def test_more_steps_bring_everything_closer(compound, converged):
+    found = [compound.calc.refine(n, forces=True) for n in (1, 4)]
     exact = converged.e_tot * HARTREE_IN_EV
     forces = -converged.nuc_grad_method().kernel() * HARTREE_IN_EV / BOHR_IN_ANGSTROM
     functional, energy, force = zip(
@@ -91,7 +92,7 @@ def test_more_steps_bring_everything_closer(acetaldehyde, converged):
     assert force[1] < 0.2 * force[0]
     assert abs(found[1].gap - gap_of(converged)) < 5e-3
     with pytest.raises(SettingError, match="n_iterations is 0"):
-        acetaldehyde.calc.refine(0)
+        compound.calc.refine(0)
 
 
 def test_levels_after_a_step_keep_functions_that_a_prediction_must_drop():
@@ -114,9 +115,9 @@ def test_levels_after_a_step_keep_functions_that_a_prediction_must_drop():
     np.testing.assert_allclose(refined.forces, forces, atol=0.02)
 
 
-def test_the_error_bar_tells_what_the_model_knows_from_what_it_does_not(acetaldehyde):
-    known = acetaldehyde.calc.get_reliability()
-    stretched = acetaldehyde.copy()
+def test_the_error_bar_tells_what_the_model_knows_from_what_it_does_not(compound):
+    known = compound.calc.get_reliability()
+    stretched = compound.copy()
     stretched.set_distance(0, 1, 2.6, fix=0)
     unknown = HELMCalculator().get_reliability(stretched)
     assert 0 < known.fock_residual < 1e-3
@@ -128,61 +129,61 @@ def test_the_error_bar_tells_what_the_model_knows_from_what_it_does_not(acetalde
     assert unknown.energy_change < 3 * known.energy_change
 
 
-def test_scf_from_the_guess_is_shorter_and_ends_at_the_same_energy(acetaldehyde, converged):
-    ours = kohn_sham(converged.mol, acetaldehyde.calc.checkpoint.level)
-    ours.kernel(dm0=acetaldehyde.calc.initial_guess())
+def test_scf_from_the_guess_is_shorter_and_ends_at_the_same_energy(compound, converged):
+    ours = kohn_sham(converged.mol, compound.calc.checkpoint.level)
+    ours.kernel(dm0=compound.calc.initial_guess())
     assert abs(ours.e_tot - converged.e_tot) < 1e-8
     assert ours.cycles < converged.cycles
-    larger = build_mole(acetaldehyde.numbers, acetaldehyde.positions, "def2-tzvp")
-    guess = acetaldehyde.calc.initial_guess(larger)
+    larger = build_mole(compound.numbers, compound.positions, "def2-tzvp")
+    guess = compound.calc.initial_guess(larger)
     assert guess.shape == (larger.nao, larger.nao)
-    assert abs(np.trace(guess @ larger.intor("int1e_ovlp")) - 24) < 1e-9
+    assert abs(np.trace(guess @ larger.intor("int1e_ovlp")) - compound.numbers.sum()) < 1e-9
 
 
-def test_the_guess_belongs_to_one_molecule(acetaldehyde):
-    other = build_mole(acetaldehyde.numbers, acetaldehyde.positions + 1.0, "def2-svp")
+def test_the_guess_belongs_to_one_molecule(compound):
+    other = build_mole(compound.numbers, compound.positions + 1.0, "def2-svp")
     with pytest.raises(StructureError, match="another geometry"):
-        acetaldehyde.calc.initial_guess(other)
-    ion = build_mole(acetaldehyde.numbers, acetaldehyde.positions, "def2-svp", charge=1, multiplicity=2)
+        compound.calc.initial_guess(other)
+    ion = build_mole(compound.numbers, compound.positions, "def2-svp", charge=1, multiplicity=2)
     with pytest.raises(ChargeError):
-        acetaldehyde.calc.initial_guess(ion)
+        compound.calc.initial_guess(ion)
 
 
-def test_steps_of_another_functional_are_refused(acetaldehyde):
-    prediction = copy.copy(acetaldehyde.calc._solve())
+def test_steps_of_another_functional_are_refused(compound):
+    prediction = copy.copy(compound.calc._solve())
     object.__setattr__(prediction, "level", replace(prediction.level, variant="VWN5"))
     prediction.__dict__.pop("scf", None)
     with pytest.raises(SettingError, match="as 'VWN5'"):
         _ = prediction.scf
 
 
-def test_an_effective_matrix_has_no_scf_to_go_on_with_but_still_a_density(acetaldehyde, monkeypatch):
+def test_an_effective_matrix_has_no_scf_to_go_on_with_but_still_a_density(compound, monkeypatch):
     calc = HELMCalculator()
     effective = replace(calc.checkpoint.level, label_basis="def2-tzvp")
     loaded = calc._loaded._replace(checkpoint=replace(calc.checkpoint, level=effective))
     monkeypatch.setattr(calc, "_loaded", loaded)
     questions = calc.get_reliability, calc.refine, calc.get_functional_energy, calc.get_coupled_polarizability
-    calc.calculate(acetaldehyde, ["dipole"])
+    calc.calculate(compound, ["dipole"])
     for ask in questions:
         with pytest.raises(SettingError, match="effective one in def2-svp with the orbital energies of"):
             ask()
-    larger = build_mole(acetaldehyde.numbers, acetaldehyde.positions, "def2-tzvp")
+    larger = build_mole(compound.numbers, compound.positions, "def2-tzvp")
     guess = calc.initial_guess(larger)
-    assert abs(np.trace(guess @ larger.intor("int1e_ovlp")) - 24) < 1e-9
+    assert abs(np.trace(guess @ larger.intor("int1e_ovlp")) - compound.numbers.sum()) < 1e-9
 
 
-def test_response_that_does_not_converge_is_an_error_of_the_scf(acetaldehyde, monkeypatch):
+def test_response_that_does_not_converge_is_an_error_of_the_scf(compound, monkeypatch):
     def krylov(*_, **__):
         raise RuntimeError("Krylov solver failed to converge.")
 
     monkeypatch.setattr(response.cphf, "solve", krylov)
     calc = HELMCalculator()
     with pytest.raises(SCFError, match="Krylov"):
-        calc.get_coupled_polarizability(acetaldehyde)
+        calc.get_coupled_polarizability(compound)
 
 
-def test_what_was_asked_before_changes_nothing(acetaldehyde):
-    calc = acetaldehyde.calc
+def test_what_was_asked_before_changes_nothing(compound):
+    calc = compound.calc
     first = calc.refine(1, forces=True), calc.get_reliability()
     calc.refine(3)
     again = calc.refine(1, forces=True), calc.get_reliability()
@@ -191,12 +192,12 @@ def test_what_was_asked_before_changes_nothing(acetaldehyde):
     assert again[1].fock_residual == first[1].fock_residual
 
 
-def test_files_are_written_by_suffix(acetaldehyde, tmp_path):
-    calc = acetaldehyde.calc
+def test_files_are_written_by_suffix(compound, tmp_path):
+    calc = compound.calc
     calc.write(tmp_path / "homo.cube", "homo", spacing=0.5)
     data, atoms = read_cube_data(str(tmp_path / "homo.cube"))
     assert np.abs(data).max() > 0.05
-    np.testing.assert_allclose(atoms.positions, acetaldehyde.positions, atol=1e-5)
+    np.testing.assert_allclose(atoms.positions, compound.positions, atol=1e-5)
     calc.write(tmp_path / "all.molden")
     calc.write(tmp_path / "start.chk")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["all.molden", "homo.cube", "start.chk"]

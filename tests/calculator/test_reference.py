@@ -74,7 +74,7 @@ def test_energy_is_dominated_by_the_atoms_and_close_to_b3lyp(water):
     assert water.get_potential_energy() == pytest.approx(-76.36 * HARTREE_IN_EV, abs=0.02 * HARTREE_IN_EV)
 
 
-@pytest.fixture(scope="module", params=["H2O", "CH3OH"])
+@pytest.fixture(scope="module", params=["H2O", pytest.param("CH3OH", marks=pytest.mark.slow)])
 def reference(request):
     atoms = with_calc(request.param, 0.03)
     mean_field = new_mean_field(atoms)

@@ -28,7 +28,7 @@ def answers(calc, name):
 def test_threads_that_share_a_calculator_get_their_own_answers():
     calc = HELMCalculator()
     expected = {name: answers(HELMCalculator(), name) for name in NAMES}
-    work = [name for _ in range(8) for name in NAMES]
+    work = [name for _ in range(4) for name in NAMES]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda name: answers(calc, name), work))
     for name, answer in zip(work, found, strict=True):

@@ -59,14 +59,14 @@ def differences_of_forces(calc, atoms, step=1e-4):
     return np.array(rows)
 
 
-@pytest.mark.parametrize("name", ["H2O", "H2CO", "HCN"])
+@pytest.mark.parametrize("name", ["H2O", *(pytest.param(n, marks=pytest.mark.slow) for n in ("H2CO", "HCN"))])
 def test_the_hessian_is_the_slope_of_the_forces(calc, name):
     atoms = rattled(name)
     assert relative(calc.get_hessian(atoms), differences_of_forces(calc, atoms)) < 1e-6
 
 
 def test_with_an_energy_baseline_it_is_the_slope_of_all_forces(calc_with_e0):
-    atoms, plain = rattled("H2CO"), HELMCalculator(dtype="float64")
+    atoms, plain = rattled("H2O"), HELMCalculator(dtype="float64")
     found = calc_with_e0.get_hessian(atoms)
     network = differences_of_forces(plain, atoms)
     e0 = differences_of_forces(calc_with_e0, atoms, 0.01) - differences_of_forces(plain, atoms, 0.01)

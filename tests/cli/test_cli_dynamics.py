@@ -33,7 +33,7 @@ def test_dynamics_at_constant_energy_have_the_wanted_temperature_on_average(caps
     """A stiff cluster of argon, whose vibrations are nearly harmonic at 5 K."""
     octahedron = 3.8 / np.sqrt(2) * np.concatenate([np.eye(3), -np.eye(3)])
     atoms = Atoms("Ar6", octahedron, calculator=LennardJones(sigma=3.4, epsilon=0.0104, rc=20))
-    options = argparse.Namespace(seed=0, nve=True, temperature=5.0, timestep=10.0, md=3000)
+    options = argparse.Namespace(seed=0, nve=True, temperature=5.0, timestep=10.0, md=1000)
     dynamics(atoms, options, None)
     printed = capsys.readouterr().out
     assert "temperature 10 K at the start" in printed

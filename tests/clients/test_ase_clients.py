@@ -56,7 +56,7 @@ def test_the_optimised_water_looks_like_water():
 
 
 def test_langevin_dynamics_at_room_temperature_stays_a_molecule():
-    atoms = relaxed("CH3OH", 0.05)
+    atoms = relaxed("H2O", 0.05)
     rng = np.random.default_rng(1)
     thermalize_momenta(atoms, 300, rng=rng)
     md = Langevin(atoms, 0.5 * units.fs, temperature_K=300, friction=0.01 / units.fs, fixcm=False, rng=rng)
@@ -64,12 +64,13 @@ def test_langevin_dynamics_at_room_temperature_stays_a_molecule():
     assert np.isfinite(atoms.positions).all()
     assert np.isfinite(atoms.get_momenta()).all()
     assert 0 < atoms.get_temperature() < 1500
-    assert 1.2 < atoms.get_distance(0, 1) < 1.7
+    assert 0.8 < atoms.get_distance(0, 1) < 1.2
+    assert 0.8 < atoms.get_distance(0, 2) < 1.2
 
 
-def energies_at_constant_energy(steps):
+def energies_at_constant_energy(name, steps):
     """Total energy in meV/atom after each step of 0.5 fs, in single precision."""
-    atoms = relaxed("CH3OH", 0.02)
+    atoms = relaxed(name, 0.02)
     thermalize_momenta(atoms, 300, rng=np.random.default_rng(2))
     Stationary(atoms)
     ZeroRotation(atoms)
@@ -78,14 +79,17 @@ def energies_at_constant_energy(steps):
     return np.array(energies) * 1000 / len(atoms)
 
 
-def test_total_energy_stays_constant_over_100_fs():
-    energies = energies_at_constant_energy(200)
+@pytest.mark.parametrize(
+    ("name", "steps"), [("H2O", 100), pytest.param("CH3OH", 200, marks=pytest.mark.slow)]
+)
+def test_total_energy_stays_constant(name, steps):
+    energies = energies_at_constant_energy(name, steps)
     assert np.abs(energies - energies[0]).max() < 2.0
 
 
 @pytest.mark.slow
 def test_total_energy_drifts_by_less_than_one_mev_per_atom_and_picosecond():
-    energies = energies_at_constant_energy(2000)
+    energies = energies_at_constant_energy("CH3OH", 2000)
     picoseconds = np.arange(len(energies)) * 0.5e-3
     drift = np.polyfit(picoseconds, energies, 1)[0]
     assert abs(drift) < 1.0
@@ -123,6 +127,7 @@ def rotated_hydroxyl(atoms, degrees):
     return turned
 
 
+@pytest.mark.slow  # calculator/test_copies.py: molecules that share a calculator get their own numbers
 def test_an_elastic_band_with_one_shared_calculator_finds_the_barrier_of_the_hydroxyl_rotation():
     first = relaxed("CH3OH", 0.02)
     shared = first.calc

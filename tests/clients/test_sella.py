@@ -8,10 +8,15 @@ from ase.optimize import BFGS
 from helm_ase import HELMCalculator
 
 pytestmark = pytest.mark.client
-sella = pytest.importorskip("sella")
 
 
-def test_sella_finds_the_same_minimum_as_bfgs():
+@pytest.fixture(scope="module")
+def sella():
+    """Not at the top: it brings JAX, which only the process that runs these tests needs."""
+    return pytest.importorskip("sella")
+
+
+def test_sella_finds_the_same_minimum_as_bfgs(sella):
     energies = []
     for optimiser, options in ((BFGS, {}), (sella.Sella, {"order": 0, "internal": False})):
         atoms = molecule("H2O")
@@ -24,7 +29,7 @@ def test_sella_finds_the_same_minimum_as_bfgs():
 
 
 @pytest.mark.slow
-def test_sella_finds_planar_ammonia_as_the_saddle_point_of_its_inversion():
+def test_sella_finds_planar_ammonia_as_the_saddle_point_of_its_inversion(sella):
     atoms = molecule("NH3")
     minimum = atoms.copy()
     atoms.positions[0, 2] = atoms.positions[1:, 2].mean() + 0.05

@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -103,7 +104,13 @@ def test_h0_is_computed_once_and_taken_from_the_disk_afterwards(labels, tmp_path
         dataset(labels, tmp_path, baseline=Baseline("minao", grid=(20, 110)))
 
 
-def test_two_processes_fill_the_cache_like_one(labels, tmp_path):
+@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_two_processes_fill_the_cache_like_one(labels, tmp_path, monkeypatch, processes):
+    """What goes to them and comes back, in a thread; and in processes, where there is time."""
+    if not processes:
+        monkeypatch.setattr(
+            "helm_ase.dataset.derived_cache.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1)
+        )
     one = dataset(labels, tmp_path / "one")
     two = MoleculeDataset(one.source, one.indices, SAP, 10.0, cache=tmp_path / "two").prepare(processes=2)
     for a, b in zip(one, two, strict=True):

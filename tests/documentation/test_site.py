@@ -1,8 +1,13 @@
 """The site builds with one command and no network, without a warning, and no link in it is dead."""
 
+import io
+import os
 import shlex
+import socket
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,15 +17,6 @@ import pytest
 from shared.code_blocks import CHECKOUT, GUIDE, blocks_of, commands_of
 
 pytest.importorskip("sphinx", reason="the site needs pip install '.[docs]'")
-
-OFFLINE = """
-import socket, sys
-def refuse(*arguments, **keywords):
-    raise OSError("the site must build without a network")
-socket.socket.connect = refuse
-from sphinx.cmd.build import main
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 class Page(HTMLParser):
@@ -50,15 +46,28 @@ def build_command() -> list[str]:
     return command
 
 
+def refuse(*arguments, **keywords):
+    raise OSError("the site must build without a network")
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
+    """Built in this process, which has imported already what the pages describe."""
+    from sphinx.cmd.build import build_main
+
     folder = tmp_path_factory.mktemp("site")
     *options, _ = build_command()[1:]
-    done = subprocess.run(
-        [sys.executable, "-c", OFFLINE, "-q", "-d", str(folder / "trees"), *options, str(folder / "html")],
-        cwd=CHECKOUT, capture_output=True, text=True, timeout=500,
-    )  # fmt: skip
-    assert done.returncode == 0, shlex.join(options) + done.stderr[-3000:]
+    words = ["-q", "-d", str(folder / "trees"), *options, str(folder / "html")]
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Python, in other packages; those of Sphinx are errors by -W
+        patch.chdir(CHECKOUT)
+        patch.setattr(socket.socket, "connect", refuse)
+        for name in ("COLUMNS", "OMP_NUM_THREADS"):  # conf.py sets them
+            patch.setenv(name, os.environ.get(name, "1"))
+        with redirect_stdout(said), redirect_stderr(said):
+            code = build_main(words)
+    assert code == 0, shlex.join(options) + said.getvalue()[-3000:]
     return folder / "html"
 
 

@@ -111,7 +111,7 @@ def instant_labels(monkeypatch):
     monkeypatch.setattr(campaign, "distribute", outcomes)
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_campaign_killed_at_every_step_in_turn_loses_and_doubles_nothing(instant_labels, tmp_path, after):
     context = multiprocessing.get_context("fork")
     wanted = structures(4)
@@ -251,7 +251,7 @@ def test_failures_are_listed_skipped_and_tried_again_when_asked(tmp_path):
 def test_campaigns_that_share_a_scheduler_do_not_share_results(tmp_path):
     from distributed import LocalCluster
 
-    wanted = structures(6)
+    wanted = structures(3)
     levels = {name: replace(TINY, functional=name) for name in ("pbe", "blyp")}
     with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as cluster:
         where = ClusterSettings(scheduler=cluster.scheduler_address)
@@ -262,7 +262,7 @@ def test_campaigns_that_share_a_scheduler_do_not_share_results(tmp_path):
                 ))
                 for name, level in levels.items()
             ]  # fmt: skip
-            assert [run.result().labelled for run in runs] == [6, 6]
+            assert [run.result().labelled for run in runs] == [3, 3]
     for name, level in levels.items():
         with open_labels(tmp_path / f"{name}.h5") as labels:
             for label in labels:

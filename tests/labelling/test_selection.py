@@ -236,7 +236,7 @@ def test_what_has_a_label_is_left_out(pool):
 
 
 def test_committees_and_functional_energies_add_their_squares(pool):
-    few = [pool[0], pool[4], pool[6]]
+    few = [pool[0], pool[2], pool[8]]
     found = ask(few, 3, committee=("helm-hcnof-1",), functional_energy=True)
     for judged, choice in found.chosen:
         squares = judged.error_bar**2 + judged.spread**2 + judged.functional**2

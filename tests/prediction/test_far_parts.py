@@ -17,7 +17,10 @@ def pair(name, distance):
     return one + two
 
 
-@pytest.mark.parametrize(("name", "distance"), [("CH4", 8.0), ("CH4", 10.0), ("C2H6", 8.0), ("H2O", 20.0)])
+@pytest.mark.parametrize(
+    ("name", "distance"),
+    [("CH4", 8.0), ("CH4", 10.0), pytest.param("C2H6", 8.0, marks=pytest.mark.slow), ("H2O", 20.0)],
+)
 def test_two_molecules_far_apart_have_the_frontier_levels_of_one(name, distance):
     """Without the envelope: 1.50 instead of 1.98 eV for methane at 8 Å, 0.50 instead of 1.75 for ethane."""
     calc = HELMCalculator()

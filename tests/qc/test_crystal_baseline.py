@@ -117,7 +117,7 @@ def test_fields_of_neutral_charges_are_those_of_plane_waves_but_for_a_constant()
     found = parts.fields(7, exponents, electrons)
     cell = gto.Cell(
         atom=list(zip(atoms.symbols, atoms.positions.tolist(), strict=True)), a=atoms.cell.array,
-        basis=LEVEL.basis, pseudo=LEVEL.pseudopotential, verbose=0, mesh=[40] * 3,
+        basis=LEVEL.basis, pseudo=LEVEL.pseudopotential, verbose=0, mesh=[32] * 3,
     ).build()  # fmt: skip
     waves = cell.get_Gv()
     squares = (waves**2).sum(1)
@@ -143,7 +143,7 @@ def test_of_a_molecule_all_parts_of_the_pseudopotential_are_those_of_pyscf():
     np.testing.assert_allclose(found[0], expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("make", [sheet, bulk])
+@pytest.mark.parametrize("make", [sheet, pytest.param(bulk, marks=pytest.mark.slow)])
 def test_bloch_sums_of_the_short_ranged_pseudopotential_are_those_of_pyscf(make):
     atoms = make()
     lattice, basis = Lattice.of_atoms(atoms), crystal_basis(LEVEL, [5, 7])

@@ -19,6 +19,7 @@ from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 pytestmark = pytest.mark.scf
 LEVEL = pyscf_level(grid_level=1)
+METHANOL = pytest.param("CH3OH", 0, 1, marks=pytest.mark.slow)
 
 
 def structure(name, charge=0, multiplicity=1, noise=0.05):
@@ -47,7 +48,7 @@ def plain_script(s, density_fitting=True):
 
 @pytest.mark.parametrize(
     ("name", "charge", "multiplicity"),
-    [("CH3OH", 0, 1), ("NH2", 0, 2), ("H2O", 1, 2), ("NH3", 0, 1), ("H", 0, 2)],
+    [METHANOL, ("NH2", 0, 2), ("H2O", 1, 2), ("NH3", 0, 1), ("H", 0, 2)],
 )
 def test_a_label_holds_the_numbers_of_a_plain_script(name, charge, multiplicity):
     s = structure(name, charge, multiplicity)
@@ -67,7 +68,7 @@ def test_a_label_holds_the_numbers_of_a_plain_script(name, charge, multiplicity)
 
 @pytest.mark.parametrize(
     ("name", "charge", "multiplicity"),
-    [("CH3OH", 0, 1), ("NH2", 0, 2), ("H2O", 1, 2), ("CH3O", -1, 1), ("O2", 0, 3), ("H", 0, 2)],
+    [METHANOL, ("NH2", 0, 2), ("H2O", 1, 2), ("CH3O", -1, 1), ("O2", 0, 3), ("H", 0, 2)],
 )
 def test_two_grids_give_the_label_of_one(name, charge, multiplicity):
     s = structure(name, charge, multiplicity)

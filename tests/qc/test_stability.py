@@ -58,7 +58,13 @@ def test_forces_of_a_broken_bond_are_the_slope_of_its_energy():
     assert label.forces[1, 2] < 0  # the bond still pulls
 
 
-@pytest.mark.parametrize("atoms", [molecule("O3"), Atoms("F2", [[0, 0, 0], [0, 0, 1.9]])], ids=["O3", "F2"])
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        pytest.param(molecule("O3"), marks=pytest.mark.slow, id="O3"),
+        pytest.param(Atoms("F2", [[0, 0, 0], [0, 0, 1.9]]), id="F2"),
+    ],
+)
 def test_ozone_and_stretched_fluorine_are_a_plain_unrestricted_calculation(atoms):
     label, closed = (
         label_structure(structure(atoms), EXAMINED),

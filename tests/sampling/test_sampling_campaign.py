@@ -133,7 +133,7 @@ def die_on_methane(task):
 
 def test_a_molecule_that_kills_its_worker_is_dropped_and_the_others_are_kept(monkeypatch):
     monkeypatch.setattr(campaign, "draw", die_on_methane)
-    tasks = campaign._tasks(molecules(("O", "C", "N")), SETTINGS)
+    tasks = campaign._tasks(molecules(("O", "C", "N")), SamplingSettings(temperatures=(300,), md_steps=20))
     found = [outcome.drops[0] for outcome in campaign._outcomes(tasks, 2)]
     for task, drop in zip(tasks, found, strict=True):
         if task.molecule.smiles == "C":

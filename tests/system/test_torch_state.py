@@ -53,13 +53,19 @@ def untouched(request):
     return request.param, numbers(printed.getvalue())
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "\n".join(SETTINGS),
-        *(pytest.param(setting, marks=pytest.mark.slow) for setting in (FLOAT64, *SETTINGS)),
-    ],
-)
+def test_another_default_type_changes_nothing(untouched):
+    """In this process: settings made before anything is imported need one of their own each."""
+    dtype, expected = untouched
+    try:
+        with redirect_stdout(io.StringIO()) as printed:
+            exec(ANSWER.format(setting=FLOAT64, dtype=dtype), {})
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_allclose(numbers(printed.getvalue()), expected, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["\n".join(SETTINGS), FLOAT64, *SETTINGS])
 def test_settings_made_before_a_model_is_loaded_change_nothing(untouched, setting):
     dtype, expected = untouched
     np.testing.assert_allclose(answers(setting, dtype), expected, rtol=1e-7, atol=1e-7)

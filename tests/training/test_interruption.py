@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -69,20 +70,51 @@ def start(folder, data):
     )
 
 
+def ended_process(folder, data, sent, stage_, epochs):
+    """Exit code and errors of the command, to which a signal was sent after so many epochs of a stage."""
+    process = start(folder, data)
+    wait_for(lambda: len(read_log(folder / stage_)) >= epochs, process)
+    process.send_signal(sent)
+    _, printed = process.communicate(timeout=300)
+    return process.returncode, printed
+
+
+def ended_here(folder, data, sent, stage_, epochs, capsys):
+    """The same in this process, which need not import everything anew."""
+    over = threading.Event()
+
+    def send():
+        while not over.wait(0.005):
+            if len(read_log(folder / stage_)) >= epochs:
+                os.kill(os.getpid(), sent)
+                return
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        code = main(command(folder, data=data)[3:])
+    finally:
+        over.set()
+        thread.join()
+    return code, capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
-    ("ends", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+    ("ends", "code", "here"),
+    [
+        (signal.SIGTERM, 143, True),
+        pytest.param(signal.SIGTERM, 143, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, False, marks=pytest.mark.slow),
+    ],
 )
-def test_killed_told_to_end_and_resumed_to_the_last_digit(data, whole, tmp_path, ends, code):
+def test_killed_told_to_end_and_resumed_to_the_last_digit(data, whole, tmp_path, capsys, ends, code, here):
     """SIGKILL cannot be answered; SIGINT and SIGTERM are, with a line that says how to go on."""
-    for sent, stage_, epochs in ((signal.SIGKILL, "0", 2), (ends, "1", 3)):
-        process = start(tmp_path, data)
-        wait_for(lambda k=stage_, n=epochs: len(read_log(tmp_path / k)) >= n, process)
-        process.send_signal(sent)
-        _, printed = process.communicate(timeout=300)
-        if sent == ends:
-            assert process.returncode == code
-            assert "the same command goes on from the last epoch" in printed.splitlines()[-1]
-            assert "Traceback" not in printed
+    ended_process(tmp_path, data, signal.SIGKILL, "0", 2)
+    asked = (tmp_path, data, ends, "1", 3)
+    found, printed = ended_here(*asked, capsys) if here else ended_process(*asked)
+    assert found == code
+    assert "the same command goes on from the last epoch" in printed.splitlines()[-1]
+    assert "Traceback" not in printed
     assert not (tmp_path / "1" / "finished").exists()
     assert main(command(tmp_path, data=data)[3:]) == 0
 
