@@ -248,6 +248,7 @@ def test_failures_are_listed_skipped_and_tried_again_when_asked(tmp_path):
     assert_complete(path, wanted)
 
 
+@pytest.mark.slow
 def test_campaigns_that_share_a_scheduler_do_not_share_results(tmp_path):
     from distributed import LocalCluster
 
