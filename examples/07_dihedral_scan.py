@@ -9,7 +9,7 @@ from helm_ase import HELMCalculator
 from helm_ase.pictures.orbitals import draw_orbital
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--quick", action="store_true", help="three angles")
+parser.add_argument("--quick", action="store_true", help="two angles")
 options = parser.parse_args()
 
 atoms = molecule("CH3CH2OH")
@@ -17,7 +17,7 @@ carbon, oxygen = 1, 2
 hydroxyl = next(a.index for a in atoms if a.symbol == "H" and atoms.get_distance(oxygen, a.index) < 1.1)
 atoms.calc = calc = HELMCalculator()
 
-angles = np.linspace(60, 180, 3) if options.quick else np.arange(0, 361, 20)
+angles = np.linspace(60, 180, 2) if options.quick else np.arange(0, 361, 20)
 rows = []
 for angle in angles:
     atoms.set_dihedral(0, carbon, oxygen, hydroxyl, angle, indices=[hydroxyl])

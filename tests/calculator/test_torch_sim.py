@@ -102,7 +102,7 @@ def minima_of(structures, model):
 
 
 def test_molecules_optimised_together_end_where_ase_finds_them_one_at_a_time(model):
-    check_minima(rattled(NAMES[:3]), model)
+    check_minima(rattled(("H2O", "HCN")), model)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from ase.io import read, write
 
 from helm_ase import HELMCalculator
 
-pytestmark = pytest.mark.client
+pytestmark = [pytest.mark.client, pytest.mark.slow]
 pytest.importorskip("geometric")
 
 PROGRAM = "import sys; from geometric.optimize import main; sys.exit(main())"

@@ -8,16 +8,22 @@ from ase.optimize import BFGS
 from ase.vibrations import Infrared, VibrationsData
 
 from helm_ase import HELMCalculator
+from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.prediction.infrared import ideal_gas, internal_modes, predict_infrared, rotations
+from shared.evaluated_models import checkpoint
+
+
+def relaxed(name):
+    atoms = molecule(name)
+    atoms.calc = HELMCalculator(dtype="float64", device="cpu")
+    BFGS(atoms, logfile=None).run(fmax=1e-3, steps=100)
+    return atoms
 
 
 @pytest.fixture(scope="module")
 def water():
-    atoms = molecule("H2O")
-    atoms.calc = HELMCalculator(dtype="float64", device="cpu")
-    BFGS(atoms, logfile=None).run(fmax=1e-4, steps=100)
-    return atoms
+    return relaxed("H2O")
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +31,36 @@ def spectrum(water):
     return water.calc.get_infrared()
 
 
-def test_intensities_are_those_of_ases_finite_differences(water, spectrum, tmp_path):
-    atoms = water.copy()
-    atoms.calc = water.calc
-    reference = Infrared(atoms, name=str(tmp_path / "ir"), delta=0.01)
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """Calculator of a network without training, for which the laws hold, too."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_checkpoint(checkpoint(), path)
+    return HELMCalculator(path, dtype="float64", device="cpu")
+
+
+def compare_with_ase(atoms, folder):
+    spectrum = atoms.calc.get_infrared()
+    reference = Infrared(atoms, name=str(folder / "ir"), delta=0.01)
     reference.run()
     reference.read()
+    largest = spectrum.intensities.max()
     there = reference.intensities * units_of_ase()
     for k in spectrum.internal:
-        assert spectrum.wavenumbers[k] == pytest.approx(reference.get_frequencies().real[k], abs=2.0)
-        assert spectrum.intensities[k] == pytest.approx(there[k], rel=0.02, abs=0.02)
-    assert spectrum.intensities[spectrum.internal].max() > 10
-    water.calc.calculate(water)
+        wavenumber = reference.get_frequencies()[k]
+        assert spectrum.wavenumbers[k] == pytest.approx(wavenumber.real - wavenumber.imag, abs=2.0, rel=5e-3)
+        assert spectrum.intensities[k] == pytest.approx(there[k], rel=0.02, abs=0.002 * largest)
+
+
+def test_intensities_are_those_of_ases_finite_differences(untrained, tmp_path):
+    atoms = molecule("H2O")
+    atoms.calc = untrained
+    compare_with_ase(atoms, tmp_path)
+
+
+@pytest.mark.slow
+def test_intensities_of_the_default_model_are_those_of_ases_finite_differences(water, tmp_path):
+    compare_with_ase(water, tmp_path)
 
 
 def units_of_ase():
@@ -50,13 +74,13 @@ def test_dipole_derivatives_of_a_neutral_molecule_add_to_nothing(spectrum):
     assert np.abs(spectrum.dipole_derivatives).max() > 0.1
 
 
-def test_a_turned_molecule_has_the_same_spectrum(water, spectrum):
-    turned = water.copy()
-    turned.rotate(40, (1, 2, 3))
-    turned.translate((3.0, -2.0, 1.0))
-    turned.calc = HELMCalculator(dtype="float64", device="cpu")
-    other = turned.calc.get_infrared()
-    np.testing.assert_allclose(other.intensities[other.internal], spectrum.intensities[-3:], rtol=1e-3)
+def test_a_turned_molecule_has_the_same_spectrum(untrained):
+    atoms = molecule("H2O")
+    atoms.calc = untrained
+    before = untrained.get_infrared().intensities[-2:]
+    atoms.rotate(40, (1, 2, 3))
+    atoms.translate((3.0, -2.0, 1.0))
+    np.testing.assert_allclose(untrained.get_infrared().intensities[-2:], before, rtol=2e-3)
 
 
 def test_the_area_under_the_lines_is_the_sum_of_the_intensities(spectrum):
