@@ -66,7 +66,8 @@ SINGLE = {
     "prediction.hessian": BASE | COLUMNS | {"prediction.electronic"},
     "prediction.batch_engine": BASE
     | COLUMNS
-    | {"checkpoint", "prediction.dispersion", "prediction.domain", "prediction.electronic"},
+    | {"checkpoint", "prediction.dispersion", "prediction.domain", "prediction.electronic"}
+    | {"prediction.verdict"},
     "prediction.infrared": BASE,
     "prediction.many": BASE | {"checkpoint", "prediction.batch_engine"},
     "prediction.refinement": BASE | COLUMNS | {"prediction.electronic"},
@@ -92,7 +93,8 @@ SINGLE = {
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
     "cli.bands": BASE | {"representation", "calculator", "pictures", "cli.number_types"},
     "cli.frame_commands": BASE
-    | {"representation", "prediction.dispersion", "prediction.batch_engine", "prediction.many"},
+    | {"representation", "prediction.dispersion", "prediction.batch_engine", "prediction.many"}
+    | {"prediction.verdict"},
     "cli.structure_commands": BASE
     | {"representation", "calculator", "pictures", "cli.dynamics", "cli.watch"}
     | {"prediction.dispersion", "prediction.infrared", "prediction.verdict"},

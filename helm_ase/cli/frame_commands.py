@@ -16,6 +16,7 @@ from helm_ase.errors import PredictionError, SettingError
 from helm_ase.prediction.batch_engine import StructurePrediction
 from helm_ase.prediction.dispersion import note_dispersion
 from helm_ase.prediction.many import predict_many
+from helm_ase.prediction.verdict import Trust
 from helm_ase.representation.charge_state import give_state
 from helm_ase.representation.structure_files import choose, stream_frames
 from helm_ase.system.atomic_write import whole_file
@@ -97,7 +98,9 @@ def _line(atoms: Atoms, answer: StructurePrediction) -> str:
     if answer.error is not None:
         return f"{start} {answer.error}"
     assert answer.forces is not None
-    return f"{start} {answer.energy:16.6f}  {np.linalg.norm(answer.forces, axis=1).max():20.4f}"
+    assert answer.verdict is not None
+    doubt = "" if answer.verdict.trust is Trust.TRUSTED else f"  {answer.verdict.trust}"
+    return f"{start} {answer.energy:16.6f}  {np.linalg.norm(answer.forces, axis=1).max():20.4f}{doubt}"
 
 
 def _with_results(atoms: Atoms, answer: StructurePrediction, dispersion: str | None) -> Atoms:

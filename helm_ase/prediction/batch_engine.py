@@ -15,8 +15,19 @@ from helm_ase.errors import HelmError, PredictionError, SettingError, StructureE
 from helm_ase.nn import HELM
 from helm_ase.nn.placement import placed
 from helm_ase.prediction.dispersion import added_energy
-from helm_ase.prediction.domain import check_molecule, check_trained, warn_about_distances
+from helm_ase.prediction.domain import (
+    Extrapolation,
+    ExtrapolationMemory,
+    Uncertainty,
+    check_molecule,
+    check_trained,
+    extrapolation_of,
+    uncertainty_of,
+    warn_about_bonds,
+    warn_about_distances,
+)  # fmt: skip
 from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure
+from helm_ase.prediction.verdict import Verdict, judge
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.graph import AtomicGraph, batch_graphs
@@ -56,6 +67,9 @@ class StructurePrediction:
     features: NDArray[np.float64] | None = None
     """Last hidden layer of the energy head, mean over the atoms, (F,), from which the error bar is
     computed."""
+    verdict: Verdict | None = None
+    """Whether to trust the answer, and why: from bonds and distances and, where they were asked for, from the
+    error bar of the energy and the gap."""
     error: HelmError | None = None
     """Reason why the structure could not be computed; None if it could."""
 
@@ -69,6 +83,8 @@ class Task:
     """Elements and positions."""
     state: ChargeState
     graph: AtomicGraph
+    extrapolation: Extrapolation
+    """Features of the geometry that did not occur in training."""
 
     @property
     def load(self) -> int:
@@ -90,6 +106,8 @@ class BatchEngine:
         self.features = bool(properties & set(OF_NETWORK))
         self.cutoff = model.cutoff if self.matrices else model.settings.backbone.cutoff
         self.warned: set[tuple[int, int, int]] = set()
+        self.faults: set[tuple[int, ...]] = set()
+        self.bars = ExtrapolationMemory()
 
     @classmethod
     def of(
@@ -126,14 +144,14 @@ class BatchEngine:
                 raise StructureError(f"structure {index} is no Atoms object but {type(structure).__name__}")
             state = charge_state(structure, *self.state)
             check_molecule(structure, self.checkpoint, state)
-            unseen = self.checkpoint.coverage.unseen(structure.numbers, structure.positions)
-            self.warned = warn_about_distances(self.checkpoint.name, unseen, self.warned)
+            name, unseen = self.checkpoint.name, extrapolation_of(structure, self.checkpoint, state)
+            self.warned = warn_about_distances(name, unseen.distances, self.warned)
+            self.faults |= warn_about_bonds(name, unseen.faults, state, self.faults)
         except HelmError as error:
             return StructurePrediction(index, error=error)
         atoms = Atoms(structure.numbers, structure.positions)
-        return Task(
-            index, atoms, state, AtomicGraph.from_arrays(atoms.numbers, atoms.positions, self.cutoff, *state)
-        )
+        graph = AtomicGraph.from_arrays(atoms.numbers, atoms.positions, self.cutoff, *state)
+        return Task(index, atoms, state, graph, unseen)
 
     def run_all(self, structures: Sequence[Atoms]) -> list[StructurePrediction]:
         """Answers for some structures in their order.
@@ -166,15 +184,28 @@ class BatchEngine:
                 return [StructurePrediction(batch[0].index, error=error)]
             half = len(batch) // 2
             return [*self.run(batch[:half]), *self.run(batch[half:])]
+        rows = [None] * len(batch) if features is None else features
         results = [self._finished(task, *result) for task, result in zip(batch, answers, strict=True)]
-        if features is None:
-            return results
-        return [f if f.error else replace(f, features=row) for f, row in zip(results, features, strict=True)]
+        return [
+            result if result.error else self._judged(result, task, row)
+            for result, task, row in zip(results, batch, rows, strict=True)
+        ]
+
+    def _judged(
+        self, answer: StructurePrediction, task: Task, features: torch.Tensor | None
+    ) -> StructurePrediction:
+        """The same answer with its verdict and, if they were asked for, its features (F,)."""
+        bar: Uncertainty | None = None
+        if features is not None and self.energies:
+            bar = uncertainty_of(self.checkpoint, features[None], len(task.atoms), self.bars)
+        verdict = judge(task.extrapolation, task.state, bar, gap=answer.gap)
+        own = features.numpy() if self.features and features is not None else None
+        return replace(answer, verdict=verdict, features=own)
 
     def _network(
         self, batch: Sequence[Task]
-    ) -> tuple[list[tuple[float, Any, torch.Tensor | None]], NDArray[np.float64] | None]:
-        """Energy (eV), forces (eV/Å, (N, 3)) and the output for ΔH of each; features, (B, F)."""
+    ) -> tuple[list[tuple[float, Any, torch.Tensor | None]], torch.Tensor | None]:
+        """Energy (eV), forces (eV/Å, (N, 3)) and the output for ΔH of each; features, float64, (B, F)."""
         with torch.inference_mode(False), torch.no_grad():  # forces switch autograd on by themselves
             graph = batch_graphs([task.graph for task in batch]).to(self.model.energy_reference.device)
             out = self.model(
@@ -191,7 +222,7 @@ class BatchEngine:
         matrices: list[torch.Tensor | None] = [None] * len(batch)
         if out.correction is not None:
             matrices = list(out.correction.cpu())
-        features = out.energy_features.double().cpu().numpy() if self.features else None
+        features = None if out.energy_features is None else out.energy_features.double().cpu()
         return list(zip(energies, forces, matrices, strict=True)), features
 
     def _finished(

@@ -1,6 +1,7 @@
 """Many structures at once: the answers of one at a time, in the order given."""
 
 import tracemalloc
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from helm_ase import HELMCalculator, load_model, predict_many
+from helm_ase import ExtrapolationWarning, HELMCalculator, load_model, predict_many
 from helm_ase.checkpoint import save_checkpoint
 from helm_ase.errors import ElementError, SettingError, StructureError, UntrainedError
 from helm_ase.prediction import many
 from helm_ase.prediction.batch_engine import BatchEngine
+from helm_ase.prediction.verdict import Trust
 from helm_ase.qc.tight_binding import with_parameters
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from shared.small_models import tiny_model
@@ -196,3 +198,30 @@ def test_nothing_in_nothing_out_and_lone_atoms_feel_no_force():
     (answer,) = predict_many([Atoms("O", positions=[[1, 2, 3]], info={"multiplicity": 1})])
     assert answer.energy < -1000
     np.testing.assert_array_equal(answer.forces, 0)
+
+
+def test_every_answer_comes_with_its_verdict():
+    stretched = Atoms("F2", [(0, 0, 0), (0, 0, 2.3)])
+    with pytest.warns(ExtrapolationWarning):
+        water, broken, benzene = predict_many([molecule("H2O"), stretched, molecule("C6H6")], device="cpu")
+    assert water.verdict.trust is Trust.TRUSTED
+    assert broken.verdict.trust is Trust.REFUSED
+    assert any("F" in reason for reason in broken.verdict.reasons)
+    assert benzene.verdict.trust is Trust.EXTRAPOLATING
+    single = single_verdict(molecule("C6H6"))
+    assert (benzene.verdict.trust, benzene.verdict.reasons) == (single.trust, single.reasons)
+    assert benzene.verdict.error_bar == pytest.approx(single.error_bar, rel=1e-3)
+
+
+def single_verdict(atoms):
+    atoms.calc = HELMCalculator(device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        return atoms.calc.get_verdict(atoms)
+
+
+def test_many_like_structures_warn_once():
+    stretched = [Atoms("F2", [(0, 0, 0), (0, 0, 2.3)]) for _ in range(5)]
+    with pytest.warns(ExtrapolationWarning) as record:
+        list(predict_many(stretched, device="cpu"))
+    assert len(record) <= 3  # bonds, distances, error bar
