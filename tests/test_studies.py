@@ -11,13 +11,18 @@ import ase.io
 import numpy as np
 import pytest
 import torch
-from ase.build import molecule
+from ase.build import graphene, molecule
 from scipy.spatial.transform import Rotation
 
+from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.labels.formats import open_labels
 from helm_ase.labels.splits import heavy_atoms, split_by_hash
 from helm_ase.nn import BackboneSettings, HELMSettings
+from helm_ase.qc.crystal import build_content, crystal_basis
+from helm_ase.qc.crystal_baseline import crystal_hamiltonian
+from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.graph import AtomicGraph, batch_graphs
+from helm_ase.representation.lattice import Lattice
 
 FOLDER = Path(__file__).parents[1] / "examples" / "studies"
 CHEAP = ["--grid", "0", "--workers", "1", "--quiet"]
@@ -282,3 +287,52 @@ def test_selection_from_start_to_end(tmp_path):
     printed = start("selection/selection.py", "labels.h5", "runs", *options, folder=tmp_path)
     assert "4 structures in the pool, 2 to measure with" in printed
     assert len(list((tmp_path / "runs").glob("*.result.json"))) == 3
+
+
+# --- graphene -----------------------------------------------------------------------------------------
+
+
+def graphene_files(folder, study):
+    """Two frames in the conventions of mlelec's set, of which an operator of our own makes H(T)."""
+    carbon = AtomicOperator(
+        6, (0.4, 1.5), (3.5, 2.5), (((-0.3, 0.05), (0.05, -0.2)), ((-0.1,),)), level_shift=-0.1,
+        potential_moment=2.0,
+    )  # fmt: skip
+    basis, frames, operators = crystal_basis(study.LEVEL, [6]), [], []
+    for seed in range(2):
+        atoms = graphene(vacuum=10.0)
+        atoms.pbc = [True, True, False]
+        atoms.rattle(0.05, seed=seed)
+        content = build_content(atoms.numbers, atoms.positions, study.LEVEL)
+        operators.append(crystal_hamiltonian(content, Lattice.of_atoms(atoms), basis, [carbon]))
+        frames.append(atoms)
+    ase.io.write(folder / "C2.xyz", frames)
+    reached = {tuple(t) for pair in operators for t in pair[1].translations.tolist()}
+    places = np.array(sorted({tuple(np.add(t, m * study.OFFSET)) for t in reached for m in (-1, 0, 1)}))
+    arrays = {"translations": places.astype(np.int32)}
+    for name, which in (("hamiltonian", 0), ("overlap", 1)):
+        blocks = np.zeros((2, len(places), 10, 10))
+        for k, pair in enumerate(operators):
+            for place, t in enumerate(places):
+                for i in range(2):
+                    for j in range(2):
+                        source = t + study.OFFSET * (j - i)
+                        if tuple(source) in reached:
+                            rows, columns = slice(5 * i, 5 * i + 5), slice(5 * j, 5 * j + 5)
+                            blocks[k, place, rows, columns] = pair[which].at(source)[rows, columns]
+        arrays |= {name: blocks, f"{name}_present": np.ones((2, len(places)), dtype=bool)}
+    np.savez(folder / "real_space.npz", **arrays)
+    return operators
+
+
+def test_graphene_in_the_conventions_of_mlelec_is_read_as_it_was_made(monkeypatch, tmp_path):
+    study = script(monkeypatch, "graphene", "graphene")
+    operators = graphene_files(tmp_path, study)
+    for label, (h, _) in zip(study.read_frames(tmp_path), operators, strict=True):
+        wanted = LatticeOperator.of(h.reorder("pyscf")).at(label.k_mesh.kpts).numpy()
+        np.testing.assert_allclose(label.fock, wanted, rtol=0, atol=1e-7)
+    data = dict(np.load(tmp_path / "real_space.npz"))
+    data["overlap"] = np.roll(data["overlap"], 1, axis=2)
+    np.savez(tmp_path / "real_space.npz", **data)
+    with pytest.raises(SystemExit, match="other conventions"):
+        study.read_frames(tmp_path)

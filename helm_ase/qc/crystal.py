@@ -1,4 +1,5 @@
-"""PySCF cells from ASE structures: valence bases with the pseudopotentials of Goedecker, Teter and Hutter."""
+"""PySCF cells from ASE structures: valence bases with the pseudopotentials of Goedecker, Teter and Hutter,
+and all-electron bases for matrices that other programs made."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from pyscf import gto
 
 from helm_ase.errors import BasisError, StructureError
 from helm_ase.qc.level import functional_variant
-from helm_ase.qc.molecule import basis_of, check_impostors
+from helm_ase.qc.molecule import basis_of, check_basis_name, check_impostors
 from helm_ase.representation import AOBasis
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.level import LevelOfTheory, plain
@@ -71,14 +72,18 @@ def check_valence_basis(basis: str, pseudopotential: str) -> None:
 def build_content(
     numbers: Sequence[int] | NDArray[np.integer], positions: NDArray[np.float64], level: LevelOfTheory
 ) -> Any:
-    """The atoms of a cell as a PySCF ``Mole`` with the functions of the crystal, for integrals.
+    """The atoms of a cell as a PySCF ``Mole`` with the functions of the crystal, for integrals; without a
+    pseudopotential in the level, with all electrons.
 
     Raises
     ------
     BasisError
         If PySCF has no such basis for one of the elements.
     """
-    check_valence_basis(level.basis, level.pseudopotential)
+    if level.pseudopotential:
+        check_valence_basis(level.basis, level.pseudopotential)
+    else:
+        check_basis_name(level.basis)
     mole = gto.Mole(verbose=0, symmetry=False, unit="Angstrom")
     return _built(mole, numbers, positions, level, spin=None)
 
@@ -128,8 +133,8 @@ def _built(
     ]
     try:
         mole.build(
-            dump_input=False, parse_arg=False, atom=atoms, basis=level.basis, pseudo=level.pseudopotential,
-            spin=spin,
+            dump_input=False, parse_arg=False, atom=atoms, basis=level.basis,
+            pseudo=level.pseudopotential or None, spin=spin,
         )  # fmt: skip
     except (KeyError, RuntimeError, gto.basis.BasisNotFoundError) as error:
         raise BasisError(

@@ -19,6 +19,7 @@ from helm_ase.qc.crystal_pseudopotential import local_part, projector_part, pseu
 from helm_ase.qc.molecule import basis_of, build_mole
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.lattice import Lattice
+from helm_ase.representation.level import LevelOfTheory
 from shared.geometries import FORMAMIDE
 
 LEVEL = crystal_level()
@@ -185,3 +186,12 @@ def test_operators_of_molecules_are_refused():
         made_of(sheet(), [plain, NITROGEN])
     with pytest.raises(SettingError, match="no operators yet"):
         made_of(sheet(), [])
+
+
+def test_a_level_without_pseudopotential_has_all_electrons():
+    level = LevelOfTheory("pbe", "", "sto-3g", False, 0)
+    content = build_content([6, 6], np.array([[0.0, 0, 0], [1.4, 0, 0]]), level)
+    assert content.atom_charges().tolist() == [6, 6]
+    assert crystal_basis(level, [6]).electrons([6, 6]) == 12
+    with pytest.raises(BasisError, match="no basis"):
+        build_content([6], np.zeros((1, 3)), LevelOfTheory("pbe", "", "sto-33g", False, 0))
