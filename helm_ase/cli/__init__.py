@@ -39,12 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal without Å or ½ shows ?
             stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
-    from helm_ase.system.terminal import files_only, plain_streams
+    from helm_ase.system.terminal import files_only, plain_streams, plain_warnings
     from helm_ase.system.termination import Terminated, termination_raises
 
     try:
         bars = options.command.__module__.endswith(".train")  # Lightning draws them on standard output
-        with termination_raises(), plain_streams(bars), files_only():
+        with termination_raises(), plain_streams(bars), plain_warnings(), files_only():
             return _run(options)
     except (KeyboardInterrupt, Terminated) as error:
         terminated = isinstance(error, Terminated)

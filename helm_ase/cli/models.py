@@ -13,6 +13,16 @@ multiplicities that it was trained on, and its errors on the validation molecule
 PUBLISH = """Copy a trained checkpoint into a folder of models and enter it, with name and checksum, in the
 folder's manifest.json.  Models in the folder that comes with the package can then be loaded by name."""
 
+UNITS = {
+    "energy": "eV/atom", "forces": "eV/Å", "gap": "eV", "ghosts": "molecules with a LUMO far too low",
+    "hamiltonian": "µEh", "homo": "eV", "lumo": "eV", "occupied": "eV (occupied levels)",
+    "loss": "(what training made small)",
+}  # fmt: skip
+"""Printed after the metrics of a checkpoint."""
+LONGEST = 400
+"""Characters up to which a value is printed."""
+REMARKS = {"metrics": "mean absolute errors on the validation molecules"}
+
 
 def add_commands(commands: Any) -> None:
     """Add ``models``, ``download``, ``info`` and ``publish``."""
@@ -75,7 +85,7 @@ def _models(options: argparse.Namespace) -> None:
         where = "embedded" if entry.embedded else "download"
         mark = "*" if name == default else " "
         print(f"{mark} {name:<20} {entry.size / 1e6:6.1f} MB  {where:<9} {entry.description}")
-    print("* default")
+    print("* default; embedded models come with the package, others are downloaded on first use")
 
 
 def _download(options: argparse.Namespace) -> None:
@@ -113,16 +123,17 @@ def _info(options: argparse.Namespace) -> None:
         e0["parameters"] = "of " + ", ".join(e0["parameters"]["element"])
         e0["references"] = f"{len(e0['references'])} energies, compared when the model is loaded"
     for title in ("level", "baseline", "energy_baseline", "metrics", "training"):
-        print(f"{title}:")
-        _print_fields(header[title])
+        print(f"{title}: {REMARKS.get(title, '')}".rstrip())
+        _print_fields(header[title], UNITS if title == "metrics" else {})
     print("dispersion:", _dispersion(header))
     print("elements:", ", ".join(symbols[z] for z in header["elements"]))
     print("charges:", header["charges"], " multiplicities:", header["multiplicities"])
 
 
-def _print_fields(fields: dict[str, Any]) -> None:
+def _print_fields(fields: dict[str, Any], units: dict[str, str]) -> None:
     for key, value in fields.items():
-        print(f"  {key:<22} {value}")
+        shown = "long; printed by --json" if len(str(value)) > LONGEST else value
+        print(f"  {key:<22} {shown if shown != '' else 'none'} {units.get(key, '')}".rstrip())
 
 
 def _dispersion(header: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from helm_ase.pictures.infrared import draw_spectrum, intensity_table
 from helm_ase.pictures.levels import draw_levels, level_table
 from helm_ase.prediction.dispersion import NAMES, note_dispersion
 from helm_ase.prediction.infrared import STANDARD_PRESSURE, STANDARD_TEMPERATURE, ideal_gas
-from helm_ase.prediction.verdict import SMALLEST_GAP
+from helm_ase.prediction.verdict import SMALLEST_GAP, Trust
 from helm_ase.representation.charge_state import charge_state, give_state
 from helm_ase.representation.structure_files import read_frames
 from helm_ase.system.atomic_write import check_apart, whole_file
@@ -30,6 +30,9 @@ from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 STATIONARY = 0.05
 """Largest force (eV/Å) up to which harmonic frequencies are printed without a warning."""
+
+ADVICE = "--refine 2 does two SCF steps of DFT from this prediction and reports what they give"
+"""Printed after a verdict of extrapolation."""
 
 
 def run_file(options: argparse.Namespace) -> None:
@@ -55,7 +58,10 @@ def run_file(options: argparse.Namespace) -> None:
     predicts = atoms.calc.checkpoint.predicts
     if options.opt or options.md:
         move(atoms, options)
-    check_trust(atoms.calc.get_verdict(atoms), options.allow_extrapolation)
+    verdict = atoms.calc.get_verdict(atoms)
+    check_trust(verdict, options.allow_extrapolation)
+    if verdict.trust == Trust.EXTRAPOLATING and not options.refine and not atoms.pbc.any():
+        print(f"advice   {ADVICE}")
     if "energy" in predicts or options.refine:
         print_energies(atoms)
     if options.output:  # before anything that may fail
@@ -168,7 +174,7 @@ def optimise(atoms: Atoms, fmax: float, frames: TrajectoryWriter | None, watch: 
     with tqdm(desc="optimising", unit="step") as bar:
         for _ in optimizer.irun(fmax=fmax, steps=500):
             bar.set_postfix(fmax=f"{np.linalg.norm(atoms.get_forces(), axis=1).max():.4f} eV/Å")
-            bar.update()
+            bar.update(optimizer.nsteps - bar.n)  # the first of them is the geometry given
     state = "converged" if optimizer.converged(atoms.get_forces().ravel()) else "NOT converged"
     print(f"optimisation {state} after {optimizer.nsteps} steps")
 
@@ -198,9 +204,10 @@ def print_vibrations(atoms: Atoms, spectrum: str | None) -> None:
     slope = np.linalg.norm(atoms.get_forces(), axis=1).max()
     infrared = atoms.calc.get_infrared() if spectrum else None
     vibrations = atoms.calc.get_vibrations() if infrared is None else infrared.vibrations
-    print(f"\nharmonic vibrations\n{vibrations.tabulate()}", end="")
+    print("\nharmonic vibrations; those close to zero are translation and rotation of the whole molecule")
+    print(vibrations.tabulate(), end="")
     if infrared is not None and spectrum:
-        print(intensity_table(infrared))
+        print(f"\n{intensity_table(infrared)}")
         draw_spectrum(infrared, spectrum, atoms.get_chemical_formula())
         print(f"infrared spectrum: {spectrum}")
     if slope > STATIONARY:
@@ -222,8 +229,8 @@ def print_thermochemistry(atoms: Atoms, vibrations: VibrationsData) -> None:
     t, p = STANDARD_TEMPERATURE, STANDARD_PRESSURE
     enthalpy, entropy = gas.get_enthalpy(t, verbose=False), gas.get_entropy(t, p, verbose=False)
     print(
-        f"ideal gas at {t} K and 1 bar, symmetry number 1: H {enthalpy:.3f} eV, "
-        f"S {1000 * entropy:.3f} meV/K, G {enthalpy - t * entropy:.3f} eV"
+        f"ideal gas at {t} K and 1 bar, symmetry number 1: enthalpy H {enthalpy:.3f} eV, "
+        f"entropy S {1000 * entropy:.3f} meV/K, Gibbs energy G {enthalpy - t * entropy:.3f} eV"
     )
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import SettingError
-from helm_ase.pictures.figure import check_format, save
+from helm_ase.pictures.figure import check_format, formula_words, save
 from helm_ase.units import HARTREE_IN_EV
 
 DEGREES = "spdfghi"
@@ -70,14 +70,15 @@ def density_of_states_figure(
             axes.axvline(level * HARTREE_IN_EV, color="0.6", lw=0.8, ls="--")
             axes.text(
                 level * HARTREE_IN_EV,
-                axes.get_ylim()[1],
-                name,
+                0.985,
+                f"{name} ",
+                transform=axes.get_xaxis_transform(),
                 rotation=90,
                 va="top",
                 ha="right",
                 color="0.4",
             )
-    axes.set(xlabel="energy (eV)", ylabel="states per eV", title=title, xlim=(low, high))
+    axes.set(xlabel="energy / eV", ylabel="states per eV", title=formula_words(title), xlim=(low, high))
     axes.legend(frameon=False, ncols=2)
     return figure
 

@@ -1,5 +1,6 @@
 """Figures → files, and what every picture checks first."""
 
+import re
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -9,6 +10,8 @@ from helm_ase.errors import SettingError
 from helm_ase.system.atomic_write import whole_file
 
 DPI = 150
+FORMULA = re.compile(r"([A-Z][a-z]?\d*)+")
+"""A chemical formula as ASE writes it."""
 
 
 def check_format(path: str | Path) -> None:
@@ -22,6 +25,13 @@ def check_format(path: str | Path) -> None:
     known = FigureCanvasAgg(Figure()).get_supported_filetypes()
     if Path(path).suffix.lstrip(".").lower() not in known:
         raise SettingError(f"no picture format for {path}; known are {', '.join(sorted(known))}")
+
+
+def formula_words(title: str) -> str:
+    """Heading in which the numbers of a chemical formula stand low; other headings stay as they are."""
+    if not FORMULA.fullmatch(title):
+        return title
+    return re.sub(r"(\d+)", r"$_{\1}$", title)
 
 
 def save(figure: Figure, path: str | Path) -> None:

@@ -5,19 +5,19 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from helm_ase.pictures.figure import check_format, save
+from helm_ase.pictures.figure import check_format, formula_words, save
 from helm_ase.prediction.infrared import InfraredSpectrum
 
 WIDTH = 20.0
 """Full width at half maximum of the lines, cm⁻¹."""
 ABOVE = 400.0
 """cm⁻¹ by which the axis goes beyond the highest vibration."""
-LINE = "#2a6bb5"
+LINE, STICK = "#2a6bb5", "0.35"
 
 
 def intensity_table(infrared: InfraredSpectrum) -> str:
     """Wavenumber and infrared intensity of every vibration, lowest first, imaginary ones with an i."""
-    lines = ["infrared", "  wavenumber / cm^-1   intensity / km/mol"]
+    lines = ["infrared intensities", "  wavenumber / cm^-1   intensity / km/mol"]
     for k in infrared.internal:
         wavenumber = infrared.wavenumbers[k]
         unit = "i" if wavenumber < 0 else " "
@@ -47,12 +47,14 @@ def spectrum_figure(infrared: InfraredSpectrum, title: str = "") -> Figure:
     axes.plot(grid, infrared.broadened(grid, WIDTH), color=LINE, linewidth=1.2)
     axes.set_xlim(grid[-1], grid[0])
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("harmonic wavenumber / cm⁻¹")
-    axes.set_ylabel("absorption / km mol⁻¹ cm")
+    axes.set_xlabel(f"harmonic wavenumber / cm⁻¹   (lines {WIDTH:g} cm⁻¹ wide)")
+    axes.set_ylabel("absorption / (km/mol) / cm⁻¹", color=LINE)
+    axes.tick_params(axis="y", colors=LINE)
     sticks = axes.twinx()
-    sticks.vlines(places, 0, heights, color="0.5", linewidth=1.0)
+    sticks.vlines(places, 0, heights, color=STICK, linewidth=1.0)
     sticks.set_ylim(bottom=0)
-    sticks.set_ylabel("intensity / km mol⁻¹")
+    sticks.set_ylabel("sticks: intensity / (km/mol)", color=STICK)
+    sticks.tick_params(axis="y", colors=STICK)
     if title:
-        axes.set_title(title)
+        axes.set_title(formula_words(title))
     return figure

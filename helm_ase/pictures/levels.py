@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helm_ase.electronic import ElectronicStructure
-from helm_ase.pictures.figure import check_format, save
+from helm_ase.pictures.figure import check_format, formula_words, save
 from helm_ase.units import HARTREE_IN_EV
 
 DEGENERATE = 0.01
@@ -62,7 +62,7 @@ def draw_levels(structure: ElectronicStructure, path: str | Path, title: str = "
 
 def level_figure(structure: ElectronicStructure, title: str, around: int = 8) -> Figure:
     """Figure of :func:`draw_levels`: degenerate levels stand side by side, with their number."""
-    figure = Figure(figsize=(2.6 + 1.9 * structure.n_spins, 4.8), layout="constrained")
+    figure = Figure(figsize=(1.9 + 1.9 * structure.n_spins, 4.8), layout="constrained")
     axes = figure.add_subplot()
     for spin, n in enumerate(structure.occupied):
         levels = (structure.orbital_energies[spin] * HARTREE_IN_EV).tolist()
@@ -73,13 +73,15 @@ def level_figure(structure: ElectronicStructure, title: str, around: int = 8) ->
             homo, lumo = levels[n - 1], levels[n]
             arrow = {"arrowstyle": "<->", "color": "0.55", "shrinkA": 1, "shrinkB": 1}
             axes.annotate("", (spin, homo), (spin, lumo), arrowprops=arrow)
-            axes.text(spin + 0.05, 0.5 * (homo + lumo), f"{lumo - homo:.2f} eV", color="0.25", va="center")
+            axes.text(
+                spin + 0.05, 0.5 * (homo + lumo), f"gap {lumo - homo:.2f} eV", color="0.25", va="center"
+            )
     axes.set_xticks(range(structure.n_spins), ["α", "β"] if structure.n_spins == 2 else [""])
     axes.tick_params(bottom=False)
-    axes.set_xlim(-0.5, structure.n_spins - 0.2)
-    axes.set_ylabel("orbital energy (eV)")
+    axes.set_xlim(-0.5, structure.n_spins - 0.35)
+    axes.set_ylabel("orbital energy / eV")
     axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.set_title(title)
+    axes.set_title(formula_words(title))
     return figure
 
 
@@ -108,7 +110,7 @@ def _draw_group(axes: Axes, spin: int, group: Sequence[int], levels: Sequence[fl
     for place, k in enumerate(group):
         left = spin - 0.3 + place * width
         shrink = 0.06 * width if len(group) > 1 else 0.0
-        axes.hlines(levels[k], left + shrink, left + width - shrink, color=colour, lw=2)
+        axes.hlines(levels[k], left + shrink, left + width - shrink, color=colour, lw=1.6)
     frontier = {occupied - 1, occupied} & set(group)
     words = [orbital_label(k, occupied) for k in frontier] + [f"{len(group)}×"] * (len(group) > 1)
     if words:

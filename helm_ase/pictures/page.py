@@ -33,6 +33,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem;
   margin: 2rem auto; padding: 0 1.2rem; color: #1d2430 }
 h1 { font-size: 2.1rem; font-weight: 650; margin: 0; line-height: 1.2 }
 h2 { font-size: 1.15rem; font-weight: 650; margin: 2.2rem 0 .6rem }
+h2.first { margin-top: 0 }
 table { border-collapse: collapse; width: 100% }
 td, th { padding: .28rem .8rem .28rem 0; text-align: left; border-bottom: 1px solid #eceef2 }
 th { font-weight: 500; color: #667085; font-size: .88rem }
@@ -49,11 +50,25 @@ td.number + td.number, th.number + th.number { padding-left: .8rem }
 .trusted { border-color: #2e8b57; background: #f0f8f3 }
 .extrapolating { border-color: #d9930d; background: #fdf6e7 }
 .refused { border-color: #c0392b; background: #fcefed }
-@media (max-width: 40rem) { body { margin: 1rem auto; font-size: 15px } h1 { font-size: 1.7rem } }
+@media (max-width: 40rem) { body { margin: 1rem auto; font-size: 15px } h1 { font-size: 1.7rem }
+  h2.first { margin-top: 2.2rem }
+  .view .plotly-graph-div { height: calc(100vw + 1rem) !important; max-height: 520px } }
 """
+SHARES = (
+    "All orbitals, each a Gaussian 0.3 eV wide (standard deviation), and the Mulliken shares of s, p and d "
+    "functions, which can be slightly negative."
+)
+CHARGES = "Charges by Mulliken and Löwdin in e; |F| is the length of the force."
+ORDERS = "Length, and bond orders by Mayer and Wiberg: about 1 for a single bond, 2 for a double bond."
 KOOPMANS = (
     "Minus an orbital energy of {functional} is no ionisation energy or electron affinity: it is off by "
     "several eV, for ionisation to the low side, and is given to compare molecules with one another."
+)
+
+NOTE = (
+    "This judges the predicted Hamiltonian H and its density D, by the Fock matrix F of D; the verdict at "
+    "the top judges the predicted energy. All but the last two rows vanish at convergence. In parentheses: "
+    "change from the prediction. Where it is large, trust the value after the steps."
 )
 
 
@@ -95,7 +110,7 @@ def write_page(
     shown = [(name, spin) for name in orbitals for spin in spins_with(structure, name)]
     view = plotly.io.to_html(
         scene(structure, atoms, shown, spacing), include_plotlyjs=True, full_html=False,
-        config={"displaylogo": False, "displayModeBar": False, "responsive": True},
+        default_height="520px", config={"displaylogo": False, "displayModeBar": False, "responsive": True},
     )  # fmt: skip
     formula = atoms.get_chemical_formula()
     parts = _parts(calculator, view, check, source)
@@ -122,14 +137,20 @@ def _parts(calculator: HELMCalculator, view: str, check: bool, source: str) -> l
         ),
         f"<h2>Orbitals</h2><div class=view>{view}</div>"
         "<p class=note>Blue and orange are the two signs and enclose 80 % of the orbital's density; drag to "
-        "turn. Numbers are those of the tables.</p>",
+        "turn, scroll or pinch to zoom. Numbers are those of the atoms in the tables, from 0.</p>",
         _columns(
             "<h2>Levels</h2>" + _svg(level_figure(structure, "")),
-            "<h2>Density of states</h2>" + _svg(density_of_states_figure(structure, "")),
+            "<h2>Density of states</h2>"
+            + _svg(density_of_states_figure(structure, ""))
+            + f"<p class=note>{SHARES}</p>",
         ),
         _columns(
-            "<h2>Atoms</h2>" + _table(("atom", "Mulliken", "Löwdin", "|F| / eV/Å"), of_atoms(calculator)),
-            "<h2>Bonds</h2>" + _table(("bond", "Å", "Mayer", "Wiberg"), bonds(calculator)),
+            "<h2>Atoms</h2>"
+            + _table(("atom", "Mulliken / e", "Löwdin / e", "|F| / eV/Å"), of_atoms(calculator))
+            + f"<p class=note>{CHARGES}</p>",
+            "<h2>Bonds</h2>"
+            + _table(("bond", "length / Å", "Mayer", "Wiberg"), bonds(calculator))
+            + f"<p class=note>{ORDERS}</p>",
         ),
     ]
 
@@ -155,23 +176,30 @@ def energies(calculator: HELMCalculator) -> list[tuple[str, str]]:
 
 def reliability(calculator: HELMCalculator) -> str:
     """Section on how far the prediction is from reproducing itself, or why that cannot be said."""
-    title = "<h2 style='margin-top:0'>How far from self-consistency</h2>"
+    title = "<h2 class=first>How far from self-consistency</h2>"
     try:
         trust, refined = calculator.get_reliability(), calculator.refine(2)
     except SettingError as error:
         return f"{title}<p class=note>Not known: {html.escape(str(error))}.</p>"
     homo, lumo = calculator.get_homo_lumo()
     rows = [
-        ("|F[D(H)] − H|, mean", f"{trust.fock_residual * 1e6:.0f} µEh"),
-        ("‖FDS − SDF‖ per AO", f"{trust.commutator_norm * 1e6:.0f} µEh"),
+        ("change of H by one SCF step, |F[D(H)] − H|, mean", f"{trust.fock_residual * 1e6:.0f} µEh"),
+        ("commutator ‖FDS − SDF‖ per atomic orbital", f"{trust.commutator_norm * 1e6:.0f} µEh"),
         ("energy still to be gained", f"{-1000 * trust.energy_change:.2f} meV/atom"),
-        ("electrons still to be moved", f"{1e6 * trust.density_change:.1f} ppm"),
+        ("electrons still to be moved", f"{1e6 * trust.density_change:.1f} per million"),
         ("gap after two SCF steps", f"{refined.gap:.3f} eV ({refined.gap - (lumo - homo):+.3f})"),
-        ("energy after two SCF steps", f"{refined.energy:.4f} eV"),
+        ("energy after two SCF steps", f"{refined.energy:.4f} eV{_change(calculator, refined.energy)}"),
     ]
-    note = "From the Fock matrix of the predicted density; all but the last two vanish at convergence."
-    words = f"<p><b>{html.escape(trust.words)}</b></p>"
+    note = NOTE
+    words = f"<p><b>H is {html.escape(trust.words)}.</b></p>"
     return f"{title}{words}{_table(('', ''), rows)}<p class=note>{note}</p>"
+
+
+def _change(calculator: HELMCalculator, energy: float) -> str:
+    """Difference of an energy from the calculator's own, where that has one."""
+    if "energy" not in calculator.checkpoint.predicts and not calculator.parameters["refine"]:
+        return ""
+    return f" ({energy - calculator.get_property('energy'):+.4f})"
 
 
 def of_atoms(calculator: HELMCalculator) -> list[tuple[str, ...]]:

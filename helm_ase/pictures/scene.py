@@ -58,11 +58,11 @@ def scene(
     import plotly.graph_objects as go
 
     grid = Grid.around(atoms.positions, spacing)
-    traces, owners = [_trace(molecule_mesh(atoms), 1.0), _labels(atoms)], [-1, -1]
+    traces, owners = [_trace(molecule_mesh(atoms)), _labels(atoms)], [-1, -1]
     cameras = []
     for k, (name, spin) in enumerate(orbitals):
         lobes = orbital_meshes(sample_field(structure, name, grid, spin), grid)
-        traces += [_trace(mesh, 0.62) for mesh in lobes]
+        traces += [_trace(mesh) for mesh in lobes]
         owners += [k] * len(lobes)
         cameras.append(_camera(view_of_both_signs(lobes, atoms)))
     cameras.append(_camera(flat_view(atoms)))
@@ -72,7 +72,7 @@ def scene(
     figure = go.Figure(traces)
     figure.update_layout(
         scene={**_axes(traces), "camera": cameras[0], "annotations": _numbers(atoms)},
-        margin={"l": 0, "r": 0, "t": 40, "b": 0}, height=520, showlegend=False, uirevision="kept",
+        margin={"l": 0, "r": 0, "t": 40, "b": 0}, showlegend=False, uirevision="kept",
         updatemenus=[_buttons(titles, owners, cameras)],
     )  # fmt: skip
     return figure
@@ -108,7 +108,8 @@ def _numbers(atoms: Atoms) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _trace(mesh: Mesh, opacity: float) -> Any:
+def _trace(mesh: Mesh) -> Any:
+    """Opaque surface: of translucent ones the browser shows the last in front, wherever it is."""
     import plotly.graph_objects as go
 
     (x, y, z), (i, j, k) = np.round(mesh.vertices, 4).T, mesh.faces.T
@@ -116,7 +117,7 @@ def _trace(mesh: Mesh, opacity: float) -> Any:
     colours = [f"rgb({r},{g},{b})" for r, g, b in levels]
     same = len(set(colours)) == 1
     return go.Mesh3d(
-        x=x, y=y, z=z, i=i, j=j, k=k, opacity=opacity, lighting=LIGHTING, hoverinfo="skip", flatshading=False,
+        x=x, y=y, z=z, i=i, j=j, k=k, lighting=LIGHTING, hoverinfo="skip", flatshading=False,
         **({"color": colours[0]} if same else {"facecolor": colours}),
     )  # fmt: skip
 

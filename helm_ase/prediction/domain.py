@@ -44,7 +44,8 @@ def check_kind(atoms: Atoms, checkpoint: Checkpoint) -> None:
     known = checkpoint.knows.elements
     if unknown := checkpoint.knows.unknown_elements(atoms.numbers.tolist()):
         raise ElementError(
-            f"model {checkpoint.name!r} has not seen {_symbols(unknown)}; it knows {_symbols(known)}"
+            f"model {checkpoint.name!r} has not seen {_symbols(unknown)}; it knows {_symbols(known)}: "
+            "choose another model (helm-ase models)"
         )
 
 

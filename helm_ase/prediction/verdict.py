@@ -97,8 +97,8 @@ def _numbers(
         return "", None, None, False
     high = bar.per_atom > bar.threshold
     text = f"error bar {1e3 * bar.per_atom:.1f} meV/atom"
-    known = f"{1e3 * bar.threshold:.1f}"
-    text += f", a lower bound above {known}" if high else f", below {known}"
+    known = f"the model's limit of {1e3 * bar.threshold:.1f}"
+    text += f"; above {known} it is a lower bound" if high else f", below {known}"
     return text, bar.per_atom, bar.threshold, high
 
 

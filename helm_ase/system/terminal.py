@@ -1,8 +1,10 @@
-"""Safe terminal output: control characters from files are escaped, and Matplotlib opens no windows."""
+"""Terminal output: control characters from files are escaped, warnings of the package are shown without lines
+of source, and Matplotlib opens no windows."""
 
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -50,6 +52,23 @@ def plain_streams(progress_on_output: bool = False) -> Iterator[None]:
         if isinstance(sys.stdout, PlainStream):
             sys.stdout = before[0]
         sys.stderr = before[1]
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Context in which a warning of the package is one line of text, without file name and line of source."""
+    before = warnings.formatwarning
+
+    def form(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
+        if category.__module__.startswith("helm_ase."):
+            return f"helm-ase: warning: {message}\n"
+        return before(message, category, *where, **more)
+
+    warnings.formatwarning = form
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """What the command line says of its numbers, and when it ends a run."""
 
+import warnings
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
 
-from helm_ase import HELMCalculator
+from helm_ase import ExtrapolationWarning, HELMCalculator
 from helm_ase.cli import main
+from helm_ase.system.terminal import plain_warnings
 
 pytestmark = pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
 
@@ -92,3 +95,15 @@ def test_refined_numbers_are_the_main_answer(tmp_path, capsys):
     assert "helm-hcnof-2 + 2 SCF steps" in printed
     assert "the last SCF step changed the energy" in printed
     assert np.isfinite(homo)
+
+
+@pytest.mark.filterwarnings("always::helm_ase.ExtrapolationWarning")
+def test_a_warning_is_one_line_of_text_and_extrapolation_has_advice(tmp_path, capsys):
+    assert run(put(tmp_path, molecule("C6H6")), "--no-orbitals") == 0
+    printed = capsys.readouterr()
+    assert "advice   --refine 2" in printed.out
+    with plain_warnings():
+        text = warnings.formatwarning("too far", ExtrapolationWarning, "a.py", 1)
+        assert text == "helm-ase: warning: too far\n"
+        assert "a.py:1" in warnings.formatwarning("other", UserWarning, "a.py", 1, "")
+    assert "a.py:1" in warnings.formatwarning("too far", ExtrapolationWarning, "a.py", 1, "")

@@ -15,6 +15,7 @@ from ase.io import write
 from helm_ase import HELMCalculator
 from helm_ase.cli import main
 from helm_ase.pictures import page, scene
+from helm_ase.pictures.figure import formula_words
 
 pytestmark = pytest.mark.scf
 
@@ -49,6 +50,8 @@ def test_the_page_says_what_the_calculator_says(written):
     assert "methanol.xyz · predicted by" in text
     assert '<meta name="viewport" content="width=device-width' in text
     assert "is no ionisation energy" in text
+    change = atoms.calc.refine(2).energy - atoms.get_potential_energy()
+    assert f" eV ({change:+.4f})" in text
     assert atoms.calc.get_reliability().words in text
     assert "http-equiv" in text.split("<style>")[0]
     assert [p.name for p in written.parent.iterdir() if "partial" in p.name] == []
@@ -131,3 +134,8 @@ def test_a_browser_shows_the_page_without_a_network(written, browser):
     requests = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert {url.split(":")[0] for url in requests} <= {"file", "data", "blob"}
     assert sum(url.startswith("file:") for url in requests) == 1
+
+
+def test_numbers_stand_low_in_formulas_only():
+    assert formula_words("C2H6O") == "C$_{2}$H$_{6}$O"
+    assert formula_words("run 2 of 3") == "run 2 of 3"

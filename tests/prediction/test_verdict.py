@@ -30,7 +30,7 @@ def checkpoint():
 def test_a_known_molecule_with_a_small_error_bar_is_trusted(checkpoint):
     verdict = judge(molecule("CH3OH"), checkpoint, NEUTRAL, GOOD)
     assert (verdict.trust, verdict.reasons) == (Trust.TRUSTED, ())
-    assert str(verdict) == "trusted: error bar 1.0 meV/atom, below 6.0"
+    assert str(verdict) == "trusted: error bar 1.0 meV/atom, below the model's limit of 6.0"
 
 
 def test_each_doubt_alone_makes_it_extrapolation(checkpoint):
