@@ -137,6 +137,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, default=10.0, help="of processor time for each draw (10)")
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="number of the first draw, its seed (0)")
     parser.add_argument("--hamiltonian", type=float, default=1.0, help="weight of the loss (1)")
     parser.add_argument("--spectrum", type=float, default=0.2, help="weight of the loss (0.2)")
     parser.add_argument("--bands", type=float, default=0.0, help="weight of the loss (0)")
@@ -145,7 +146,7 @@ if __name__ == "__main__":
     frames = read_frames(options.folder)
     print(f"{len(frames)} frames; S(T) is that of the integrals")
     tables = []
-    for seed in range(options.draws):
+    for seed in range(options.first, options.first + options.draws):
         tables.append(one_draw(frames, seed, options))
         print(seed, {n: {k: round(v, 1) for k, v in e.items()} for n, e in tables[-1].items()}, flush=True)
     for name in tables[0]:
