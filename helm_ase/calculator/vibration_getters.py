@@ -100,8 +100,8 @@ class VibrationGetters:
         vibrations = self.get_vibrations(atoms)
         assert self._loaded is not None
         state = self._state(vibrations.get_atoms() if atoms is None else atoms)
-        engine = BatchEngine.of(
-            self.checkpoint, ["dipole"], device=self.parameters["device"], dtype=self.parameters["dtype"],
+        engine = BatchEngine(
+            self.checkpoint, self._loaded.model, self._tight_binding, frozenset({"dipole"}),
             state=(state.charge, state.multiplicity),
         )  # fmt: skip
 

@@ -41,11 +41,15 @@ _NOT_A_MODEL = (
 """Exceptions that may occur when a model is built from a damaged file."""
 
 
+BACKBONE_BEFORE = {"state_heads": 0, "pair_decay_length": 0.0}
+"""Settings of the backbone that came with format 2 → what the network did before; not their defaults."""
+
+
 def _to_second_format(header: dict[str, Any]) -> dict[str, Any]:
     """Upgrade a header of format 1, in which charge and multiplicity are added to every atom as one vector,
     blocks are not damped with distance, and there is no energy baseline."""
     settings = dict(header["settings"])
-    settings["backbone"] = dict(settings["backbone"]) | {"state_heads": 0, "pair_decay_length": 0.0}
+    settings["backbone"] = dict(settings["backbone"]) | BACKBONE_BEFORE
     return header | {"settings": settings, "energy_baseline": {"name": "none"}, "format_version": 2}
 
 

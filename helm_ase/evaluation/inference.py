@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from helm_ase.dataset.batch import collate
 from helm_ase.dataset.sample import Sample
 from helm_ase.nn import HELM
+from helm_ase.representation.graph import bounded_batches
 
 MAX_LOAD = 1500
 """Largest number of pairs and atoms in one batch; the network needs some kilobytes for a pair."""
@@ -52,22 +53,8 @@ def answers(
     max_load
         Pairs and atoms of a batch; a larger molecule makes a batch of its own.
     """
-    for batch in _batches(samples, max_load):
+    for batch in bounded_batches((samples[k] for k in range(len(samples))), max_load):
         yield from _answer(model, batch, energy, hamiltonian)
-
-
-def _batches(samples: Sequence[Sample], max_load: int) -> Iterator[list[Sample]]:
-    batch: list[Sample] = []
-    load = 0
-    for k in range(len(samples)):
-        sample = samples[k]
-        if batch and load + sample.load > max_load:
-            yield batch
-            batch, load = [], 0
-        batch.append(sample)
-        load += sample.load
-    if batch:
-        yield batch
 
 
 def _answer(model: HELM, batch: Sequence[Sample], energy: bool, hamiltonian: bool) -> Iterator[Answer]:

@@ -30,7 +30,7 @@ from helm_ase.prediction.electronic import ElectronicPrediction, finish_electron
 from helm_ase.prediction.verdict import Verdict, judge
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.energy_baseline import EnergyMethod
-from helm_ase.representation.graph import AtomicGraph, batch_graphs
+from helm_ase.representation.graph import AtomicGraph, batch_graphs, bounded_batches
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 OF_ENERGY = ("energy", "forces")
@@ -97,10 +97,13 @@ class BatchEngine:
 
     def __init__(
         self, checkpoint: Checkpoint, model: HELM, tight_binding: EnergyMethod | None,
-        properties: frozenset[str], max_load: int, state: tuple[int | None, int | None],
+        properties: frozenset[str], batch: int | Literal["auto"] = "auto",
+        state: tuple[int | None, int | None] = (None, None),
     ) -> None:  # fmt: skip
         self.checkpoint, self.model, self.tight_binding = checkpoint, model, tight_binding
-        self.properties, self.max_load, self.state = properties, max_load, state
+        self.properties, self.state = properties, state
+        kind = model.energy_reference.device.type
+        self.max_load = LOAD.get(kind, LOAD_ELSEWHERE) if batch == "auto" else int(batch)
         self.matrices = bool(properties & set(OF_HAMILTONIAN))
         self.energies = bool(properties & set(OF_ENERGY))
         self.features = bool(properties & set(OF_NETWORK))
@@ -133,9 +136,7 @@ class BatchEngine:
             if wanted & set(names):
                 check_trained(checkpoint, quantity)
         network = placed(checkpoint.model, device, dtype)
-        kind = network.energy_reference.device.type
-        max_load = LOAD.get(kind, LOAD_ELSEWHERE) if batch == "auto" else int(batch)
-        return cls(checkpoint, network, added_energy(checkpoint, dispersion), wanted, max_load, state)
+        return cls(checkpoint, network, added_energy(checkpoint, dispersion), wanted, batch, state)
 
     def prepare(self, index: int, structure: Atoms) -> Task | StructurePrediction:
         """Check a structure, and turn it into a graph, or into an answer with its error."""
@@ -278,13 +279,4 @@ def _checked(properties: Sequence[str]) -> frozenset[str]:
 
 def batches(tasks: list[Task], max_load: int) -> Iterator[list[Task]]:
     """Structures of similar size together, the largest first: if memory is short, it shows at once."""
-    batch: list[Task] = []
-    load = 0
-    for task in sorted(tasks, key=lambda task: -task.load):
-        if batch and load + task.load > max_load:
-            yield batch
-            batch, load = [], 0
-        batch.append(task)
-        load += task.load
-    if batch:
-        yield batch
+    yield from bounded_batches(sorted(tasks, key=lambda task: -task.load), max_load)

@@ -1,7 +1,7 @@
 """The molecule or crystal as the network sees it."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -129,6 +129,31 @@ class AtomicGraph(Data):
     def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
         """Concatenate pairs along their second axis."""
         return 1 if key == "pair_index" else super().__cat_dim__(key, value, *args, **kwargs)
+
+
+class Loaded(Protocol):
+    """Anything whose time and memory in the network are known beforehand."""
+
+    @property
+    def load(self) -> int:
+        """Atoms and pairs."""
+
+
+LoadedItem = TypeVar("LoadedItem", bound=Loaded)
+
+
+def bounded_batches(items: Iterable[LoadedItem], max_load: int) -> Iterator[list[LoadedItem]]:
+    """Items in their order, in batches of at most ``max_load``; a larger one makes a batch of its own."""
+    batch: list[LoadedItem] = []
+    load = 0
+    for item in items:
+        if batch and load + item.load > max_load:
+            yield batch
+            batch, load = [], 0
+        batch.append(item)
+        load += item.load
+    if batch:
+        yield batch
 
 
 def batch_graphs(graphs: Sequence[AtomicGraph]) -> Batch:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from helm_ase.checkpoint.format import BACKBONE_BEFORE
 from helm_ase.errors import SettingError
 from helm_ase.nn import HELMSettings
 from helm_ase.representation.level import LevelOfTheory
@@ -19,8 +20,7 @@ RECIPE, FINGERPRINT = "recipe.yaml", "fingerprint.json"
 """Files of a run: the recipe with every key, and what identifies the run."""
 BEFORE: dict[str, Any] = {
     "data.energy_baseline.name": "none",
-    "model.backbone.state_heads": 0,
-    "model.backbone.pair_decay_length": 0.0,
+    **{f"model.backbone.{key}": value for key, value in BACKBONE_BEFORE.items()},
 }
 """Keys whose default is not what the package did before it had them → what it did."""
 EVERY_KEY = Recipe(

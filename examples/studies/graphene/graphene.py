@@ -1,4 +1,4 @@
-"""Study: graphene in a minimal basis from 24 frames, beside mlelec's ridge regression (arXiv 2504.01187).
+"""Study: graphene in a minimal basis from 24 frames, on the frames of mlelec (arXiv 2504.01187).
 
     python graphene.py FOLDER --minutes 10 --draws 5
 
