@@ -10,6 +10,7 @@ from ase.optimize import BFGS
 from helm_ase import HELMCalculator
 from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.errors import ChargeError, ElementError, SettingError, StructureError
+from helm_ase.prediction.verdict import Trust
 
 torch_sim = pytest.importorskip("torch_sim")
 
@@ -102,28 +103,31 @@ def minima_of(structures, model):
 
 
 def test_molecules_optimised_together_end_where_ase_finds_them_one_at_a_time(model):
-    check_minima(rattled(("H2O", "HCN")), model)
+    assert check_minima(rattled(("H2O", "HCN")), model) == 0
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="helm-hcnof-2 has a hole into which the longer steps of FIRE lead one strained molecule"
-)
 def test_64_molecules_optimised_together_end_where_ase_finds_them_one_at_a_time(model):
     known = [a for a in map(molecule, g2.names) if set(a.symbols) <= set("HCNOF") and len(a) > 2]
     closed = [atoms for atoms in known if not atoms.get_initial_magnetic_moments().any()]
     structures = [atoms.copy() for atoms in (closed * 2)[:64]]
     for k, atoms in enumerate(structures):
         atoms.rattle(0.03, seed=k)
-    check_minima(structures, model, tolerance=2e-3)  # forces of 0.01 eV/Å leave so much along soft modes
+    # forces of 0.01 eV/Å leave 2 meV along soft modes; BFGS may break one molecule, as its verdict then says
+    assert check_minima(structures, model, tolerance=2e-3) <= 1
 
 
 def check_minima(structures, model, tolerance=5e-4):
-    together = minima_of(structures, model)
-    for atoms, energy in zip(structures, together, strict=True):
+    """Compare energies of minima; returns how many molecules ASE's optimiser has broken."""
+    broken = 0
+    for atoms, energy in zip(structures, minima_of(structures, model), strict=True):
         atoms.calc = HELMCalculator(dtype="float64", device="cpu")
         BFGS(atoms, logfile=None).run(fmax=0.01, steps=500)
-        assert energy == pytest.approx(atoms.get_potential_energy(), abs=tolerance)
+        if atoms.calc.get_verdict(atoms).trust is Trust.REFUSED:
+            broken += 1
+        else:
+            assert energy == pytest.approx(atoms.get_potential_energy(), abs=tolerance)
+    return broken
 
 
 def test_the_consistency_checks_of_torch_sim_hold(model):
