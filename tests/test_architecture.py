@@ -74,7 +74,7 @@ SINGLE = {
     "prediction.verdict": {"representation", "checkpoint", "prediction.domain"},
     "calculator": {"calculator.helm"},
     "calculator.computation": BASE | COLUMNS | {"checkpoint", "prediction", "calculator.keywords"},
-    "calculator.copies": {"errors", "checkpoint"},
+    "calculator.copies": {"errors", "checkpoint", "system"},
     "calculator.trust_getters": BASE
     | {"representation", "prediction.domain", "prediction.verdict", "prediction.electronic"}
     | {"calculator.copies"},

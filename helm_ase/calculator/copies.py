@@ -1,13 +1,13 @@
 """Copies and pickles of a calculator, and the lock that gives every thread its own answer."""
 
 import copy
-import threading
 import weakref
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from helm_ase.errors import CheckpointError
+from helm_ase.system.process_lock import ProcessLock
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -22,11 +22,16 @@ CACHES = ("_electronic", "_network", "_crystal", "_lock")
 
 
 def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Make a method run in one thread at a time, so that it returns results for the atoms of its caller."""
+    """Make a method run in one thread at a time, so that it returns results for the atoms of its caller.
+
+    In a process that was forked while another thread computed, results are made anew.
+    """
 
     @wraps(method)
     def alone(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self._lock:
+        with self._lock as abandoned:
+            if abandoned:
+                self.reset()
             return method(self, *args, **kwargs)
 
     return alone
@@ -36,9 +41,12 @@ class Copies:
     """Copying, pickling and locking of :class:`~helm_ase.HELMCalculator`."""
 
     if TYPE_CHECKING:  # of the calculator
-        _lock: threading.RLock
+        _lock: ProcessLock
         _attached: weakref.ref[Atoms] | None
         parameters: Mapping[str, Any]
+
+        def reset(self) -> None:
+            """Forget all results."""
 
         def _load(self, parameters: Mapping[str, Any]) -> None: ...
         @property
@@ -46,7 +54,7 @@ class Copies:
             """The loaded checkpoint."""
 
     def _fresh(self) -> dict[str, Any]:
-        return dict.fromkeys(CACHES) | {"_lock": threading.RLock()}
+        return dict.fromkeys(CACHES) | {"_lock": ProcessLock()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Copies":
         """Copy settings and results; the weights are shared, as nothing changes them."""

@@ -21,7 +21,6 @@ Threads may share a calculator: a lock ensures that each gets the results for it
 ``results`` holds those of the last call in any thread.
 """
 
-import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -49,6 +48,7 @@ from helm_ase.prediction.electronic import ElectronicPrediction
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.geometry import check_types
+from helm_ase.system.process_lock import ProcessLock
 from helm_ase.units import HARTREE_IN_EV
 
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
@@ -120,7 +120,7 @@ class HELMCalculator(
         **unknown: Any,
     ) -> None:
         checked(unknown)  # ASE would silently accept some of them
-        self._lock = threading.RLock()
+        self._lock = ProcessLock()
         self.extra_results: dict[str, NDArray[np.float64]] = {}
         self._network: ElectronicPrediction | None = None  # what the network says
         self._electronic: ElectronicPrediction | None = None  # the same after SCF steps, if asked for

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from helm_ase.dataset.batch import collate
 from helm_ase.dataset.sample import Sample
-from helm_ase.nn import HELM
+from helm_ase.nn import HELM, applied_correction
 from helm_ase.representation.graph import bounded_batches
 
 MAX_LOAD = 1500
@@ -22,7 +22,8 @@ class Answer:
 
     sample: Sample
     correction: NDArray[np.float64] | None
-    """ΔH after the trust filter, Hartree, canonical AO order, (s, A, A); None if it was not asked for."""
+    """ΔH as predictions use it (:func:`~helm_ase.nn.applied_correction`), Hartree, canonical AO order,
+    (s, A, A); None if it was not asked for."""
     energy: float
     """eV; NaN if it was not asked for."""
     forces: NDArray[np.float64] | None
@@ -69,7 +70,9 @@ def _answer(model: HELM, batch: Sequence[Sample], energy: bool, hamiltonian: boo
         correction = None
         if out.correction is not None:
             spins = len(sample.correction)
-            correction = model.settings.correction(out.correction[k], sample.overlap, spins).numpy()
+            numbers = sample.graph.z.cpu().numpy()
+            output = out.correction[k]
+            correction = applied_correction(model, output, sample.overlap, spins, numbers).numpy()
         own = None if forces is None else forces[first : first + n]
         features = None if out.energy_features is None else out.energy_features[k].cpu().double().numpy()
         yield Answer(sample, correction, energies[k], own, features)

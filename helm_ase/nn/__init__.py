@@ -2,13 +2,14 @@
 
 from helm_ase.nn.backbone import BackboneSettings
 from helm_ase.nn.model import HELM, HELMSettings, Prediction
-from helm_ase.nn.output_factor import apply_factor, trust_matrix
+from helm_ase.nn.output_factor import applied_correction, apply_factor, trust_matrix
 
 __all__ = [
     "HELM",
     "BackboneSettings",
     "HELMSettings",
     "Prediction",
+    "applied_correction",
     "apply_factor",
     "trust_matrix",
 ]

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import CheckpointError, PredictionError, SettingError
-from helm_ase.nn import HELM
+from helm_ase.nn import HELM, applied_correction
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.level import LevelOfTheory
-from helm_ase.representation.overlap import overlap_envelope
 from helm_ase.system.torch_state import own_torch_state
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
 
@@ -233,11 +232,9 @@ def finish_electronic_structure(
         charges = compute(atoms.numbers, atoms.positions, *state).charges
     h0 = baseline_hamiltonian(mole, basis, checkpoint.level, checkpoint.baseline, charges)
     spins = 1 if state.multiplicity == 1 else len(output)
-    correction = model.settings.correction(output, torch.from_numpy(s.values), spins)
-    weights = 1.0 if model.settings.backbone.pair_decay_length else _envelope(s)
+    correction = applied_correction(model, output, torch.from_numpy(s.values), spins, atoms.numbers)
     matrices = [
-        AOMatrix(h0.values + weights * dh.numpy(), h0.numbers, basis).reorder("pyscf").values
-        for dh in correction
+        AOMatrix(h0.values + dh.numpy(), h0.numbers, basis).reorder("pyscf").values for dh in correction
     ]
     if not np.isfinite(matrices).all():
         raise PredictionError("the network returned a Hamiltonian that is not finite for this geometry")
@@ -249,11 +246,6 @@ def finish_electronic_structure(
         integrals=MoleIntegrals(mole),
     )
     return ElectronicPrediction(mole, atoms.numbers.copy(), structure, checkpoint.level)
-
-
-def _envelope(s: AOMatrix) -> NDArray[np.float64]:
-    """Damping of blocks with distance, for networks that have none themselves, (A, A)."""
-    return overlap_envelope(s.values, s.basis.offsets(s.numbers))
 
 
 def make_graph(model: HELM, atoms: Atoms, state: ChargeState) -> AtomicGraph:

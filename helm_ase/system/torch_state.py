@@ -1,12 +1,13 @@
 """Independence of global settings of torch: default type, default device and autocast."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
 
-_DEFAULT_TYPE = threading.RLock()
+from helm_ase.system.process_lock import ProcessLock
+
+_DEFAULT_TYPE = ProcessLock()
 
 
 @contextmanager

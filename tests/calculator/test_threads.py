@@ -1,7 +1,9 @@
 """One calculator, many threads: each gets the answer for its own molecule."""
 
 import copy
+import os
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from ase.build import molecule
 
 from helm_ase import HELMCalculator
+from helm_ase.calculator import computation
 
 pytestmark = pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
 
@@ -51,3 +54,33 @@ def test_copies_and_pickles_have_locks_of_their_own():
         assert twin._lock is not calc._lock
         with calc._lock, ThreadPoolExecutor(1) as pool:  # waiting for the other's lock would never end
             assert pool.submit(twin.get_potential_energy, molecule("H2O")).result(timeout=60) == energy
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_forked_in_the_middle_of_a_threads_work_computes_anew(monkeypatch):
+    """The thread does not exist in the child; nobody there would ever release what it held."""
+    calc, atoms = HELMCalculator(), molecule("H2O")
+    expected = calc.get_potential_energy(atoms)
+    at_work, go_on, predict = threading.Event(), threading.Event(), computation.predict_energy
+
+    def slow(*arguments):
+        at_work.set()
+        go_on.wait(60)
+        return predict(*arguments)
+
+    monkeypatch.setattr(computation, "predict_energy", slow)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(calc.get_potential_energy, molecule("CH4"))
+        assert at_work.wait(60)
+        child = os.fork()
+        if child == 0:
+            computation.predict_energy = predict
+            os._exit(0 if calc.get_potential_energy(atoms) == expected else 1)
+        ended = threading.Timer(60, os.kill, (child, 9))
+        ended.start()
+        _, status = os.waitpid(child, 0)
+        ended.cancel()
+        go_on.set()
+        assert status == 0, "it waited for the lock until it was ended" if status == 9 else "another energy"
+        assert other.result(60) == HELMCalculator().get_potential_energy(molecule("CH4"))

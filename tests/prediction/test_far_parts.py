@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-import helm_ase.prediction.electronic as electronic
+import helm_ase.nn.output_factor as output_factor
 from helm_ase import HELMCalculator
+from helm_ase.dataset.derived import DerivationSettings, derive
+from helm_ase.dataset.sample import make_sample
+from helm_ase.evaluation.inference import answers
+from helm_ase.representation import AOMatrix, LabelledMolecule
 
 pytestmark = pytest.mark.scf
 
@@ -32,5 +36,20 @@ def test_two_molecules_far_apart_have_the_frontier_levels_of_one(name, distance)
 def test_a_small_molecule_is_what_the_network_says_to_the_last_bit(monkeypatch):
     atoms = molecule("C2H6")
     with_envelope = HELMCalculator().get_hamiltonian(atoms)
-    monkeypatch.setattr(electronic, "_envelope", lambda s: 1.0)
+    monkeypatch.setattr(output_factor, "overlap_envelope", lambda s, starts: np.ones_like(s))
     assert np.array_equal(HELMCalculator().get_hamiltonian(atoms), with_envelope)
+
+
+def test_evaluation_judges_the_hamiltonian_that_users_get():
+    atoms = pair("CH4", 8.0)
+    calc = HELMCalculator()
+    checkpoint = calc.checkpoint
+    basis = checkpoint.model.basis
+    settings = DerivationSettings(checkpoint.level, checkpoint.baseline)
+    matrix = np.zeros((basis.size(atoms.numbers),) * 2)
+    label = LabelledMolecule("pair", atoms.numbers, atoms.positions, matrix)
+    derived = derive(label, settings)
+    sample = make_sample(label, derived, basis.shells, checkpoint.model.cutoff)
+    (answer,) = answers(checkpoint.model, [sample], energy=False)
+    judged = AOMatrix(sample.baseline.numpy() + answer.correction[0], atoms.numbers, basis).reorder("pyscf")
+    assert np.abs(judged.values - calc.get_hamiltonian(atoms)).max() < 1e-6

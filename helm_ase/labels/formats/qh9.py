@@ -19,7 +19,6 @@ overrides both.
 the file tells the two apart, otherwise ``version``: 130 µEh in a matrix element lie between them.
 """
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -38,6 +37,7 @@ from helm_ase.labels.formats.qh9_splits import geometry_split, molecule_split, r
 from helm_ase.labels.restricted_pickle import load_record
 from helm_ase.labels.source import LabelSource
 from helm_ase.representation import LabelledMolecule, LevelOfTheory
+from helm_ase.system.process_lock import ProcessLock
 from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 DESCRIPTION = "QH9-Stable and QH9-Dynamic, SQLite or LMDB"
@@ -58,7 +58,7 @@ FRAMES = 100
 """Geometries of each molecule in the published Dynamic sets."""
 FAR = 1.375
 """√1.89: where a ratio of distances to covalent radii is as near to 1 in Å as in bohr."""
-_lmdb_lock = threading.Lock()
+_lmdb_lock = ProcessLock()
 
 
 def recognises(path: Path) -> bool:
