@@ -1,6 +1,7 @@
 """``helm-ase run`` and ``report``: compute one structure and print the results or write a page."""
 
 import argparse
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from helm_ase.pictures.figure import check_format
 from helm_ase.pictures.infrared import draw_spectrum, intensity_table
 from helm_ase.pictures.levels import draw_levels, level_table
 from helm_ase.prediction.dispersion import NAMES, note_dispersion
+from helm_ase.prediction.domain import ExtrapolationWarning
 from helm_ase.prediction.infrared import STANDARD_PRESSURE, STANDARD_TEMPERATURE, ideal_gas
-from helm_ase.prediction.verdict import SMALLEST_GAP, Trust
+from helm_ase.prediction.verdict import SMALLEST_GAP, Trust, Verdict
 from helm_ase.representation.charge_state import charge_state, give_state
 from helm_ase.representation.structure_files import read_frames
 from helm_ase.system.atomic_write import check_apart, whole_file
@@ -58,8 +60,7 @@ def run_file(options: argparse.Namespace) -> None:
     predicts = atoms.calc.checkpoint.predicts
     if options.opt or options.md:
         move(atoms, options)
-    verdict = atoms.calc.get_verdict(atoms)
-    check_trust(verdict, options.allow_extrapolation)
+    verdict = _judged(atoms, options)
     if verdict.trust == Trust.EXTRAPOLATING and not options.refine and not atoms.pbc.any():
         print(f"advice   {ADVICE}")
     if "energy" in predicts or options.refine:
@@ -113,14 +114,24 @@ def check_outputs(options: argparse.Namespace) -> None:
 
 def move(atoms: Atoms, options: argparse.Namespace) -> None:
     """Optimise, run dynamics, or both."""
-    atoms.get_forces()  # if this fails, an existing trajectory is not overwritten
-    check_trust(atoms.calc.get_verdict(atoms), options.allow_extrapolation)
+    _judged(atoms, options)  # if this fails, an existing trajectory is not overwritten
     with TrajectoryWriter(options.trajectory, "w", atoms) if options.trajectory else nullcontext() as frames:
         watch = Watch(atoms, frames, options.allow_extrapolation)
         if options.opt:
             optimise(atoms, options.fmax, frames, watch)
         if options.md:
             dynamics(atoms, options, frames, watch)
+
+
+def _judged(atoms: Atoms, options: argparse.Namespace) -> Verdict:
+    """Compute, and print the verdict, which says all that the warnings would say."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        if options.opt or options.md:
+            atoms.get_forces()
+        verdict: Verdict = atoms.calc.get_verdict(atoms)
+    check_trust(verdict, options.allow_extrapolation)
+    return verdict
 
 
 def report_file(options: argparse.Namespace) -> None:

@@ -311,8 +311,8 @@ def uncertainty_of(
     threshold = checkpoint.uncertainty.threshold
     if per_atom > threshold and memory.is_news(per_atom):
         warnings.warn(
-            f"the error bar of model {checkpoint.name!r} is {1e3 * per_atom:.1f} meV per atom here; above "
-            f"{1e3 * threshold:.1f} it is a lower bound, and the energy extrapolation",
+            f"the error bar of model {checkpoint.name!r} is {1e3 * per_atom:.1f} meV per atom, above its "
+            f"limit of {1e3 * threshold:.1f}: the energy extrapolates, its error may be many times larger",
             ExtrapolationWarning,
             stacklevel=4,
         )

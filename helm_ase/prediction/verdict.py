@@ -98,7 +98,7 @@ def _numbers(
     high = bar.per_atom > bar.threshold
     text = f"error bar {1e3 * bar.per_atom:.1f} meV/atom"
     known = f"the model's limit of {1e3 * bar.threshold:.1f}"
-    text += f"; above {known} it is a lower bound" if high else f", below {known}"
+    text += f", above {known}: the true error may be many times larger" if high else f", below {known}"
     return text, bar.per_atom, bar.threshold, high
 
 

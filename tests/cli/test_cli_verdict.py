@@ -48,6 +48,16 @@ def test_a_broken_bond_ends_with_words_and_without_numbers(tmp_path, capsys):
     assert output.exists()
 
 
+@pytest.mark.filterwarnings("default::helm_ase.ExtrapolationWarning")
+@pytest.mark.parametrize("more", [(), ("--opt",), ("--allow-extrapolation", "--no-orbitals")])
+def test_the_reasons_are_told_once(more, tmp_path, capsys):
+    with warnings.catch_warnings(record=True) as told:
+        run(put(tmp_path, fluorine(2.28)), *more)
+    assert not told  # a command line would print them before the verdict, which says the same
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("bonds are broken") == 1
+
+
 def test_an_optimisation_that_starts_from_a_broken_bond_does_not_start(tmp_path, capsys):
     frames = tmp_path / "old.traj"
     frames.write_text("kept")
