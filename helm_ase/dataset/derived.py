@@ -87,6 +87,13 @@ class DerivationSettings:
         """What computes E0."""
         return TightBinding(self.energy_baseline) if self.energy_baseline else None
 
+    @cached_property
+    def charge_method(self) -> TightBinding | None:
+        """What computes the charges for H0, if that is not the same."""
+        return (
+            TightBinding(self.energy_baseline.for_charges) if self.energy_baseline.charge_parameters else None
+        )
+
     @property
     def title(self) -> bytes:
         """Description of the contents in a cache file."""
@@ -162,7 +169,13 @@ def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived
 def _energy_baseline(label: LabelledMolecule, settings: DerivationSettings) -> EnergyBaselineResult | None:
     if settings.tight_binding is None:
         return None
-    return settings.tight_binding(label.numbers, label.positions, label.charge, label.multiplicity)
+    molecule = label.numbers, label.positions, label.charge, label.multiplicity
+    e0 = settings.tight_binding(*molecule)
+    return (
+        e0
+        if settings.charge_method is None
+        else replace(e0, charges=settings.charge_method(*molecule).charges)
+    )
 
 
 def _derive_from_larger(

@@ -228,7 +228,9 @@ def finish_electronic_structure(
     if checkpoint.baseline.charges:
         from helm_ase.qc.tight_binding import TightBinding
 
-        compute = tight_binding or TightBinding(checkpoint.energy_baseline)
+        e0 = checkpoint.energy_baseline
+        own = None if e0.charge_parameters else tight_binding
+        compute = own or TightBinding(e0.for_charges)
         charges = compute(atoms.numbers, atoms.positions, *state).charges
     h0 = baseline_hamiltonian(mole, basis, checkpoint.level, checkpoint.baseline, charges)
     spins = 1 if state.multiplicity == 1 else len(output)

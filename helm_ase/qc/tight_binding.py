@@ -106,6 +106,16 @@ class TightBinding:
         self._system: tuple[Any, ...] = ()
         self._calculator: Any = None
         self._last: Any = None
+        self._guess: Any = None
+
+    def restarted(self, baseline: EnergyBaseline) -> "TightBinding":
+        """The same method with other parameters, whose first calculation starts from the last charges here.
+
+        That calculation must be of the same molecule.
+        """
+        made = TightBinding(baseline)
+        made._guess = self._last
+        return made
 
     def __call__(
         self, numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int, multiplicity: int
@@ -151,7 +161,7 @@ class TightBinding:
                 f"the energy baseline has no parameters of {', '.join(lacking)}, only of {', '.join(known)}"
             )
         self._calculator = self._new(numbers, places, charge, multiplicity, {})
-        self._system, self._last = system, None
+        self._system, self._last, self._guess = system, self._guess, None
 
     def _again(self, system: tuple[Any, ...], places: NDArray[np.float64]) -> Any:
         """Further attempts, from the start and with stronger damping."""
@@ -185,7 +195,7 @@ class TightBinding:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without tblite's objects, which cannot be copied."""
-        return self.__dict__ | {"_system": (), "_calculator": None, "_last": None}
+        return self.__dict__ | {"_system": (), "_calculator": None, "_last": None, "_guess": None}
 
 
 def _silent(message: str) -> None:

@@ -54,6 +54,9 @@ class EnergyBaseline:
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Parameters of the method in the format of tblite. Leave them empty in a recipe: training fills in
     those of the installed tblite."""
+    charge_parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Parameters that give the atomic charges for a baseline H0 which responds to them, if they are not those
+    of the energy: where these are fitted to labels, the charges can stay those of the published method."""
     references: tuple[ReferenceEnergy, ...] = field(default=(), repr=False)
     """Energies that are recomputed when a model is loaded, to check that the installed method still gives
     the same. Leave them empty in a recipe: training fills them in."""
@@ -61,7 +64,8 @@ class EnergyBaseline:
     def __post_init__(self) -> None:
         if self.name not in (allowed := get_args(EnergyBaselineName)):
             raise SettingError(f"unknown energy baseline {self.name!r}; allowed: {', '.join(allowed)}")
-        if self.name == "none" and (self.parameters or self.references or self.dispersion):
+        filled = self.parameters or self.charge_parameters or self.references or self.dispersion
+        if self.name == "none" and filled:
             raise SettingError("energy baseline 'none' has no parameters, references or dispersion")
         made = tuple(x if isinstance(x, ReferenceEnergy) else ReferenceEnergy(**x) for x in self.references)
         object.__setattr__(self, "references", made)
@@ -73,12 +77,21 @@ class EnergyBaseline:
     @property
     def signature(self) -> list[Any]:
         """JSON-compatible values that identify the baseline: equal ones mean equal energies."""
-        text = json.dumps(self.parameters, sort_keys=True)
-        return [self.name, self.dispersion, hashlib.sha256(text.encode()).hexdigest()]
+        parts = [self.parameters, *([self.charge_parameters] if self.charge_parameters else [])]
+        texts = [json.dumps(part, sort_keys=True) for part in parts]
+        return [self.name, self.dispersion, *(hashlib.sha256(t.encode()).hexdigest() for t in texts)]
+
+    @property
+    def for_charges(self) -> "EnergyBaseline":
+        """The method whose atomic charges H0 responds to."""
+        if not self.charge_parameters:
+            return self
+        return EnergyBaseline(self.name, self.dispersion, self.charge_parameters)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary for JSON, from which the baseline can be constructed again."""
-        return asdict(self) | {"parameters": dict(self.parameters)}
+        tables = {k: dict(getattr(self, k)) for k in ("parameters", "charge_parameters")}
+        return {k: v for k, v in (asdict(self) | tables).items() if v or k != "charge_parameters"}
 
 
 @dataclass(frozen=True)

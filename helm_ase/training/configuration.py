@@ -83,6 +83,7 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
         train=tuple(map(place, recipe.data.train)),
         validation=tuple(map(place, recipe.data.validation)),
         cache=None if recipe.data.cache is None else place(recipe.data.cache),
+        energy_parameters=given if (given := recipe.data.energy_parameters) is None else place(given),
     )
     start = recipe.start
     if start is not None and (folder / start).is_file():

@@ -1,7 +1,9 @@
 """The energy baseline of a run: that of the checkpoint to start from, or that of the installed tblite."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -27,21 +29,47 @@ def with_energy_baseline(
     ------
     SettingError
         If the checkpoint to start from has another one and its energy head is not renewed, or tblite is
-        missing.
+        missing; or if the file of its parameters is no such file.
     """
+    if recipe.data.energy_parameters:
+        recipe = _with_file(recipe, Path(recipe.data.energy_parameters))
     ours = recipe.data.energy_baseline
     theirs = EnergyBaseline() if start is None else start.energy_baseline
-    if start is not None and (ours.name, ours.dispersion) != (theirs.name, theirs.dispersion):
+    if start is not None and not _same_energy(ours, theirs):
         if "energy" not in recipe.renew:
             raise SettingError(
-                f"checkpoint {start.name!r} adds to the energy baseline {theirs}, the recipe to {ours}: name "
-                "the same, or renew 'energy'"
+                f"checkpoint {start.name!r} adds to the energy baseline {theirs}, the recipe to {ours}"
+                f"{' with other parameters' if ours.name == theirs.name else ''}: name the same, or renew "
+                "'energy'"
             )
+        if theirs and "hamiltonian" not in recipe.renew and recipe.data.baseline.charges:
+            ours = replace(ours, charge_parameters=theirs.for_charges.parameters)  # H0 stays what it was
     elif theirs and not ours.parameters:
         return replace(recipe, data=replace(recipe.data, energy_baseline=replace(theirs, references=())))
     if ours and not ours.parameters:
         ours = with_parameters(ours, _elements(recipe, start, labels))
     return replace(recipe, data=replace(recipe.data, energy_baseline=ours))
+
+
+def _with_file(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe with the parameters of its energy baseline read from a file."""
+    try:
+        parameters = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError) as error:
+        raise SettingError(f"data.energy_parameters: {path} cannot be read as JSON ({error})") from error
+    if not isinstance(parameters, dict) or not isinstance(parameters.get("element"), dict):
+        raise SettingError(
+            f"data.energy_parameters: {path} holds no parameters of GFN2-xTB; "
+            "examples/train/fit_energy_baseline.py writes such files"
+        )
+    baseline = replace(recipe.data.energy_baseline, parameters=parameters)
+    return replace(recipe, data=replace(recipe.data, energy_baseline=baseline, energy_parameters=None))
+
+
+def _same_energy(ours: EnergyBaseline, theirs: EnergyBaseline) -> bool:
+    """Whether a recipe's baseline, whose parameters may be left open, is that of a checkpoint."""
+    same = (ours.name, ours.dispersion) == (theirs.name, theirs.dispersion)
+    return same and (not ours.parameters or dict(ours.parameters) == dict(theirs.parameters))
 
 
 def _elements(recipe: Recipe, start: Checkpoint | None, labels: OpenLabels | None) -> Sequence[int]:

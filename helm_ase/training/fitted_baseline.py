@@ -100,7 +100,7 @@ def fit_operators(
     respond = data.baseline.charges
     wanted = molecules or (OF_CHARGED if respond else MOLECULES)
     fit, seen = OperatorFit(respond), Counter[int]()
-    charges = TightBinding(data.energy_baseline) if respond else None
+    charges = TightBinding(data.energy_baseline.for_charges) if respond else None
     for charged in (None,) if respond else (False, True):
         settled, fitted = set(seen), 0
         for label in labels.shuffled(data.draw_seed):

@@ -61,6 +61,10 @@ class DataSettings:
     energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
     """Energy baseline E0, to which the network adds its own energies and forces. Its atomic charges also
     serve a baseline H0 that responds to charges."""
+    energy_parameters: str | None = None
+    """File with parameters of the energy baseline that were fitted to labels, as
+    ``examples/train/fit_energy_baseline.py`` writes it. If it is null, they are those of the checkpoint to
+    start from, or the published ones."""
     model_basis: str | None = None
     """Basis of the predicted Hamiltonian if it is smaller than that of the labels: the network then learns an
     effective matrix with the orbital energies of the larger basis."""
@@ -90,6 +94,11 @@ class DataSettings:
         if self.baseline.charges and not self.energy_baseline:
             raise SettingError(
                 "baseline.charges needs the atomic charges of an energy_baseline, but that is 'none'"
+            )
+        if self.energy_parameters and (not self.energy_baseline or self.energy_baseline.parameters):
+            raise SettingError(
+                "energy_parameters fills in the parameters of an energy_baseline, but that "
+                + ("has parameters of its own" if self.energy_baseline else "is 'none'")
             )
 
 
