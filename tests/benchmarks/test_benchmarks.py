@@ -165,3 +165,14 @@ def test_batches_run_and_agree_with_one_at_a_time(tmp_path):
 def test_hessians_run_and_agree_with_finite_differences(tmp_path):
     found = run("hessians.py", "--molecules", "H2O", tmp_path / "out.json")
     assert found["molecules"][0]["from fine differences"] < 1e-4
+
+
+def test_dynamics_runs_and_says_what_it_saw(tmp_path):
+    pytest.importorskip("rdkit")
+    (found,) = run(
+        "dynamics.py", "-o", tmp_path / "runs", "--steps", 40, "--only", "alanine", tmp_path / "out.json"
+    )
+    assert found["exit_code"] == 0
+    assert found["same_bonds"]
+    assert found["picoseconds"] == pytest.approx(0.02)
+    assert abs(found["scatter"]) < 1
