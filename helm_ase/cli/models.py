@@ -120,7 +120,10 @@ def _info(options: argparse.Namespace) -> None:
         header["baseline"]["operators"] = "of " + ", ".join(symbols[o["number"]] for o in operators)
     e0 = header["energy_baseline"]
     if e0.get("parameters"):
-        e0["parameters"] = "of " + ", ".join(e0["parameters"]["element"])
+        for key in ("parameters", "charge_parameters"):
+            if tables := e0.get(key):
+                method = tables.get("meta", {}).get("name", "")
+                e0[key] = f"of {method}: {', '.join(tables['element'])}"
         e0["references"] = f"{len(e0['references'])} energies, compared when the model is loaded"
     for title in ("level", "baseline", "energy_baseline", "metrics", "training"):
         print(f"{title}: {REMARKS.get(title, '')}".rstrip())

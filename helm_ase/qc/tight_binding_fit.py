@@ -44,6 +44,8 @@ OF_ALL: dict[Path, tuple[float, float]] = {
 OF_PAIR = (0.01, 0.05)
 """Factor of the Hamiltonian between two elements, 1 as published."""
 PAIR = ("hamiltonian", "xtb", "kpair")
+NAME = "GFN2-xTB, fitted to labels"
+"""Name that tables have once a fit has changed them."""
 SHORTENED = (1.0, 0.5, 0.25)
 """Fractions of a Gauss–Newton step that are tried in turn."""
 
@@ -268,7 +270,8 @@ class TightBindingFit:
                 tables = changed(tables, parameter.path, float(amount))
             there = self.parallel(respond, (tables,) * len(self.labels), self.labels)
             if (loss := self.loss(list(there), moved)) < self._loss:
-                self.parameters, self.moved, self._loss = tables, moved, loss
+                self.parameters = tables | {"meta": {**tables.get("meta", {}), "name": NAME}}
+                self.moved, self._loss = moved, loss
                 return True
         return False
 

@@ -9,6 +9,7 @@ from ase.build import molecule
 from helm_ase.errors import SettingError
 from helm_ase.qc.tight_binding import TightBinding, with_parameters
 from helm_ase.qc.tight_binding_fit import (
+    NAME,
     FitSettings,
     Parameter,
     TightBindingFit,
@@ -105,6 +106,8 @@ def test_two_steps_find_what_was_changed(published, labels):
     assert after.forces < before.forces / 5
     assert after.energy <= before.energy / 3
     assert after.missing == 0
+    assert fit.parameters["meta"]["name"] == NAME
+    assert published["meta"]["name"] == "GFN2-xTB"
 
 
 def test_a_strong_ridge_keeps_the_published_values(published, labels):
