@@ -11,7 +11,7 @@ written after every step that helps and goes into a recipe:
       energy_baseline: {name: gfn2-xtb}
       energy_parameters: parameters.json
 
-One step with 500 molecules of up to 13 atoms takes four minutes on one core.  What came of it for the labels of
+One step with 500 molecules of up to 13 atoms takes four minutes on one core.  What came of it for
 ``helm-organic-1`` is ``gfn2_for_b3lyp_def2svp.json``.
 """
 
