@@ -53,7 +53,7 @@ MAY_IMPORT = {
 
 SINGLE = {
     "representation.charge_state": {"errors"},
-    "representation.connectivity": set(),
+    "representation.connectivity": {"errors", "representation.geometry"},
     "dataset.crystals": BASE | {"representation", "qc", "electronic"},
     "electronic.fields": BASE | {"electronic"},
     "prediction.crystals": BASE | COLUMNS | {"checkpoint"},

@@ -12,6 +12,7 @@ dispersion     None          ``d3bj`` adds D3(BJ) to energies, forces and Hessia
 kpts           dense         crystals: mesh of k points: three numbers, ``{"size": …}``, ``{"density": …}``
 smearing       the labels'   crystals: width kT of Fermi–Dirac occupations in eV
 refine         0             molecules: SCF steps from the predicted density before all results
+recompute      None          ``True``: forces in less memory and more time; None: for many atoms only
 =============  ============  ======================================================================
 
 A charge or multiplicity that is passed as keyword, even one equal to the default, takes precedence over the
@@ -73,7 +74,7 @@ class HELMCalculator(
 
     Parameters
     ----------
-    model, device, dtype, charge, multiplicity, kpts, smearing, refine, dispersion
+    model, device, dtype, charge, multiplicity, kpts, smearing, refine, dispersion, recompute
         See the table at the top of this module.
     atoms
         Attach the calculator to these atoms.
@@ -117,6 +118,7 @@ class HELMCalculator(
         smearing: float | None = None,
         refine: int = 0,
         dispersion: str | None = None,
+        recompute: bool | None = None,
         **unknown: Any,
     ) -> None:
         checked(unknown)  # ASE would silently accept some of them
@@ -136,7 +138,7 @@ class HELMCalculator(
         self._given: set[str] = set()  # of charge and multiplicity
         state = {"charge": charge, "multiplicity": multiplicity}
         given = {key: value for key, value in state.items() if value is not NOT_GIVEN}
-        other = {"kpts": kpts, "smearing": smearing, "dispersion": dispersion}
+        other = {"kpts": kpts, "smearing": smearing, "dispersion": dispersion, "recompute": recompute}
         given |= {key: value for key, value in other.items() if value is not None}
         super().__init__(model=model, device=device, dtype=dtype, refine=refine, **given)
         if atoms is not None:

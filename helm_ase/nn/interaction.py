@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from helm_ase.nn.edge_parts import sum_messages
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.equivariant import Channels, EquivariantNorm, FeedForward
 from helm_ase.nn.harmonics import EdgeRows, row_degrees
@@ -129,10 +130,17 @@ class NodeUpdate(nn.Module):
         self.norm_ffn = EquivariantNorm(degrees, channels)
         self.ffn = FeedForward(degrees, channels, channels * ffn_factor)
 
-    def forward(self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor) -> Tensor:
-        """Update nodes (N, L, C)."""
-        messages = self.message(self.norm_message(nodes), edges, scalars, edges.envelope * self.scale)
-        nodes = nodes + gather_messages(messages, edges, self.channels, len(nodes))
+    def forward(
+        self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor, recompute: bool = False
+    ) -> Tensor:
+        """Update nodes (N, L, C); with ``recompute`` the messages are computed again for the gradient."""
+        normed = self.norm_message(nodes)
+
+        def gathered(edges: DirectedEdges, scalars: Tensor) -> Tensor:
+            messages = self.message(normed, edges, scalars, edges.envelope * self.scale)
+            return gather_messages(messages, edges, self.channels, len(normed))
+
+        nodes = nodes + sum_messages(gathered, edges, scalars, recompute)
         update: Tensor = self.ffn(self.norm_ffn(nodes))
         return nodes + update
 
