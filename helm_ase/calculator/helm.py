@@ -46,11 +46,10 @@ from helm_ase.nn.placement import placed
 from helm_ase.prediction import domain
 from helm_ase.prediction.crystals import CrystalPrediction
 from helm_ase.prediction.dispersion import added_energy
-from helm_ase.prediction.electronic import ElectronicPrediction
+from helm_ase.prediction.electronic import ElectronicPrediction, levels_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.geometry import check_types
-from helm_ase.units import HARTREE_IN_EV
 
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
@@ -226,7 +225,9 @@ class HELMCalculator(
         stale = atoms is None or bool(self.check_state(atoms)) or name not in self.extra_results
         if stale and not allow_calculation:
             return None
-        self._solve(atoms)
+        electronic = self._solve(atoms)
+        if name not in self.extra_results:  # of large molecules, all levels at once only if asked for
+            self.extra_results[name] = levels_of(electronic)
         return self.extra_results[name].copy()
 
     @locked
@@ -293,12 +294,12 @@ class HELMCalculator(
             self.calculate(atoms, ["hamiltonian"], changes)
         assert self._electronic is not None
         if not self.extra_results:
-            levels = self._electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
             self.extra_results = {
                 "hamiltonian": self._electronic.hamiltonian.copy(),  # callers may change their copy
                 "overlap": self._electronic.structure.overlap.numpy().copy(),
-                "orbital_energies": levels[0] if len(levels) == 1 else levels,
             }
+            if not self._electronic.structure.is_large:
+                self.extra_results["orbital_energies"] = levels_of(self._electronic)
         return self._electronic
 
     def _current(self, atoms: Atoms | None) -> Atoms | None:

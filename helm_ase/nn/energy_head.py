@@ -88,7 +88,8 @@ class EnergyHead(nn.Module):
             axial = axial.flatten(1) * self.radial(scalars)  # (E, (lmax + 1) 2 Cn)
             messages = self.out(nn.functional.silu(self.mix(axial)))  # (E, Cn)
             messages = messages * (edges.envelope * self.scale)[:, None]
-            return messages.new_zeros(len(z), self.natural).index_add(0, edges.target, messages)
+            sums: Tensor = messages.new_zeros(len(z), self.natural)
+            return sums.index_add(0, edges.target, messages)
 
         sums = sum_messages(gathered, edges, scalars, recompute)
         scalars = torch.cat([z[:, 0], sums], dim=1)  # (N, 2 Cn)

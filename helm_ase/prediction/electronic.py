@@ -24,7 +24,7 @@ from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.representation.overlap import overlap_envelope
 from helm_ase.system.torch_state import own_torch_state
-from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
+from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 if TYPE_CHECKING:
     from helm_ase.qc.scf_steps import SCFStep, SelfConsistency
@@ -104,6 +104,12 @@ class ElectronicPrediction:
     def charges(self) -> NDArray[np.float64]:
         """Mulliken charges, e, shape (N,)."""
         return self.structure.charges().numpy()
+
+
+def levels_of(prediction: ElectronicPrediction) -> NDArray[np.float64]:
+    """All orbital energies, eV, (M,), or (2, M) of an open shell."""
+    levels = prediction.structure.orbital_energies.numpy() * HARTREE_IN_EV
+    return levels[0] if len(levels) == 1 else levels
 
 
 class EnergyPrediction(NamedTuple):
