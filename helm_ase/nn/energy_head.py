@@ -11,6 +11,7 @@ from helm_ase.nn.equivariant import EquivariantNorm
 from helm_ase.nn.harmonics import row_degrees
 from helm_ase.nn.interaction import MessageSettings
 from helm_ase.nn.radial import RadialMLP
+from helm_ase.nn.so2 import product
 from helm_ase.nn.state_sharing import MolecularState, StateEnergy, StateSettings
 
 
@@ -84,9 +85,12 @@ class EnergyHead(nn.Module):
         z = self.norm(nodes)[..., : self.natural].contiguous()  # (N, L, Cn)
 
         def gathered(edges: DirectedEdges, scalars: Tensor) -> Tensor:
-            axial = edges.natural[:, : self.m0] @ torch.cat([z[edges.source], z[edges.target]], dim=-1)
-            axial = axial.flatten(1) * self.radial(scalars)  # (E, (lmax + 1) 2 Cn)
-            messages = self.out(nn.functional.silu(self.mix(axial)))  # (E, Cn)
+            frame = edges.natural[:, : self.m0].contiguous()  # (E, lmax + 1, L)
+            ends = [frame @ z.index_select(0, end) for end in (edges.source, edges.target)]
+            weights = self.radial(scalars).unflatten(1, (self.m0, 2, self.natural)).unbind(2)
+            axial = [(x * w)[:, None] for x, w in zip(ends, weights, strict=True)]  # (E, 1, lmax + 1, Cn)
+            mixed = product(axial, self.mix.weight.T) + self.mix.bias
+            messages = self.out(nn.functional.silu(mixed))  # (E, Cn)
             messages = messages * (edges.envelope * self.scale)[:, None]
             sums: Tensor = messages.new_zeros(len(z), self.natural)
             return sums.index_add(0, edges.target, messages)

@@ -57,21 +57,25 @@ class Message(nn.Module):
         weight
             Factor of each message, shape (E,); multiplied into the gates, where it is cheapest.
         """
-        natural, unnatural = self._rotate(nodes, edges)  # (E, R, 2 Cn), (E, R, 2 Cu)
+        ends = self._rotate(nodes, edges)
         radial = self.radial(scalars).unflatten(1, (self.rows.weights, -1))
-        radial_n, radial_u = radial.split([natural.shape[2], unnatural.shape[2]], dim=2)
-        features, gates = self.mix(
-            split_by_order(natural, self.rows, radial_n), split_by_order(unnatural, self.rows, radial_u)
+        weights = radial.split([end.shape[2] for end in ends], dim=2)
+        by_order = [split_by_order(x, self.rows, w) for x, w in zip(ends, weights, strict=True)]
+        natural, unnatural = (
+            list(map(list, zip(*pair, strict=True))) for pair in (by_order[:2], by_order[2:])
         )
+        features, gates = self.mix(natural, unnatural)
         return join_orders(self.out.forward_joined(self._gate(features, gates, weight)))
 
-    def _rotate(self, nodes: Tensor, edges: DirectedEdges) -> tuple[Tensor, Tensor]:
+    def _rotate(self, nodes: Tensor, edges: DirectedEdges) -> list[Tensor]:
+        """Natural channels of source and target in the edge frame, (E, R, Cn) each, then unnatural ones."""
         parts = nodes.split([self.channels.natural, self.channels.unnatural], dim=-1)
-        zn, zu = (part.contiguous() for part in parts)
-        natural = edges.natural @ _both_ends(zn, edges)
-        if edges.unnatural is None:
-            return natural, natural[..., :0]
-        return natural, edges.unnatural @ _both_ends(zu, edges)
+        turned = []
+        for part, frame in zip(parts, (edges.natural, edges.unnatural), strict=True):
+            if frame is not None:
+                z = part.contiguous()
+                turned += [frame @ z.index_select(0, end) for end in (edges.source, edges.target)]
+        return turned
 
     def _gate(self, features: list[Tensor], gates: Tensor, weight: Tensor | None) -> list[Tensor]:
         scalars = features[0][:, 0, 0, : self.channels.natural]  # (E, Cn): gated by themselves, SiLU
@@ -79,10 +83,6 @@ class Message(nn.Module):
         gates = gates if weight is None else gates * weight[:, None]
         gates = gates.reshape(-1, 1, self.rows.lmax + 1, self.channels.total)
         return [f * gates[:, :, m:] for m, f in enumerate(features)]
-
-
-def _both_ends(z: Tensor, edges: DirectedEdges) -> Tensor:
-    return torch.cat([z.index_select(0, edges.source), z.index_select(0, edges.target)], dim=-1)
 
 
 def rotate_back(x: Tensor, edges: DirectedEdges, channels: Channels) -> Tensor:
