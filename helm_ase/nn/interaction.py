@@ -61,9 +61,8 @@ class Message(nn.Module):
         radial = self.radial(scalars).unflatten(1, (self.rows.weights, -1))
         weights = radial.split([end.shape[2] for end in ends], dim=2)
         by_order = [split_by_order(x, self.rows, w) for x, w in zip(ends, weights, strict=True)]
-        natural, unnatural = (
-            list(map(list, zip(*pair, strict=True))) for pair in (by_order[:2], by_order[2:])
-        )
+        natural = [list(parts) for parts in zip(*by_order[:2], strict=True)]
+        unnatural = [list(parts) for parts in zip(*by_order[2:], strict=True)]
         features, gates = self.mix(natural, unnatural)
         return join_orders(self.out.forward_joined(self._gate(features, gates, weight)))
 

@@ -23,9 +23,10 @@ one_thread()
 
 import argparse  # noqa: E402
 import json  # noqa: E402
-import subprocess  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable  # noqa: E402
+from functools import cache  # noqa: E402
+from multiprocessing import get_context  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -63,6 +64,12 @@ def droplet(n: int) -> Atoms:
 def structure(name: str) -> Atoms:
     """A droplet, or one of the molecules of the other scripts."""
     return droplet(int(name[1:])) if name[:1] == "W" and name[1:].isdigit() else molecule(name)
+
+
+@cache
+def model_of(name: str | None) -> Checkpoint:
+    """The checkpoint, loaded once for all processes."""
+    return load_model(name)
 
 
 # -- one figure -------------------------------------------------------------------------------------------
@@ -116,10 +123,9 @@ def work_of(what: str, checkpoint: Checkpoint, atoms: Atoms) -> Callable[[], Any
     raise ValueError(what)
 
 
-def child(name: str, what: str, model: str | None, repeats: int) -> dict[str, Any]:
+def one_figure(name: str, what: str, model: str | None, repeats: int) -> dict[str, Any]:
     """Figures of one structure, in this process."""
-    torch.set_num_threads(1)
-    checkpoint, atoms = load_model(model), structure(name)
+    checkpoint, atoms = model_of(model), structure(name)
     loaded = peak_memory()
     with torch.no_grad():
         work = work_of(what, checkpoint, atoms)
@@ -154,10 +160,8 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def _in_a_process(name: str, what: str, options: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", name, what, "--repeats", str(options.repeats)]
-    command += ["--model", options.model] if options.model else []
-    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    record: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    with get_context("fork").Pool(1) as pool:  # a child that has all libraries loaded, with a peak of its own
+        record: dict[str, Any] = pool.apply(one_figure, (name, what, options.model, options.repeats))
     return record
 
 
@@ -203,12 +207,9 @@ def main() -> None:
     parser.add_argument("--h0-up-to", type=int, default=62, metavar="ATOMS")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        print(json.dumps(child(*options.child, options.model, options.repeats)))
-        return
-    checkpoint = load_model(options.model)
+    torch.set_num_threads(1)
+    checkpoint = model_of(options.model)
     print(header("Sizes, one thread", model=checkpoint.name, **machine()), flush=True)
     found = measure(options)
     print(show(found))
