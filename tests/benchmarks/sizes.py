@@ -154,8 +154,12 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
             if what == "H0" and len(structure(name)) > options.h0_up_to:
                 continue
             for kind in ("levels", "all levels") if what == "levels" else (what,):
-                found[name][kind] = _in_a_process(name, kind, options)
-                print(name, kind, "done", file=sys.stderr, flush=True)
+                found[name][kind] = figure = _in_a_process(name, kind, options)
+                print(
+                    f"{name} {kind}: {figure['ms']:.0f} ms, {figure['peak']:.0f} MB",
+                    file=sys.stderr,
+                    flush=True,
+                )
     return found
 
 
