@@ -6,7 +6,7 @@
 
 ``C<n>`` is an n-alkane, ``W<n>`` a droplet of n water molecules, in which atoms have as many neighbours as
 there can be.  Processor time, minimum of several runs (two of more than 150 atoms); peak memory of the whole
-process, of which the loaded model with its libraries is about 400 MB.
+process, libraries and model included.
 
 - E+F: energy and forces of the network, messages kept for the gradient; "again": computed twice (recompute);
 - H: network and assembly of the correction;
