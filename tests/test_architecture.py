@@ -53,7 +53,7 @@ MAY_IMPORT = {
 
 SINGLE = {
     "representation.charge_state": {"errors"},
-    "representation.connectivity": set(),
+    "representation.connectivity": {"errors", "representation.geometry"},
     "dataset.crystals": BASE | {"representation", "qc", "electronic"},
     "electronic.fields": BASE | {"electronic"},
     "prediction.crystals": BASE | COLUMNS | {"checkpoint"},
@@ -97,7 +97,7 @@ SINGLE = {
     | {"prediction.verdict"},
     "cli.structure_commands": BASE
     | {"representation", "calculator", "pictures", "cli.dynamics", "cli.watch"}
-    | {"prediction.dispersion", "prediction.infrared", "prediction.verdict"},
+    | {"prediction.dispersion", "prediction.domain", "prediction.infrared", "prediction.verdict"},
     "cli.watch": BASE | {"prediction.verdict"},
 }
 """Module → what it may import, its own package included, where that is not what its package may."""

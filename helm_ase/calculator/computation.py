@@ -62,7 +62,12 @@ class Computation:
         _, checkpoint, model = self._loaded
         domain.check_trained(checkpoint, "energy")
         energy, gradient, features = predict_energy(
-            model, self.atoms, self._computed_state, forces, self._tight_binding
+            model,
+            self.atoms,
+            self._computed_state,
+            forces,
+            self._tight_binding,
+            self.parameters["recompute"],
         )
         self._uncertainty = domain.uncertainty_of(checkpoint, features, len(self.atoms), self._warned)
         return energy, gradient

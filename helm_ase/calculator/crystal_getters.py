@@ -75,7 +75,9 @@ class CrystalGetters(Copies):
             raise StructureError(f"{', '.join(sorted(lacking))}: of molecules only, in this version")
         if wanted & {"energy", "free_energy", "forces", "stress"}:
             domain.check_trained(checkpoint, "energy")
-            prediction = predict_crystal_energy(model, atoms, "forces" in wanted, "stress" in wanted)
+            prediction = predict_crystal_energy(
+                model, atoms, "forces" in wanted, "stress" in wanted, self.parameters["recompute"]
+            )
             prediction = add_to_crystal(prediction, atoms, self._tight_binding)
             self.results |= {"energy": prediction.energy, "free_energy": prediction.energy}
             if prediction.forces is not None:

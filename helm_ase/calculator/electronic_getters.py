@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import SettingError
 from helm_ase.prediction.electronic import ElectronicPrediction
+from helm_ase.representation.block_sparse import block_sparse
+from helm_ase.representation.charge_state import is_whole
 from helm_ase.units import ATOMIC_POLARIZABILITY_IN_E2_ANGSTROM2_PER_EV, HARTREE_IN_EV
 
 if TYPE_CHECKING:
@@ -53,9 +55,29 @@ class ElectronicGetters:
         PySCF AO order); a copy, which callers may change."""
         return copy.deepcopy(self._solve(atoms).structure)
 
-    def get_hamiltonian(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
-        """Kohn–Sham matrix in Hartree, PySCF AO order, (A, A); (2, A, A) for an open shell."""
-        return np.array(self.get_property("hamiltonian", atoms))
+    def get_hamiltonian(self, atoms: Atoms | None = None, sparse: bool = False) -> Any:
+        """Kohn–Sham matrix in Hartree, PySCF AO order.
+
+        Parameters
+        ----------
+        atoms
+            Geometry.
+        sparse
+            Leave out the blocks of atoms that are far apart, those without an element above 1e-10 Eh.
+
+        Returns
+        -------
+        ndarray
+            (A, A), or (2, A, A) for an open shell.  If it is to be sparse: a ``scipy.sparse.csr_array``, or a
+            list of two.
+        """
+        matrix = np.array(self.get_property("hamiltonian", atoms))
+        if not sparse:
+            return matrix
+        starts = self._solve(atoms).mole.aoslice_by_atom()[:, 2:]
+        starts = np.append(starts[:, 0], starts[-1, 1])
+        spins = [block_sparse(h, starts) for h in (matrix if matrix.ndim == 3 else matrix[None])]
+        return spins[0] if len(spins) == 1 else spins
 
     def get_overlap(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
         """Overlap matrix, PySCF AO order, (A, A)."""
@@ -81,8 +103,28 @@ class ElectronicGetters:
         structure = self._solve(atoms).structure
         if spin not in range(structure.n_spins):
             raise SettingError(f"spin {spin}: there are spins 0 to {structure.n_spins - 1}")
-        levels, n = structure.orbital_energies[spin] * HARTREE_IN_EV, structure.occupied[spin]
-        return float(levels[n - 1]) if n else -np.inf, float(levels[n]) if n < len(levels) else np.inf
+        below, above = (levels * HARTREE_IN_EV for levels in structure.frontier(spin))
+        return float(below[-1]) if len(below) else -np.inf, float(above[0]) if len(above) else np.inf
+
+    def get_levels_around_gap(
+        self, count: int = 5, spin: int = 0, atoms: Atoms | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Highest occupied and lowest unoccupied levels in eV, ascending, ``count`` of each.
+
+        In large molecules they are computed without the other levels.
+
+        Raises
+        ------
+        SettingError
+            If there is no such spin, or the number is not positive.
+        """
+        structure = self._solve(atoms).structure
+        if spin not in range(structure.n_spins):
+            raise SettingError(f"spin {spin}: there are spins 0 to {structure.n_spins - 1}")
+        if not is_whole(count) or count < 1:
+            raise SettingError(f"count is {count!r}; it is a number of levels: 1, 2, 3, …")
+        below, above = structure.frontier(spin, int(count))
+        return (below * HARTREE_IN_EV).numpy(), (above * HARTREE_IN_EV).numpy()
 
     def get_uncoupled_polarizability(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
         """Static uncoupled polarizability, which the Hamiltonian alone determines, e²·Å²/eV, (3, 3).

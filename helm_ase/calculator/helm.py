@@ -12,6 +12,7 @@ dispersion     None          ``d3bj`` adds D3(BJ) to energies, forces and Hessia
 kpts           dense         crystals: mesh of k points: three numbers, ``{"size": …}``, ``{"density": …}``
 smearing       the labels'   crystals: width kT of Fermi–Dirac occupations in eV
 refine         0             molecules: SCF steps from the predicted density before all results
+recompute      None          ``True``: forces in less memory and more time; None: for many atoms only
 =============  ============  ======================================================================
 
 A charge or multiplicity that is passed as keyword, even one equal to the default, takes precedence over the
@@ -44,12 +45,11 @@ from helm_ase.nn.placement import placed
 from helm_ase.prediction import domain
 from helm_ase.prediction.crystals import CrystalPrediction
 from helm_ase.prediction.dispersion import added_energy
-from helm_ase.prediction.electronic import ElectronicPrediction
+from helm_ase.prediction.electronic import ElectronicPrediction, levels_of
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.geometry import check_types
 from helm_ase.system.process_lock import ProcessLock
-from helm_ase.units import HARTREE_IN_EV
 
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
 
@@ -73,7 +73,7 @@ class HELMCalculator(
 
     Parameters
     ----------
-    model, device, dtype, charge, multiplicity, kpts, smearing, refine, dispersion
+    model, device, dtype, charge, multiplicity, kpts, smearing, refine, dispersion, recompute
         See the table at the top of this module.
     atoms
         Attach the calculator to these atoms.
@@ -117,6 +117,7 @@ class HELMCalculator(
         smearing: float | None = None,
         refine: int = 0,
         dispersion: str | None = None,
+        recompute: bool | None = None,
         **unknown: Any,
     ) -> None:
         checked(unknown)  # ASE would silently accept some of them
@@ -136,7 +137,7 @@ class HELMCalculator(
         self._given: set[str] = set()  # of charge and multiplicity
         state = {"charge": charge, "multiplicity": multiplicity}
         given = {key: value for key, value in state.items() if value is not NOT_GIVEN}
-        other = {"kpts": kpts, "smearing": smearing, "dispersion": dispersion}
+        other = {"kpts": kpts, "smearing": smearing, "dispersion": dispersion, "recompute": recompute}
         given |= {key: value for key, value in other.items() if value is not None}
         super().__init__(model=model, device=device, dtype=dtype, refine=refine, **given)
         if atoms is not None:
@@ -224,7 +225,9 @@ class HELMCalculator(
         stale = atoms is None or bool(self.check_state(atoms)) or name not in self.extra_results
         if stale and not allow_calculation:
             return None
-        self._solve(atoms)
+        electronic = self._solve(atoms)
+        if name not in self.extra_results:  # of large molecules, all levels at once only if asked for
+            self.extra_results[name] = levels_of(electronic)
         return self.extra_results[name].copy()
 
     @locked
@@ -291,12 +294,12 @@ class HELMCalculator(
             self.calculate(atoms, ["hamiltonian"], changes)
         assert self._electronic is not None
         if not self.extra_results:
-            levels = self._electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
             self.extra_results = {
                 "hamiltonian": self._electronic.hamiltonian.copy(),  # callers may change their copy
                 "overlap": self._electronic.structure.overlap.numpy().copy(),
-                "orbital_energies": levels[0] if len(levels) == 1 else levels,
             }
+            if not self._electronic.structure.is_large:
+                self.extra_results["orbital_energies"] = levels_of(self._electronic)
         return self._electronic
 
     def _current(self, atoms: Atoms | None) -> Atoms | None:

@@ -15,6 +15,7 @@ DEFAULTS: dict[str, Any] = {
     "multiplicity": 1,
     "dispersion": None,
     "refine": 0,
+    "recompute": None,
     "kpts": None,
     "smearing": None,
 }
@@ -48,6 +49,12 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
         values["kpts"] = _plain_kpts(values["kpts"])
     if values.get("smearing") is not None:
         values["smearing"] = _plain_width(values["smearing"])
+    if values.get("recompute") not in (None, True, False):
+        raise SettingError(
+            f"recompute is {values['recompute']!r}; allowed: None (where there are many atoms), True, False"
+        )
+    if values.get("recompute") is not None:
+        values["recompute"] = bool(values["recompute"])
     for key in {"charge", "multiplicity"} & set(values):
         if not is_whole(values[key]):
             raise SettingError(f"{key} must be an integer, not {values[key]!r}")

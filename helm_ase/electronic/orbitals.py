@@ -13,11 +13,15 @@ import torch
 from torch import Tensor
 
 from helm_ase.electronic.differentiable import Eigensystem
+from helm_ase.electronic.frontier import FrontierLevels, frontier_levels
 from helm_ase.electronic.integrals import Integrals
 from helm_ase.electronic.occupations import entropy, fermi_occupations
 from helm_ase.errors import BasisError, ChargeError, PredictionError, SettingError
-from helm_ase.representation.overlap import OVERLAP_THRESHOLD, canonical_orthogonaliser
+from helm_ase.representation.overlap import OVERLAP_THRESHOLD, canonical_orthogonaliser, drops_directions
 
+LARGE = 1000
+"""Functions from which on the levels around the gap are computed without the others, which is faster
+(``tests/benchmarks/sizes.py``)."""
 LARGEST_SKEW = 0.01
 """Largest asymmetry of a Hamiltonian, Hartree, that is accepted and removed by symmetrising."""
 
@@ -33,10 +37,10 @@ class Orbitals:
     """Hartree, shape (s, A, A)."""
     overlap: Tensor
     """Shape (A, A)."""
-    orthogonaliser: Tensor
-    """X with Xᵀ S X = 1, shape (A, M)."""
     electrons: tuple[int, ...]
     """Electrons in each spin channel: one even number, or (α, β)."""
+    threshold: float = OVERLAP_THRESHOLD
+    """Smallest eigenvalue of the overlap that is kept."""
     smearing: float = 0.0
     """kT of the Fermi occupations in Hartree; 0: the lowest orbitals are full (aufbau)."""
     integrals: Integrals | None = None
@@ -96,11 +100,24 @@ class Orbitals:
         _check_symmetric(h)
         if not 0 <= smearing < float("inf"):
             raise SettingError(f"smearing is {smearing}; kT in Hartree, 0 or more, is needed")
-        x = canonical_orthogonaliser(s, threshold)  # (A, M)
         electrons = spin_channels(n_electrons, multiplicity, len(h))
-        if max(n if len(h) == 2 else n // 2 for n in electrons) > x.shape[1]:
-            raise ChargeError(f"{n_electrons} electrons do not fit into {x.shape[1]} orbitals")
-        return cls(h, s, x, electrons, smearing, integrals)
+        solved = cls(h, s, electrons, threshold, smearing, integrals)
+        number = len(s) if solved.is_large else solved.orthogonaliser.shape[1]
+        if max(solved.occupied) > number:
+            raise ChargeError(f"{n_electrons} electrons do not fit into {number} orbitals")
+        return solved
+
+    @cached_property
+    def orthogonaliser(self) -> Tensor:
+        """X with Xᵀ S X = 1, shape (A, M)."""
+        return canonical_orthogonaliser(self.overlap, self.threshold)
+
+    @cached_property
+    def is_large(self) -> bool:
+        """Whether the levels around the gap are computed without the others: of large matrices on a CPU from
+        which no direction is dropped."""
+        whole = self.overlap.device.type == "cpu" and len(self.overlap) >= LARGE
+        return whole and not drops_directions(self.overlap, self.threshold)
 
     @cached_property
     def solutions(self) -> tuple[Eigensystem, ...]:
@@ -160,18 +177,39 @@ class Orbitals:
         """Electronic entropy of the smearing, in units of Boltzmann's constant; E − kT S is variational."""
         return float(sum(entropy(f, self.capacity) for f in self.fillings))
 
+    def frontier(self, spin: int = 0, count: int = 1) -> tuple[Tensor, Tensor]:
+        """Highest occupied and lowest unoccupied levels of a spin, ``count`` of each or as many as there are,
+        Hartree, ascending, without gradient.
+
+        Of a large matrix they are computed by Lanczos iterations, unless there is no gap or all levels are
+        known already.
+        """
+        occupied = self.occupied[spin]
+        if self.is_large and "solutions" not in self.__dict__:
+            key = spin, count
+            if key not in self._frontiers:
+                h = self.hamiltonian[spin].detach().numpy()
+                self._frontiers[key] = frontier_levels(h, self.overlap.detach().numpy(), occupied, count)
+            if (found := self._frontiers[key]) is not None:
+                return torch.from_numpy(found.below.copy()), torch.from_numpy(found.above.copy())
+        levels = self.orbital_energies[spin].detach()
+        return levels[max(occupied - count, 0) : occupied], levels[occupied : occupied + count]
+
+    @cached_property
+    def _frontiers(self) -> dict[tuple[int, int], FrontierLevels | None]:
+        return {}
+
     @property
     def homo(self) -> float:
         """Highest level that aufbau fills, over both spins, Hartree; −inf without electrons."""
-        levels = [self.orbital_energies[s, n - 1] for s, n in enumerate(self.occupied) if n]
-        return max((float(e) for e in levels), default=float("-inf"))
+        levels = [self.frontier(s)[0] for s in range(self.n_spins)]
+        return max((float(e[-1]) for e in levels if len(e)), default=float("-inf"))
 
     @property
     def lumo(self) -> float:
         """Lowest level that aufbau leaves empty, over both spins, Hartree; +inf if the basis is full."""
-        full = self.orbital_energies.shape[1]
-        levels = [self.orbital_energies[s, n] for s, n in enumerate(self.occupied) if n < full]
-        return min((float(e) for e in levels), default=float("inf"))
+        levels = [self.frontier(s)[1] for s in range(self.n_spins)]
+        return min((float(e[0]) for e in levels if len(e)), default=float("inf"))
 
     @property
     def gap(self) -> float:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from helm_ase.errors import SettingError
+from helm_ase.nn.edge_parts import sum_messages, too_many_to_keep
 from helm_ase.nn.edges import DirectedEdges, EdgeBuilder
 from helm_ase.nn.equivariant import Channels, EquivariantNorm
 from helm_ase.nn.harmonics import EdgeRows, row_degrees
@@ -114,6 +115,8 @@ class NodeTrack(NamedTuple):
     """Edges along which messages were passed, E of them."""
     scalars: Tensor
     """Scalars x_ij of these edges, (E, X)."""
+    recompute: bool
+    """Whether messages are computed again for the gradient."""
 
 
 class PairTrack(NamedTuple):
@@ -185,7 +188,14 @@ class Backbone(nn.Module):
         self.charge = nn.Embedding(len(charges), width) if several[0] else None
         self.multiplicity = nn.Embedding(len(multiplicities), width) if several[1] else None
 
-    def nodes(self, elements: Tensor, state: MolecularState, vectors: Tensor, pairs: Tensor) -> NodeTrack:
+    def nodes(
+        self,
+        elements: Tensor,
+        state: MolecularState,
+        vectors: Tensor,
+        pairs: Tensor,
+        recompute: bool | None = False,
+    ) -> NodeTrack:
         """Embed the atoms.
 
         Parameters
@@ -198,10 +208,13 @@ class Backbone(nn.Module):
             From the first atom of each pair to the second, Å, float64, (P, 3).
         pairs
             Indices of both atoms, (2, P).
+        recompute
+            Compute messages again for the gradient instead of keeping them; None: where there are many.
         """
         edges = self.message_edges(vectors, pairs, self.element.weight.dtype)
-        layers, x_ij = self.node_track(elements, state, edges)
-        return NodeTrack(layers, edges, x_ij)
+        again = too_many_to_keep(edges) if recompute is None else recompute
+        layers, x_ij = self.node_track(elements, state, edges, again)
+        return NodeTrack(layers, edges, x_ij, again)
 
     def pairs(
         self, layers: list[Tensor], elements: Tensor, vectors: Tensor, pairs: Tensor, reverse: Tensor
@@ -248,20 +261,25 @@ class Backbone(nn.Module):
         return scalars
 
     def node_track(
-        self, elements: Tensor, state: MolecularState, edges: DirectedEdges
+        self, elements: Tensor, state: MolecularState, edges: DirectedEdges, recompute: bool = False
     ) -> tuple[list[Tensor], Tensor]:
         """Node embeddings after each layer, (N, L, C), and the scalars x_ij of the message edges."""
         atoms = self.embed_atoms(elements, state)
         n, size = len(atoms), (self.settings.lmax + 1) ** 2
         x_ij = self.node_scalars(elements[edges.source], elements[edges.target], edges.distances)
         nodes = nn.functional.pad(atoms[:, None], (0, self.channels.unnatural, 0, size - 1))  # (N, L, C)
-        degree = self.edge_degree(x_ij) * (edges.envelope * self.neighbour_scale)[:, None]
-        degree = degree.unflatten(1, (self.settings.lmax + 1, -1))  # m = 0 rows
-        degree = nn.functional.pad(degree, (0, self.channels.unnatural, 0, self.rows.size - degree.shape[1]))
-        nodes = nodes + gather_messages(degree, edges, self.channels, n)
+
+        def degrees(edges: DirectedEdges, x_ij: Tensor) -> Tensor:
+            degree = self.edge_degree(x_ij) * (edges.envelope * self.neighbour_scale)[:, None]
+            degree = degree.unflatten(1, (self.settings.lmax + 1, -1))  # m = 0 rows
+            rows = self.rows.size - degree.shape[1]
+            degree = nn.functional.pad(degree, (0, self.channels.unnatural, 0, rows))
+            return gather_messages(degree, edges, self.channels, n)
+
+        nodes = nodes + sum_messages(degrees, edges, x_ij, recompute)
         layers: list[Tensor] = []
         for k, update in enumerate(self.node_updates):
-            nodes = update(self._share(nodes, state, k), edges, x_ij)
+            nodes = update(self._share(nodes, state, k), edges, x_ij, recompute)
             layers.append(nodes)
         return layers, x_ij
 

@@ -25,8 +25,8 @@ class DirectedEdges:
     unnatural: Tensor | None
     """The same for unnatural channels; None if there are none."""
 
-    def select(self, index: Tensor) -> "DirectedEdges":
-        """Return a subset of the edges."""
+    def select(self, index: Tensor | slice) -> "DirectedEdges":
+        """Return a subset of the edges; that of a slice shares their memory."""
         unnatural = None if self.unnatural is None else self.unnatural[index]
         return DirectedEdges(
             self.source[index],

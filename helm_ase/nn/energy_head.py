@@ -5,11 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from helm_ase.nn.edge_parts import sum_messages
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.equivariant import EquivariantNorm
 from helm_ase.nn.harmonics import row_degrees
 from helm_ase.nn.interaction import MessageSettings
 from helm_ase.nn.radial import RadialMLP
+from helm_ase.nn.so2 import product
 from helm_ase.nn.state_sharing import MolecularState, StateEnergy, StateSettings
 
 
@@ -71,16 +73,30 @@ class EnergyHead(nn.Module):
             )
 
     def forward(
-        self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor, state: MolecularState
+        self,
+        nodes: Tensor,
+        edges: DirectedEdges,
+        scalars: Tensor,
+        state: MolecularState,
+        recompute: bool = False,
     ) -> AtomicEnergies:
-        """Energies of the atoms, their shares of the molecular state, and the features of the last layer."""
+        """Energies of the atoms, their shares of the molecular state, and the features of the last layer;
+        with ``recompute`` the messages are computed again for the gradient."""
         z = self.norm(nodes)[..., : self.natural].contiguous()  # (N, L, Cn)
-        axial = edges.natural[:, : self.m0] @ torch.cat([z[edges.source], z[edges.target]], dim=-1)
-        axial = axial.flatten(1) * self.radial(scalars)  # (E, (lmax + 1) 2 Cn)
-        messages = self.out(nn.functional.silu(self.mix(axial)))  # (E, Cn)
-        messages = messages * (edges.envelope * self.scale)[:, None]
-        gathered = messages.new_zeros(len(z), self.natural).index_add(0, edges.target, messages)
-        scalars = torch.cat([z[:, 0], gathered], dim=1)  # (N, 2 Cn)
+
+        def gathered(edges: DirectedEdges, scalars: Tensor) -> Tensor:
+            frame = edges.natural[:, : self.m0].contiguous()  # (E, lmax + 1, L)
+            ends = [frame @ z.index_select(0, end) for end in (edges.source, edges.target)]
+            weights = self.radial(scalars).unflatten(1, (self.m0, 2, self.natural)).unbind(2)
+            axial = [(x * w)[:, None] for x, w in zip(ends, weights, strict=True)]  # (E, 1, lmax + 1, Cn)
+            mixed = product(axial, self.mix.weight.T) + self.mix.bias
+            messages = self.out(nn.functional.silu(mixed))  # (E, Cn)
+            messages = messages * (edges.envelope * self.scale)[:, None]
+            sums: Tensor = messages.new_zeros(len(z), self.natural)
+            return sums.index_add(0, edges.target, messages)
+
+        sums = sum_messages(gathered, edges, scalars, recompute)
+        scalars = torch.cat([z[:, 0], sums], dim=1)  # (N, 2 Cn)
         features = self.mlp[:-1](scalars)  # (N, F)
         energies = self.mlp[-1](features).squeeze(1)
         if self.state is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from helm_ase.nn.edge_parts import sum_messages
 from helm_ase.nn.edges import DirectedEdges
 from helm_ase.nn.equivariant import Channels, EquivariantNorm, FeedForward
 from helm_ase.nn.harmonics import EdgeRows, row_degrees
@@ -56,21 +57,24 @@ class Message(nn.Module):
         weight
             Factor of each message, shape (E,); multiplied into the gates, where it is cheapest.
         """
-        natural, unnatural = self._rotate(nodes, edges)  # (E, R, 2 Cn), (E, R, 2 Cu)
+        ends = self._rotate(nodes, edges)
         radial = self.radial(scalars).unflatten(1, (self.rows.weights, -1))
-        radial_n, radial_u = radial.split([natural.shape[2], unnatural.shape[2]], dim=2)
-        features, gates = self.mix(
-            split_by_order(natural, self.rows, radial_n), split_by_order(unnatural, self.rows, radial_u)
-        )
+        weights = radial.split([end.shape[2] for end in ends], dim=2)
+        by_order = [split_by_order(x, self.rows, w) for x, w in zip(ends, weights, strict=True)]
+        natural = [list(parts) for parts in zip(*by_order[:2], strict=True)]
+        unnatural = [list(parts) for parts in zip(*by_order[2:], strict=True)]
+        features, gates = self.mix(natural, unnatural)
         return join_orders(self.out.forward_joined(self._gate(features, gates, weight)))
 
-    def _rotate(self, nodes: Tensor, edges: DirectedEdges) -> tuple[Tensor, Tensor]:
+    def _rotate(self, nodes: Tensor, edges: DirectedEdges) -> list[Tensor]:
+        """Natural channels of source and target in the edge frame, (E, R, Cn) each, then unnatural ones."""
         parts = nodes.split([self.channels.natural, self.channels.unnatural], dim=-1)
-        zn, zu = (part.contiguous() for part in parts)
-        natural = edges.natural @ _both_ends(zn, edges)
-        if edges.unnatural is None:
-            return natural, natural[..., :0]
-        return natural, edges.unnatural @ _both_ends(zu, edges)
+        turned = []
+        for part, frame in zip(parts, (edges.natural, edges.unnatural), strict=True):
+            if frame is not None:
+                z = part.contiguous()
+                turned += [frame @ z.index_select(0, end) for end in (edges.source, edges.target)]
+        return turned
 
     def _gate(self, features: list[Tensor], gates: Tensor, weight: Tensor | None) -> list[Tensor]:
         scalars = features[0][:, 0, 0, : self.channels.natural]  # (E, Cn): gated by themselves, SiLU
@@ -78,10 +82,6 @@ class Message(nn.Module):
         gates = gates if weight is None else gates * weight[:, None]
         gates = gates.reshape(-1, 1, self.rows.lmax + 1, self.channels.total)
         return [f * gates[:, :, m:] for m, f in enumerate(features)]
-
-
-def _both_ends(z: Tensor, edges: DirectedEdges) -> Tensor:
-    return torch.cat([z.index_select(0, edges.source), z.index_select(0, edges.target)], dim=-1)
 
 
 def rotate_back(x: Tensor, edges: DirectedEdges, channels: Channels) -> Tensor:
@@ -129,10 +129,17 @@ class NodeUpdate(nn.Module):
         self.norm_ffn = EquivariantNorm(degrees, channels)
         self.ffn = FeedForward(degrees, channels, channels * ffn_factor)
 
-    def forward(self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor) -> Tensor:
-        """Update nodes (N, L, C)."""
-        messages = self.message(self.norm_message(nodes), edges, scalars, edges.envelope * self.scale)
-        nodes = nodes + gather_messages(messages, edges, self.channels, len(nodes))
+    def forward(
+        self, nodes: Tensor, edges: DirectedEdges, scalars: Tensor, recompute: bool = False
+    ) -> Tensor:
+        """Update nodes (N, L, C); with ``recompute`` the messages are computed again for the gradient."""
+        normed = self.norm_message(nodes)
+
+        def gathered(edges: DirectedEdges, scalars: Tensor) -> Tensor:
+            messages = self.message(normed, edges, scalars, edges.envelope * self.scale)
+            return gather_messages(messages, edges, self.channels, len(normed))
+
+        nodes = nodes + sum_messages(gathered, edges, scalars, recompute)
         update: Tensor = self.ffn(self.norm_ffn(nodes))
         return nodes + update
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from helm_ase.errors import ChargeError, ElementError, SettingError, StructureError
-from helm_ase.nn.assembly import PlacedBlocks, assemble
+from helm_ase.nn.assembly import assemble
 from helm_ase.nn.backbone import Backbone, BackboneSettings, NodeTrack
-from helm_ase.nn.edges import DirectedEdges
+from helm_ase.nn.block_placement import place_atoms, place_pairs
+from helm_ase.nn.edge_parts import parts
 from helm_ase.nn.energy_head import EnergyHead
 from helm_ase.nn.hamiltonian_head import HamiltonianHead
 from helm_ase.nn.output_factor import apply_factor, trust_matrix
@@ -169,6 +170,7 @@ class HELM(nn.Module):
         hamiltonian: bool = False,
         energy_baseline: Callable[[Tensor], Tensor] | None = None,
         stress: bool = False,
+        recompute: bool | None = None,
     ) -> Prediction:
         """Compute the requested quantities; energy and forces do not need the edge track.
 
@@ -183,6 +185,9 @@ class HELM(nn.Module):
             forces are those that the network adds to E0.
         stress
             Also of crystals: the stress, by a strain of the pair vectors; it brings the forces along.
+        recompute
+            Compute messages between atoms again for forces instead of keeping them: less memory, more time.
+            None: where there are many, but never in training.
 
         Raises
         ------
@@ -200,7 +205,8 @@ class HELM(nn.Module):
         strain = torch.zeros_like(graph.cell, requires_grad=True) if stress else None
         with torch.set_grad_enabled(forces or torch.is_grad_enabled()):
             vectors = edge_vectors(graph, position, strain)  # (P, 3) float64
-            nodes = self.backbone.nodes(elements, state, vectors, graph.pair_index)
+            again = False if recompute is None and self.training else recompute
+            nodes = self.backbone.nodes(elements, state, vectors, graph.pair_index, again)
             total = features = None
             if energy or forces:
                 total, features = self._energy(graph, elements, state, nodes)
@@ -230,7 +236,7 @@ class HELM(nn.Module):
     def _energy(
         self, graph: Data, elements: Tensor, state: MolecularState, nodes: NodeTrack
     ) -> tuple[Tensor, Tensor]:
-        atomic_terms = self.energy_head(nodes.layers[-1], nodes.edges, nodes.scalars, state)
+        atomic_terms = self.energy_head(nodes.layers[-1], nodes.edges, nodes.scalars, state, nodes.recompute)
         atomic = atomic_terms.energies.double() * self.energy_scale + self.energy_reference[elements]
         if atomic_terms.share is not None:  # mean energy of the state, distributed by the shares
             reference = self.state_reference[state.charge, state.multiplicity]
@@ -260,49 +266,34 @@ class HELM(nn.Module):
     def _correction(self, graph: Data, elements: Tensor, layers: list[Tensor], vectors: Tensor) -> Tensor:
         near = torch.linalg.vector_norm(vectors, dim=1) < self.settings.backbone.pair_cutoff
         vectors, pairs = vectors[near], graph.pair_index[:, near]
-        same = graph.z[pairs[0]] == graph.z[pairs[1]]
-        reverse = (same if self.settings.hermitian else torch.ones_like(same)).nonzero().squeeze(1)
-        edges, states = self.backbone.pairs(layers, elements, vectors, pairs, reverse)
         nodes = self.backbone.norm_nodes(layers[-1])
         offsets, size = self._ao_offsets(graph, elements)
         onsite, slot, partner = block_slots(graph)
         slot = slot[near]
-        slot = torch.cat([slot, (slot if partner is None else partner[slot])[reverse]])  # of edges
-        slots = count_molecules(graph) if partner is None else len(partner)
-        spins = []
-        for head in self.hamiltonian_heads:
-            blocks = self._place(head, elements, nodes, states, edges, offsets, (onsite, slot))
-            spins.append(assemble(blocks, slots, size, partner))
-        correction = torch.stack(spins, dim=1)  # (B, spins, A, A)
-        if len(spins) == 1:
-            return correction
+        opposite = slot if partner is None else partner[slot]
+        placed = [place_atoms(head, nodes, elements, onsite, offsets) for head in self.hamiltonian_heads]
+        count = len(slot)
+        for own in [slice(0, count)] if torch.is_grad_enabled() else parts(count, slot.device, 2):
+            reverse = self._read_twice(elements, pairs[:, own])
+            edges, states = self.backbone.pairs(layers, elements, vectors[own], pairs[:, own], reverse)
+            if states is not None:
+                slots = torch.cat([slot[own], opposite[own][reverse]])  # of edges
+                for blocks, head in zip(placed, self.hamiltonian_heads, strict=True):
+                    blocks += place_pairs(head, states, edges, elements, slots, offsets)
+        number = count_molecules(graph) if partner is None else len(partner)
+        correction = torch.stack([assemble(blocks, number, size, partner) for blocks in placed], dim=1)
+        if len(placed) == 1:
+            return correction  # (B, spins, A, A)
         if partner is not None:
             return correction.mean(dim=1, keepdim=True)  # crystals are closed shells
         _, multiplicity, group = grouped_states(graph)
         closed = (multiplicity[group] == 1)[:, None, None, None]  # a singlet has one Hamiltonian, not two
         return torch.where(closed, correction.mean(dim=1, keepdim=True), correction)
 
-    def _place(
-        self, head: nn.Module, elements: Tensor, nodes: Tensor, states: Tensor | None,
-        edges: DirectedEdges, offsets: Tensor, slots: tuple[Tensor, Tensor],
-    ) -> list[PlacedBlocks]:  # fmt: skip
-        assert isinstance(head, HamiltonianHead)
-        onsite, slot = slots  # of atoms and of edges
-        placed = []
-        for b in head.onsite_blocks(nodes, elements):
-            atoms, first = b.members, offsets[b.members]
-            placed.append(PlacedBlocks(onsite[atoms], first, first, b.values * b.halving, b.rows, b.columns))
-        if states is None:
-            return placed
-        target, source = elements[edges.target], elements[edges.source]
-        once = (target != source) & self.settings.hermitian  # others are read in both directions
-        weight = edges.envelope * torch.where(once, 1.0, 0.5).to(edges.envelope)
-        for b in head.pair_blocks(states, target, source):
-            row, col = edges.target[b.members], edges.source[b.members]
-            values = b.values * weight[b.members, None]
-            where = slot[b.members]
-            placed.append(PlacedBlocks(where, offsets[row], offsets[col], values, b.rows, b.columns))
-        return placed
+    def _read_twice(self, elements: Tensor, pairs: Tensor) -> Tensor:
+        """Indices of the pairs (2, P) that are read in both directions."""
+        same = elements[pairs[0]] == elements[pairs[1]]
+        return (same if self.settings.hermitian else torch.ones_like(same)).nonzero().squeeze(1)
 
     def _ao_offsets(self, graph: Data, elements: Tensor) -> tuple[Tensor, int]:
         count = self.ao_count[elements]

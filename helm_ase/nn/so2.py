@@ -51,13 +51,16 @@ class SO2Linear(nn.Module):
             self.natural_m.append(_matrix(n * channels_in.natural, width, fan_in))
             self.unnatural_m.append(_matrix(n * channels_in.unnatural, width, fan_in))
 
-    def forward(self, natural: list[Tensor], unnatural: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    def forward(
+        self, natural: list[list[Tensor]], unnatural: list[list[Tensor]]
+    ) -> tuple[list[Tensor], Tensor]:
         """Apply to features given per m and parity class.
 
         Parameters
         ----------
         natural, unnatural
-            For each m a tensor (E, 1 or 2, degrees, channels of that class).
+            For each m tensors (E, 1 or 2, degrees, channels) that together hold the channels of that class:
+            those of both ends of an edge need not be joined.
 
         Returns
         -------
@@ -66,17 +69,17 @@ class SO2Linear(nn.Module):
         extra
             Extra scalars, shape (E, extra_scalars).
         """
-        edges, n0 = natural[0].shape[0], self.rows.lmax + 1
-        y, extra = (natural[0].flatten(1) @ self.natural_0).split([n0 * self.cout.natural, self.extra], dim=1)
+        edges, n0 = natural[0][0].shape[0], self.rows.lmax + 1
+        y, extra = product(natural[0], self.natural_0).split([n0 * self.cout.natural, self.extra], dim=1)
         y = y.reshape(edges, 1, n0, self.cout.natural)
         if self.cout.unnatural:
-            z = unnatural[0].flatten(1) @ self.unnatural_0
+            z = product(unnatural[0], self.unnatural_0)
             y = torch.cat([y, z.reshape(edges, 1, n0, self.cout.unnatural)], dim=-1)
         features = [y]
         for m, (_, n) in enumerate(self.rows.spans[1:], start=1):
-            y = natural[m].flatten(0, 1).flatten(1) @ self.natural_m[m - 1]
+            y = product(natural[m], self.natural_m[m - 1])
             if self.cin.unnatural:
-                y = torch.addmm(y, unnatural[m].flatten(0, 1).flatten(1), self.unnatural_m[m - 1])
+                y = product(unnatural[m], self.unnatural_m[m - 1], y)
             features.append(self._combine(y, edges, n))
         return features, extra
 
@@ -115,6 +118,20 @@ class SO2Linear(nn.Module):
 
 def _matrix(n_in: int, n_out: int, fan_in: int | None = None) -> nn.Parameter:
     return nn.Parameter(torch.randn(n_in, n_out) / max(fan_in or n_in, 1) ** 0.5)
+
+
+def product(parts: list[Tensor], weight: Tensor, total: Tensor | None = None) -> Tensor:
+    """Features (E, k, n, C) times a matrix (n C, D), as rows (E k, D), added to ``total`` in place.
+
+    ``parts`` hold the channels C one after the other, as if they were joined along the last axis.
+    """
+    rows = weight.reshape(parts[0].shape[2], -1, weight.shape[1])  # (n, C, D)
+    pieces = rows.split([part.shape[3] for part in parts], dim=1)
+    for part, piece in zip(parts, pieces, strict=True):
+        left, right = part.flatten(0, 1).flatten(1), piece.flatten(0, 1)
+        total = left @ right if total is None else total.addmm_(left, right)
+    assert total is not None
+    return total
 
 
 def split_by_order(x: Tensor, rows: EdgeRows, weights: Tensor | None = None) -> list[Tensor]:

@@ -26,7 +26,7 @@ from helm_ase.prediction.domain import (
     warn_about_bonds,
     warn_about_distances,
 )  # fmt: skip
-from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure
+from helm_ase.prediction.electronic import ElectronicPrediction, finish_electronic_structure, levels_of
 from helm_ase.prediction.verdict import Verdict, judge
 from helm_ase.representation.charge_state import ChargeState, charge_state
 from helm_ase.representation.energy_baseline import EnergyMethod
@@ -257,11 +257,10 @@ class BatchEngine:
     def _with_orbitals(
         self, answer: StructurePrediction, electronic: ElectronicPrediction
     ) -> StructurePrediction:
-        levels = electronic.structure.orbital_energies.numpy() * HARTREE_IN_EV
         compute: dict[str, Callable[[], Any]] = {
             "dipole": lambda: electronic.dipole,
             "charges": lambda: electronic.charges,
-            "eigenvalues": lambda: levels[0] if len(levels) == 1 else levels,
+            "eigenvalues": lambda: levels_of(electronic),
             "gap": lambda: float(electronic.structure.gap) * HARTREE_IN_EV,
             "hamiltonian": lambda: electronic.hamiltonian.copy(),
         }

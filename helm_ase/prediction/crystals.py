@@ -42,9 +42,13 @@ class CrystalEnergy:
 
 
 def predict_crystal_energy(
-    model: HELM, atoms: Atoms, forces: bool = False, stress: bool = False
+    model: HELM,
+    atoms: Atoms,
+    forces: bool = False,
+    stress: bool = False,
+    recompute: bool | None = None,
 ) -> CrystalEnergy:
-    """Energy, and forces and stress if asked for.
+    """Energy, and forces and stress if asked for; ``recompute`` is that of the network.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def predict_crystal_energy(
             "vacuum included"
         )
     with own_torch_state(model.energy_reference.device), torch.inference_mode(False):
-        out = model(graph_of(model, atoms), energy=True, forces=forces, stress=stress)
+        out = model(graph_of(model, atoms), energy=True, forces=forces, stress=stress, recompute=recompute)
     energy = float(out.energy.detach())
     derivatives = [None if x is None else x.detach().double().cpu().numpy() for x in (out.forces, out.stress)]
     if not all(np.isfinite(x).all() for x in (energy, *derivatives) if x is not None):

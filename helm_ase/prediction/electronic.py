@@ -23,7 +23,7 @@ from helm_ase.representation.energy_baseline import EnergyMethod
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.system.torch_state import own_torch_state
-from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM
+from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 if TYPE_CHECKING:
     from helm_ase.qc.scf_steps import SCFStep, SelfConsistency
@@ -105,6 +105,12 @@ class ElectronicPrediction:
         return self.structure.charges().numpy()
 
 
+def levels_of(prediction: ElectronicPrediction) -> NDArray[np.float64]:
+    """All orbital energies, eV, (M,), or (2, M) of an open shell."""
+    levels = prediction.structure.orbital_energies.numpy() * HARTREE_IN_EV
+    return levels[0] if len(levels) == 1 else levels
+
+
 class EnergyPrediction(NamedTuple):
     """Energy and forces of a molecule from one evaluation of the network."""
 
@@ -122,6 +128,7 @@ def predict_energy(
     state: ChargeState,
     forces: bool,
     tight_binding: EnergyMethod | None = None,
+    recompute: bool | None = None,
 ) -> EnergyPrediction:
     """Energy and, if asked, forces.
 
@@ -135,6 +142,9 @@ def predict_energy(
         Whether to compute forces.
     tight_binding
         Energy baseline of the model's checkpoint; None if it has none.
+    recompute
+        Compute messages between atoms again for the forces instead of keeping them, which takes less memory
+        and more time; None: where there are many.
 
     Raises
     ------
@@ -143,20 +153,15 @@ def predict_energy(
     SCFError
         If the energy baseline does not converge.
     """
-    with own_torch_state(model.energy_reference.device):
-        return _energy(model, atoms, state, forces, tight_binding)
-
-
-def _energy(
-    model: HELM, atoms: Atoms, state: ChargeState, forces: bool, tight_binding: EnergyMethod | None
-) -> EnergyPrediction:
     baseline = None
     if tight_binding is not None:
         from helm_ase.prediction.energy_baseline import baseline_energy
 
         baseline = baseline_energy(tight_binding, atoms.numbers, state)
-    with torch.inference_mode(False):  # forces need autograd even if the caller disabled it
-        out = model(make_graph(model, atoms, state), energy=True, forces=forces, energy_baseline=baseline)
+    device = model.energy_reference.device  # forces need autograd even if the caller disabled it
+    with own_torch_state(device), torch.inference_mode(False), torch.set_grad_enabled(forces):
+        graph = make_graph(model, atoms, state, model.settings.backbone.cutoff)
+        out = model(graph, forces=forces, energy_baseline=baseline, recompute=recompute)
     energy = float(out.energy.detach())
     gradient = None if out.forces is None else out.forces.detach().cpu().numpy().astype(np.float64)
     if not np.isfinite(energy) or (gradient is not None and not np.isfinite(gradient).all()):
@@ -250,10 +255,10 @@ def finish_electronic_structure(
     return ElectronicPrediction(mole, atoms.numbers.copy(), structure, checkpoint.level)
 
 
-def make_graph(model: HELM, atoms: Atoms, state: ChargeState) -> AtomicGraph:
-    """Graph of ``atoms`` on the model's device."""
-    graph = AtomicGraph.from_arrays(
-        atoms.numbers, atoms.positions, model.cutoff, state.charge, state.multiplicity
-    )
+def make_graph(model: HELM, atoms: Atoms, state: ChargeState, cutoff: float | None = None) -> AtomicGraph:
+    """Graph of ``atoms`` on the model's device, with the pairs within ``cutoff`` in Å; None: all that the
+    Hamiltonian needs."""
+    reach = model.cutoff if cutoff is None else cutoff
+    graph = AtomicGraph.from_arrays(atoms.numbers, atoms.positions, reach, *state)
     placed: AtomicGraph = graph.to(model.energy_reference.device)
     return placed

@@ -58,7 +58,7 @@ def network_hessian(model: HELM, atoms: Atoms, state: ChargeState) -> NDArray[np
     with torch.inference_mode(False), torch.enable_grad():
         graph = make_graph(model, atoms, state)
         graph.pos = graph.pos.detach().requires_grad_(True)
-        energy = model(graph).energy.sum()
+        energy = model(graph, recompute=False).energy.sum()
         gradient = None
         if energy.requires_grad:
             (gradient,) = torch.autograd.grad(energy, graph.pos, create_graph=True, allow_unused=True)

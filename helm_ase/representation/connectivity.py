@@ -7,6 +7,8 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
+from helm_ase.representation.geometry import near_pairs
+
 BOND_FACTOR = 1.25
 """Two atoms closer than this many times the sum of their covalent radii are bonded."""
 
@@ -16,10 +18,11 @@ def bonded(
 ) -> NDArray[np.bool_]:
     """Bond matrix, symmetric, False on the diagonal; (N, N)."""
     radii = covalent_radii[np.asarray(numbers, dtype=int)]
-    distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
-    matrix = distances < factor * (radii[:, None] + radii[None])
-    np.fill_diagonal(matrix, False)
-    return np.asarray(matrix)
+    matrix = np.zeros((len(radii), len(radii)), dtype=bool)
+    first, second, distances = near_pairs(positions, 2 * factor * radii.max(initial=0.0))
+    touch = distances < factor * (radii[first] + radii[second])
+    matrix[first[touch], second[touch]] = matrix[second[touch], first[touch]] = True
+    return matrix
 
 
 def fragments(bonds: NDArray[np.bool_]) -> NDArray[np.int64]:

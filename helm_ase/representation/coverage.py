@@ -10,6 +10,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from helm_ase.representation.bonding import BIN_WIDTH, BondCoverage
+from helm_ase.representation.geometry import near_pairs
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.periodic_pairs import periodic_pairs
 
@@ -103,8 +104,6 @@ def _pairs(
         apart = positions[other] - positions[one] + lattice.vectors(pairs.shifts)
         z1, z2 = numbers[one], numbers[other]
         return np.minimum(z1, z2), np.maximum(z1, z2), np.linalg.norm(apart, axis=1)
-    first, second = np.triu_indices(len(numbers), k=1)
-    distances = np.linalg.norm(positions[first] - positions[second], axis=1)
-    near = distances < limit
-    z1, z2 = numbers[first[near]], numbers[second[near]]
-    return np.minimum(z1, z2), np.maximum(z1, z2), distances[near]
+    first, second, distances = near_pairs(positions, limit)
+    z1, z2 = numbers[first], numbers[second]
+    return np.minimum(z1, z2), np.maximum(z1, z2), distances

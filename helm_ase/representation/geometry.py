@@ -1,6 +1,6 @@
-"""Checks of geometries for which no calculation makes sense."""
+"""Pairs of atoms that are near each other, and checks of geometries for which no calculation makes sense."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,37 @@ from helm_ase.errors import StructureError
 
 COINCIDENT = 0.1
 """Two atoms closer than this (Å) are a mistake in the input, not a molecule."""
+FEW = 300
+"""Atoms up to which all distances are computed: quicker than a tree, and little memory."""
+
+
+class NearPairs(NamedTuple):
+    """Pairs of atoms within a distance, in ascending order of the first atom, then of the second."""
+
+    first: NDArray[np.int64]
+    """Lower index of each pair, (P,)."""
+    second: NDArray[np.int64]
+    """Higher index, (P,)."""
+    distances: NDArray[np.float64]
+    """Å, (P,)."""
+
+
+def near_pairs(positions: NDArray[np.float64], cutoff: float) -> NearPairs:
+    """Pairs of atoms closer than ``cutoff`` in Å, from positions in Å, finite, (N, 3).
+
+    Of many atoms, time and memory are proportional to the atoms and pairs.
+    """
+    if len(positions) <= FEW:
+        first, second = np.triu_indices(len(positions), k=1)
+    else:
+        from scipy.spatial import cKDTree
+
+        wider = cutoff * (1 + 1e-9)  # the tree rounds in another way
+        found = cKDTree(positions).query_pairs(wider, output_type="ndarray").astype(np.int64)
+        first, second = found[np.lexsort((found[:, 1], found[:, 0]))].T
+    distances = np.linalg.norm(positions[first] - positions[second], axis=1)
+    near = distances < cutoff
+    return NearPairs(first[near], second[near], distances[near])
 
 
 def check_geometry(numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> None:
@@ -27,9 +58,8 @@ def check_geometry(numbers: NDArray[np.int64], positions: NDArray[np.float64]) -
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
         raise StructureError(f"position of atom {bad[0]} is not finite: {positions[bad[0]]}")
-    first, second = np.triu_indices(len(numbers), k=1)
-    distances = np.linalg.norm(positions[first] - positions[second], axis=1)
-    if len(distances) and distances.min() < COINCIDENT:
+    first, second, distances = near_pairs(positions, COINCIDENT)
+    if len(distances):
         k = int(distances.argmin())
         raise StructureError(
             f"atoms {first[k]} and {second[k]} are {distances[k]:.3f} Å apart; "

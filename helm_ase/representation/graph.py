@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from helm_ase.representation.geometry import check_geometry
+from helm_ase.representation.geometry import check_geometry, near_pairs
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.periodic_pairs import check_images, periodic_pairs
 
@@ -82,9 +82,7 @@ class AtomicGraph(Data):
         check_geometry(z, r)
         if lattice is not None:
             return cls._of_crystal(z, r, cutoff, (charge, multiplicity), lattice)
-        first, second = np.triu_indices(len(z), k=1)
-        near = np.linalg.norm(r[first] - r[second], axis=1) < cutoff
-        first, second = first[near], second[near]
+        first, second, _ = near_pairs(r, cutoff)
         swap = z[first] > z[second]
         pairs = np.stack([np.where(swap, second, first), np.where(swap, first, second)])
         return cls(

@@ -25,7 +25,9 @@ from ase.build import molecule  # noqa: E402
 
 from helm_ase import HELMCalculator  # noqa: E402
 
-MOLECULES = ("H2CO", "CH3OH", "CH3COCH3", "C6H6")
+MOLECULES = (
+    "H2O", "NH3", "CH4", "HCN", "H2CO", "CH3OH", "HCOOH", "CH3CN", "CH3COCH3", "C6H6",
+)  # fmt: skip
 USUAL_STEP, FINE_STEP = 0.01, 1e-4
 """Å: ASE's default for vibrations, and one that leaves no trace."""
 

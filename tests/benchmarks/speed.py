@@ -163,17 +163,17 @@ def child(name: str, what: str, model: str | None, repeats: int) -> dict[str, fl
     """Time one alkane in this process, with its peak memory."""
     torch.set_num_threads(1)
     checkpoint, atoms = load_model(model), molecule(name)
-    empty = _peak()
+    empty = peak_memory()
     with torch.no_grad():
         graph = make_graph(checkpoint.model, atoms, NEUTRAL)
         if what == "E+F":
             times = cpu_times(lambda: predict_energy(checkpoint.model, atoms, NEUTRAL, True), repeats)
         else:
             times = cpu_times(lambda: checkpoint.model(graph, energy=False, hamiltonian=True), repeats)
-    return {"atoms": len(atoms), "ms": best(times), "peak": _peak(), "loaded": empty}
+    return {"atoms": len(atoms), "ms": best(times), "peak": peak_memory(), "loaded": empty}
 
 
-def _peak() -> float:
+def peak_memory() -> float:
     """Peak resident memory of this process in MB.
 
     Not ``ru_maxrss``: on Linux a child inherits that of the process that started it.

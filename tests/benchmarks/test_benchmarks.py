@@ -54,6 +54,26 @@ def test_speed_runs(tmp_path):
     assert found["molecules"][0]["H without H0"] > 0
 
 
+def test_sizes_are_measured_and_levels_agree(tmp_path):
+    found = run("sizes.py", "--molecules", "C2", "W2", "--repeats", 1, tmp_path / "out.json")
+    assert set(found["W2"]) == {"E+F", "E+F again", "H", "levels", "all levels", "H0", "E0"}
+    assert found["C2"]["H"]["peak"] > found["C2"]["H"]["loaded"]
+    levels = [found["C2"][kind]["answer"] for kind in ("levels", "all levels")]
+    np.testing.assert_allclose(*levels, atol=1e-8)
+
+
+def test_frequencies_are_compared(tmp_path):
+    found = run("frequencies.py", "--molecules", "H2O", tmp_path / "out.json")["molecules"][0]
+    assert len(found["PySCF"]) == 3
+    np.testing.assert_allclose(found["model"], found["PySCF"], rtol=0.05)
+    np.testing.assert_allclose(found["GFN2-xTB"], found["PySCF"], rtol=0.2)
+
+
+def test_our_side_of_the_comparison_with_mace_runs(tmp_path):
+    found = run("beside_mace.py", "--molecules", "ethanol", "--rounds", 1, tmp_path / "out.json")
+    assert found["ours"]["ethanol network"][0] > 0
+
+
 def test_startup_runs_and_import_leaves_torch_out(tmp_path):
     found = run("startup.py", "--repeats", 1, tmp_path / "out.json")
     assert not found["import helm_ase"][0][2]

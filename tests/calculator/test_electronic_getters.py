@@ -9,7 +9,10 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 from ase.io.cube import read_cube_data
+from scipy.linalg import eigh
+from scipy.sparse import issparse
 
+import helm_ase.electronic.orbitals as orbitals
 from helm_ase import HELMCalculator
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import ChargeError, SCFError, SettingError, StructureError
@@ -220,3 +223,46 @@ def test_a_single_atom_and_a_moved_molecule_are_computed_anew():
     assert abs(after - before) > 1e-3
     water.positions[0] -= 0.05
     assert abs(water.calc.get_functional_energy() - before) < 1e-8
+
+
+# --- large molecules ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def far_apart():
+    """Two molecules of hydrogen, whose blocks vanish, and one nearby."""
+    atoms = Atoms("H6", [[0, 0, z] for z in (0.0, 0.74, 3.0, 3.74, 20.0, 20.74)])
+    atoms.calc = HELMCalculator()
+    return atoms
+
+
+def test_a_sparse_hamiltonian_has_the_same_levels_and_no_blocks_of_distant_atoms(far_apart):
+    dense, sparse = (far_apart.calc.get_hamiltonian(sparse=s) for s in (False, True))
+    assert issparse(sparse)
+    size = len(dense) // 3
+    assert sparse[: 2 * size, 2 * size :].nnz == 0
+    assert sparse[: 2 * size, : 2 * size].nnz == 4 * size**2
+    s = far_apart.calc.get_overlap()
+    levels = [eigh(h, s, eigvals_only=True) for h in (dense, sparse.toarray())]
+    np.testing.assert_allclose(levels[1], levels[0], rtol=0, atol=1e-7)
+
+
+def test_levels_around_the_gap_are_the_same_however_they_are_found(far_apart, monkeypatch):
+    usual = far_apart.calc.get_levels_around_gap(2)
+    gap = far_apart.calc.get_homo_lumo()
+    assert usual[0][-1] == pytest.approx(gap[0])
+    assert usual[1][0] == pytest.approx(gap[1])
+    monkeypatch.setattr(orbitals, "LARGE", 10)
+    calc = HELMCalculator()
+    for a, b in zip(calc.get_levels_around_gap(2, atoms=far_apart), usual, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    assert calc.get_homo_lumo(far_apart) == pytest.approx(gap, abs=1e-6)
+    assert "orbital_energies" not in calc.extra_results
+    levels = calc.get_property("orbital_energies", far_apart)
+    np.testing.assert_allclose(levels, far_apart.calc.get_property("orbital_energies"), atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5])
+def test_a_number_of_levels_is_a_positive_whole_number(far_apart, count):
+    with pytest.raises(SettingError, match="number of levels"):
+        far_apart.calc.get_levels_around_gap(count)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.calculator import CalculatorSetupError, InputError
+from torch.utils.checkpoint import checkpoint
 
+import helm_ase.nn.edge_parts as edge_parts
 from helm_ase import HELMCalculator
 from helm_ase.errors import CheckpointError, SettingError
 
@@ -87,3 +89,21 @@ def test_a_failed_change_of_model_leaves_the_calculator_as_it_was(water):
         water.calc.set(model="nowhere")
     assert water.calc.parameters["model"] is None
     assert water.get_potential_energy() == energy
+
+
+def test_forces_that_are_computed_in_less_memory_are_the_same(water, monkeypatch):
+    monkeypatch.setitem(edge_parts.AT_ONCE, "cpu", 2)
+    kept = water.get_forces()
+    saved = []
+    monkeypatch.setattr(
+        edge_parts, "checkpoint", lambda f, *args, **kw: saved.append(f) or checkpoint(f, *args, **kw)
+    )
+    water.calc.set(recompute=True)
+    np.testing.assert_allclose(water.get_forces(), kept, rtol=0, atol=1e-5)
+    assert saved
+
+
+@pytest.mark.parametrize("value", ["yes", 2, 0.5])
+def test_recompute_is_yes_or_no_or_left_to_the_model(value):
+    with pytest.raises(SettingError, match=r"recompute is .*allowed: None .*True, False"):
+        HELMCalculator(recompute=value)

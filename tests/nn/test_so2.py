@@ -12,7 +12,7 @@ from helm_ase.nn.equivariant import Channels
 from helm_ase.nn.harmonics import EdgeRows
 from helm_ase.nn.interaction import Message, MessageSettings, gather_messages, rotate_back
 from helm_ase.nn.radial import Envelope
-from helm_ase.nn.so2 import SO2Linear, join_orders, split_by_order
+from helm_ase.nn.so2 import SO2Linear, join_orders, product, split_by_order
 from shared.rotations import wigner
 
 ROWS = [EdgeRows(3, 3), EdgeRows(4, 2), EdgeRows(2, 0)]
@@ -51,9 +51,32 @@ def act(x, rows, channels, operation):
 
 
 def apply_linear(layer, x):
-    natural, unnatural = x.split([layer.cin.natural, layer.cin.unnatural], dim=-1)
-    features, extra = layer(split_by_order(natural, layer.rows), split_by_order(unnatural, layer.rows))
+    parts = x.split([layer.cin.natural, layer.cin.unnatural], dim=-1)
+    features, extra = layer(*([[part] for part in split_by_order(x, layer.rows)] for x in parts))
     return join_orders(features), extra
+
+
+def test_a_product_of_parts_is_that_of_the_joined_features():
+    x, weight = torch.randn(5, 2, 3, 7, dtype=torch.float64), torch.randn(21, 4, dtype=torch.float64)
+    whole = x.flatten(0, 1).flatten(1) @ weight
+    more = torch.randn(10, 4, dtype=torch.float64)
+    parts = list(x.split([4, 2, 1], dim=3))
+    torch.testing.assert_close(product(parts, weight), whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(product(parts, weight, more.clone()), whole + more, rtol=0, atol=1e-12)
+
+
+def test_channels_of_a_class_may_come_in_parts():
+    layer = SO2Linear(ROWS[0], CIN, COUT, extra_scalars=3).double()
+    x = torch.randn(4, ROWS[0].size, CIN.total, dtype=torch.float64)
+    classes = x.split([CIN.natural, CIN.unnatural], dim=-1)
+    parts = []
+    for whole in classes:
+        halves = [split_by_order(half, layer.rows) for half in whole.split([1, whole.shape[2] - 1], dim=2)]
+        parts.append([list(some) for some in zip(*halves, strict=True)])
+    features, extra = layer(*parts)
+    expected, expected_extra = apply_linear(layer, x)
+    torch.testing.assert_close(join_orders(features), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(extra, expected_extra, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

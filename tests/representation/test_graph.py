@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+import helm_ase.representation.geometry as geometry
 from helm_ase.errors import StructureError
+from helm_ase.representation.geometry import near_pairs
 from helm_ase.representation.graph import AtomicGraph, batch_graphs, count_molecules, molecule_index
 from shared.geometries import FORMAMIDE, WATER
 
@@ -25,6 +27,24 @@ def test_each_near_pair_appears_once_with_the_lower_atomic_number_first(cutoff):
     found = [tuple(p) for p in graph.pair_index.T.tolist()]
     assert len(found) == len(set(found))
     assert set(found) == brute_force_pairs(numbers, positions, cutoff)
+
+
+@pytest.mark.parametrize("cutoff", [0.3, 2.0, 5.0])
+def test_pairs_of_many_atoms_are_found_as_those_of_few(rng, cutoff, monkeypatch):
+    positions = rng.uniform(0, 9, (150, 3))
+    few = near_pairs(positions, cutoff)
+    monkeypatch.setattr(geometry, "FEW", 10)
+    many = near_pairs(positions, cutoff)
+    assert len(few.first) > 0
+    for a, b in zip(few, many, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_two_of_many_atoms_that_coincide_are_named(rng):
+    positions = np.stack(np.meshgrid(*[np.arange(7.0)] * 3), -1).reshape(-1, 3)
+    positions[300] = positions[17] + [0.0, 0.05, 0.0]
+    with pytest.raises(StructureError, match=r"atoms 17 and 300 are 0\.050"):
+        AtomicGraph.from_arrays(np.ones(343, int), positions, 2.0)
 
 
 def test_a_batch_holds_the_same_atoms_and_pairs_as_its_molecules():
