@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from helm_ase.errors import SettingError
 from helm_ase.qc.crystal import build_cell, crystal_basis, crystal_level
-from helm_ase.qc.crystal_scf import CrystalSCF, forces_by_differences, kept_points, stress_by_differences
+from helm_ase.qc.crystal_scf import (
+    CrystalSCF,
+    fock_of,
+    forces_by_differences,
+    kept_points,
+    stress_by_differences,
+)
 from helm_ase.qc.lattice_integrals import lattice_integrals
 from helm_ase.representation.labelled_crystal import LabelledCrystal
 from helm_ase.representation.lattice import Lattice, nearest_images
@@ -92,7 +98,7 @@ def label_crystal(
     mf = crystal.converge()
     vacuum = 0.0 if lattice.dimensions == 3 else vacuum_potential(mf, lattice)
     kept = kept_points(mesh)
-    fock = np.asarray(mf.get_fock(), np.complex128)[kept] - vacuum * np.asarray(mf.get_ovlp())[kept]
+    fock = fock_of(mf)[kept] - vacuum * np.asarray(mf.get_ovlp())[kept]
     smeared = bool(settings.level.smearing)
     return LabelledCrystal(
         name=name,
