@@ -29,7 +29,7 @@ STRAIN, DISPLACEMENT = 0.06, 0.05
 ALTERNATION = 0.08
 """Largest displacement of every second atom of a chain along it, Å."""
 COUNTS = {
-    "graphene": 40, "diamond": 20, "chain": 10, "polyacetylene": 15, "lonsdaleite": 0, "sheet": 0,
+    "graphene": 30, "diamond": 8, "chain": 8, "polyacetylene": 8, "lonsdaleite": 0, "sheet": 0,
     "nanotube": 0,
 }  # fmt: skip
 UNSEEN = ("lonsdaleite", "sheet", "nanotube")
@@ -50,7 +50,8 @@ def ideal(kind: str, random: np.random.Generator) -> Atoms:
             return lonsdaleite(2.52, 4.12)
         case "nanotube":
             tube = nanotube(5, 0, length=1, bond=1.42)
-            return Atoms(tube.numbers, tube.positions[:, [2, 0, 1]], cell=[tube.cell[2, 2], 0, 0], pbc=[1, 0, 0])
+            cell = [tube.cell[2, 2], 0, 0]
+            return Atoms(tube.numbers, tube.positions[:, [2, 0, 1]], cell=cell, pbc=[1, 0, 0])
         case "chain":
             apart = 1.28 + random.uniform(0, ALTERNATION)
             return Atoms("C2", [(0, 0, 0), (apart, 0, 0)], cell=[2.56, 0, 0], pbc=[1, 0, 0])

@@ -40,7 +40,7 @@ class CrystalSCF:
     max_cycles: int = 60
 
     def converge(self, start: Any = None) -> Any:
-        """Converged KRKS object of PySCF at all points of the mesh, Fermi-smeared if the level says so.
+        """Converged KRKS object of PySCF on the mesh, with time reversal, Fermi-smeared if the level says so.
 
         Parameters
         ----------
@@ -60,8 +60,8 @@ class CrystalSCF:
         cell = build_cell(self.numbers, self.positions, self.lattice, self.level)
         if start is not None:
             cell.ke_cutoff, cell.mesh = None, start.cell.mesh
-        points = KMesh.gamma_centred(self.mesh, time_reversal=False).kpts.numpy()
-        mf = dft.KRKS(cell, cell.get_abs_kpts(points), xc=self.level.functional).multigrid_numint()
+        points = cell.make_kpts(self.mesh, time_reversal_symmetry=True)
+        mf = dft.KRKS(cell, points, xc=self.level.functional).multigrid_numint()
         mf.conv_tol, mf.max_cycle, mf.verbose = self.level.conv_tol, self.max_cycles, 0
         if self.level.smearing:
             mf = smearing_(mf, sigma=self.level.smearing, method="fermi")
@@ -90,9 +90,12 @@ def remember_operators(mf: Any) -> None:
     mf.get_hcore, mf.get_veff = lambda *_given, **_named: core, get_veff
 
 
-def fock_of(mf: Any) -> NDArray[np.complex128]:
-    """F(k) of a converged calculation at all points of its mesh, Hartree, (K, A, A)."""
-    return np.asarray(mf.get_hcore() + mf.last_potential, np.complex128)
+def fock_and_overlap(mf: Any, mesh: Sequence[int]) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    """F(k), Hartree, and S(k) of a converged calculation at the points of ``KMesh.kpts``, (K, A, A) each."""
+    kept = kept_points(mesh)
+    fock = mf.kpts.transform_fock(np.asarray(mf.get_hcore() + mf.last_potential))
+    overlap = mf.kpts.transform_1e_operator(np.asarray(mf.get_ovlp()))
+    return np.asarray(fock, np.complex128)[kept], np.asarray(overlap, np.complex128)[kept]
 
 
 def forces_by_differences(crystal: CrystalSCF, start: Any) -> NDArray[np.float64]:
