@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from helm_ase.cli.number_types import COUNT, real, whole
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from helm_ase.calculator.helm import HELMCalculator
 
 DESCRIPTION = """Predict the Hamiltonian of a crystal, print its Fermi level and band gap, draw its band
@@ -117,10 +119,10 @@ def _bands(options: argparse.Namespace) -> None:
         window = None if options.window is None else (options.window[0], options.window[1])
         draw_bands(structure, mesh, options.output, atoms.get_chemical_formula(), window)
         print(f"picture: {options.output}")
-    _export(options, calc, mesh.fermi_level * HARTREE_IN_EV)
+    _export(options, calc, atoms, mesh.fermi_level * HARTREE_IN_EV)
 
 
-def _export(options: argparse.Namespace, calc: "HELMCalculator", fermi_level: float) -> None:
+def _export(options: argparse.Namespace, calc: "HELMCalculator", atoms: "Atoms", fermi_level: float) -> None:
     """Write what other programs are to read."""
     from helm_ase.electronic.orthogonalisation import orthogonalised
     from helm_ase.labels.deeph import write_deeph
@@ -129,7 +131,7 @@ def _export(options: argparse.Namespace, calc: "HELMCalculator", fermi_level: fl
 
     if not (options.wannier90 or options.deeph):
         return
-    atoms, h, s = calc.atoms, calc.get_real_space_hamiltonian(), calc.get_real_space_overlap()
+    h, s = calc.get_real_space_hamiltonian(atoms), calc.get_real_space_overlap(atoms)
     if options.deeph:
         write_deeph(options.deeph, atoms, h, s, fermi_level)
         print(f"DeepH: {options.deeph}")

@@ -65,7 +65,7 @@ def write_wannier90(
         raise BasisError("the matrix belongs to other atoms")
     prefix = Path(prefix)
     size = hamiltonian.values.shape[1]
-    home = ~hamiltonian.translations.any(1)
+    home = np.where(hamiltonian.translations.any(1), 0.0, 1.0)
     values = hamiltonian.values * HARTREE_IN_EV - zero * home[:, None, None] * np.eye(size)
     centre = np.repeat(np.arange(len(atoms)), np.diff(hamiltonian.basis.offsets(hamiltonian.numbers)))
     texts = {

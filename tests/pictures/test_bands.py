@@ -74,9 +74,9 @@ def test_the_command_prints_level_and_gap_and_draws(model, tmp_path, capsys):
     assert (tmp_path / "x.png").exists()
     assert main([*arguments, "--wannier90", str(tmp_path / "w"), "--deeph", str(tmp_path / "d")]) == 0
     assert f"DeepH: {tmp_path / 'd'}" in capsys.readouterr().out
-    calc = HELMCalculator(model=model, dtype="float64", atoms=ase.io.read(tmp_path / "chain.extxyz"))
+    calc, atoms = HELMCalculator(model=model, dtype="float64"), ase.io.read(tmp_path / "chain.extxyz")
     k = np.array([[0.21, 0, 0]])
-    exact = calc.get_bloch_matrices(k)
+    exact = calc.get_bloch_matrices(k, atoms)
     wannier, deeph = read_wannier90(tmp_path / "w"), read_deeph(tmp_path / "d")
     h = np.einsum("t,tmn->mn", np.exp(2j * np.pi * wannier.translations @ k[0]), wannier.values)
     levels = scipy.linalg.eigh(exact[0][0], exact[1][0], eigvals_only=True) * HARTREE_IN_EV
