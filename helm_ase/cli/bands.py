@@ -45,6 +45,11 @@ def add_commands(commands: Any) -> None:
         metavar="EV",
         help="lowest and highest energy of the picture in eV above the Fermi level (default: all bands)",
     )
+    _add_outputs(bands)
+    bands.set_defaults(command=_bands)
+
+
+def _add_outputs(bands: argparse.ArgumentParser) -> None:
     bands.add_argument(
         "-o",
         "--output",
@@ -63,7 +68,6 @@ def add_commands(commands: Any) -> None:
         help="write H(T) and S(T) to a folder in DeepH's layout of 2026 (POSCAR, info.json, overlap.h5, "
         "hamiltonian.h5)",
     )
-    bands.set_defaults(command=_bands)
 
 
 def _add_points(bands: argparse.ArgumentParser) -> None:
