@@ -200,7 +200,10 @@ def change(first: CrystalSample, second: CrystalSample) -> torch.Tensor:
 
 def displacement(label: LabelledCrystal) -> float:
     """Distance of the second atom from the place where all three bonds are equal, Å."""
-    third = label.lattice.cell[:2].sum(0) / 3
+    first, second = label.lattice.cell[:2]
+    if first @ second < 0:
+        second = first + second  # at 60 degrees, too
+    third = (first + second) / 3
     apart = label.positions[1] - label.positions[0]
     shifts = label.lattice.vectors([[i, j, 0] for i in range(-2, 3) for j in range(-2, 3)])
     return float(min(np.linalg.norm(apart - sign * third + shifts, axis=1).min() for sign in (1, -1)))
