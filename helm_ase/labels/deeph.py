@@ -33,7 +33,9 @@ ORDER: AOOrder = "e3nn"
 NEGLIGIBLE = 1e-12
 """Blocks whose elements of H (Hartree) and S are all smaller are left out."""
 LARGEST_DEGREE = 12
-"""Of a shell; more is a damaged file."""
+"""Largest degree of a shell; more is a damaged file."""
+LARGEST_MATRIX = 2**32
+"""Bytes that all blocks of one operator may take in memory."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,7 @@ def read_deeph(folder: str | Path, basis: str = "") -> DeepHCrystal:
         info = json.loads((folder / "info.json").read_text(encoding="utf8"))
         if info.get("spinful") or info.get("split_hkb"):
             raise ValueError("its matrices have spin, which is not read")
-        atoms = read(folder / "POSCAR", format="vasp")
-        assert isinstance(atoms, Atoms)
+        atoms = _read_poscar(folder / "POSCAR")
         shells = {atomic_numbers[k]: _degrees(v) for k, v in info["elements_orbital_map"].items()}
         functions = AOBasis(basis or "DeepH", shells)
         overlap = _read_matrix(folder / "overlap.h5", atoms, functions, 1.0)
@@ -146,6 +147,16 @@ def read_deeph(folder: str | Path, basis: str = "") -> DeepHCrystal:
         return DeepHCrystal(atoms, overlap, h, float(info.get("fermi_energy_eV", 0.0)))
     except Exception as error:  # a damaged file may raise anything
         raise DatasetError(f"{folder} is no folder of DeepH: {type(error).__name__}: {error}") from error
+
+
+def _read_poscar(path: Path) -> Atoms:
+    lines = path.read_text(encoding="utf8").splitlines()
+    counts = [int(word) for line in lines[5:7] for word in line.split() if word.isdecimal()]
+    if sum(counts) > len(lines):  # ASE would make room for as many
+        raise ValueError(f"{path.name} announces {sum(counts)} atoms in {len(lines)} lines")
+    atoms = read(path, format="vasp")
+    assert isinstance(atoms, Atoms)
+    return atoms
 
 
 def _degrees(values: Any) -> tuple[int, ...]:
@@ -164,7 +175,13 @@ def _read_matrix(path: Path, atoms: Atoms, basis: AOBasis, unit: float) -> RealS
     if np.iscomplexobj(entries) or pairs.ndim != 2 or pairs.shape[1] != 5 or len(bounds) != len(pairs) + 1:
         raise ValueError(f"{path.name} does not hold real blocks of pairs of atoms")
     t, place = np.unique(pairs[:, :3], axis=0, return_inverse=True)
-    values = np.zeros((len(t), *[basis.size(numbers)] * 2))
+    size = basis.size(numbers)
+    if (needed := 8 * len(t) * size**2) > LARGEST_MATRIX or size > len(entries):
+        raise ValueError(
+            f"{path.name} has {len(t)} translations of {size} functions ({needed / 1e9:.3g} GB, limit "
+            f"{LARGEST_MATRIX / 1e9:.3g}) and {len(entries)} elements"
+        )
+    values = np.zeros((len(t), size, size))
     o = basis.offsets(numbers)
     for (i, j), slot, begin, end in zip(
         pairs[:, 3:].tolist(), place.reshape(-1).tolist(), bounds[:-1], bounds[1:], strict=True
