@@ -32,7 +32,7 @@ def orthogonalised(
     hamiltonian, overlap
         H(T), Hartree, and S(T) over the same functions in the same order.
     lattice, positions
-        Of the crystal, positions in Å, (N, 3).
+        Lattice and positions of the crystal, positions in Å, (N, 3).
     mesh
         With time reversal; None: at least ``DENSITY`` points per 1/Å.
 

@@ -85,7 +85,7 @@ class CrystalData:
 
     level: LevelOfTheory
     basis: AOBasis
-    """Of all elements in the file."""
+    """Shells of all elements in the file."""
     operators: tuple[AtomicOperator, ...]
     """Operators of H0."""
     labels: list[LabelledCrystal]
