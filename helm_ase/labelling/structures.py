@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from helm_ase.errors import ChargeError, StructureError
+from helm_ase.representation.box import is_isolated
 from helm_ase.representation.charge_state import (
     CHARGE_KEYS,
     MULTIPLICITY_KEYS,
@@ -108,6 +109,10 @@ def _lattice(atoms: Atoms) -> Lattice:
     lattice = Lattice.of_atoms(atoms)
     near = periodic_pairs(atoms.numbers.astype(np.int64), atoms.positions, COINCIDENT, lattice)
     check_images(atoms.positions, near, lattice)
+    if is_isolated(atoms):
+        raise StructureError(
+            "this is a molecule in a periodic box, not a crystal: --no-pbc takes it out of its box"
+        )
     if (state := charge_state(atoms)) != ChargeState(0, 1):
         raise ChargeError(f"crystals are neutral closed shells; charge and multiplicity are {tuple(state)}")
     if (electrons := int(atoms.numbers.sum())) % 2:

@@ -11,6 +11,7 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from helm_ase.errors import SettingError, StructureError
+from helm_ase.representation.box import is_isolated
 from helm_ase.representation.labelled_crystal import crystal_key
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.periodic_pairs import periodic_pairs
@@ -57,9 +58,9 @@ class CrystalSampling:
 
 
 def read_crystals(files: Iterable[str | Path]) -> list[Atoms]:
-    """Crystals of files, each once; an empty list if the first structure is a molecule.
+    """Crystals of files, each once; an empty list if the first structure is a molecule, also one in a box.
 
-    Files of SMILES are passed over if they come first, and refused beside crystals.
+    So it is if a file of SMILES comes first; beside crystals both are refused.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def read_crystals(files: Iterable[str | Path]) -> list[Atoms]:
     """
     crystals: dict[str, Atoms] = {}
     for where, atoms in _frames(files):
-        if atoms is None or not atoms.pbc.any():
+        if atoms is None or not atoms.pbc.any() or is_isolated(atoms):
             if not crystals:
                 return []
             raise StructureError(

@@ -99,6 +99,24 @@ def test_molecules_are_left_to_the_sampling_of_molecules(tmp_path):
         read_crystals([tmp_path / "c.xyz", tmp_path / "m.xyz"])
 
 
+def test_a_molecule_in_a_box_is_no_crystal(tmp_path, capsys):
+    """Readers set pbc of what is in a box; molecules as near as in a molecular crystal are one."""
+    boxed, packed = molecule("H2O"), molecule("H2O")
+    for atoms, length in ((boxed, 9.0), (packed, 4.0)):
+        atoms.set_cell([length] * 3)
+        atoms.pbc = True
+        atoms.positions += [0, 0, 0.2]  # one of its atoms beyond the wall
+        atoms.wrap()
+    ase.io.write(tmp_path / "boxed.cif", boxed)
+    ase.io.write(tmp_path / "packed.cif", packed)
+    assert read_crystals([tmp_path / "boxed.cif"]) == []
+    assert len(read_crystals([tmp_path / "packed.cif"])) == 1
+    for command in ("sample", "label"):
+        output = str(tmp_path / ("x.xyz" if command == "sample" else "x.h5"))
+        assert main([command, str(tmp_path / "boxed.cif"), "-o", output]) == 1
+        assert "--no-pbc" in capsys.readouterr().err
+
+
 def test_the_command_writes_what_the_label_command_reads(tmp_path, capsys):
     from helm_ase.labelling import read_structures
 
