@@ -171,12 +171,14 @@ def learn_e2g(checkpoint: Checkpoint, weights: CrystalLossWeights, options: argp
     run = train(prepared(frames, e2g.LEVEL, 0, 2 * len(frames) // 3), 0, weights, options)
     show("E2g, own model", errors_of(run))
     basis, operators = crystal_basis(LEVEL, [6]), checkpoint.baseline.operators
+    least = min(frames, key=displacement)
+    wanted = {s.name for s in run.validation} | {least.name}
     samples = {
         label.name: make_crystal_sample(label, LEVEL, basis, operators, checkpoint.model.cutoff)
         for label in frames
+        if label.name in wanted
     }
-    least = min(frames, key=displacement)
-    tested = [samples[s.name] for s in run.validation if s.name != least.name]
+    tested = [sample for name, sample in samples.items() if name != least.name]
     moved = [displacement(label) for label in frames]
     print(f"off the lattice site by {min(moved):.3f} to {max(moved):.3f} Å; reference: {least.name}")
     for name, model in (("H0 of PBE", None), ("model of PBE", checkpoint.model)):
