@@ -91,7 +91,9 @@ SINGLE = {
     | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"}
     | {"prediction.batch_engine", "prediction.infrared"},
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
-    "cli.bands": BASE | {"representation", "calculator", "pictures", "cli.number_types"},
+    "cli.bands": BASE
+    | {"representation", "electronic", "labels.deeph", "labels.wannier90"}
+    | {"calculator", "pictures", "cli.number_types"},
     "cli.frame_commands": BASE
     | {"representation", "prediction.dispersion", "prediction.batch_engine", "prediction.many"}
     | {"prediction.verdict"},

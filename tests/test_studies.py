@@ -336,3 +336,52 @@ def test_graphene_in_the_conventions_of_mlelec_is_read_as_it_was_made(monkeypatc
     np.savez(tmp_path / "real_space.npz", **data)
     with pytest.raises(SystemExit, match="other conventions"):
         study.read_frames(tmp_path)
+
+
+# --- E2g ----------------------------------------------------------------------------------------------
+
+
+def e2g_files(folder, study):
+    """Two frames as mlelec's set has them: F(k) and S(k) of all points of the mesh, PySCF's order."""
+    carbon = AtomicOperator(
+        6, (0.4, 1.5), (3.5, 2.5), (((-0.3, 0.05), (0.05, -0.2)), ((-0.1,),)), level_shift=-0.1,
+        potential_moment=2.0,
+    )  # fmt: skip
+    basis, frames, matrices = crystal_basis(study.LEVEL, [6]), [], {"fock": [], "overlap": []}
+    points = torch.tensor([[i / 8, j / 8, 0.0] for i in range(8) for j in range(8)]).double()
+    for seed in range(2):
+        atoms = graphene(vacuum=7.1)
+        atoms.pbc = [True, True, False]
+        atoms.rattle(0.03, seed=seed)
+        content = build_content(atoms.numbers, atoms.positions, study.LEVEL)
+        pair = crystal_hamiltonian(content, Lattice.of_atoms(atoms), basis, [carbon])
+        for values, matrix in zip(matrices.values(), pair, strict=True):
+            values.append(LatticeOperator.of(matrix.reorder("pyscf")).at(points).numpy())
+        frames.append(atoms)
+    ase.io.write(folder / "E2g_graphene.xyz", frames)
+    np.savez(folder / "E2g_kspace.npz", **{k: np.array(v) for k, v in matrices.items()})
+    return np.array(matrices["fock"])
+
+
+def test_frames_along_e2g_are_read_as_they_were_made(monkeypatch, tmp_path):
+    study = script(monkeypatch, "graphene", "e2g")
+    fock = e2g_files(tmp_path, study)
+    labels = study.read_frames(tmp_path)
+    for label, wanted in zip(labels, fock, strict=True):
+        np.testing.assert_allclose(label.k_mesh.unfold(torch.from_numpy(label.fock)), wanted, atol=1e-10)
+    data = dict(np.load(tmp_path / "E2g_kspace.npz"))
+    np.savez(tmp_path / "E2g_kspace.npz", **(data | {"overlap": data["overlap"].conj()}))
+    with pytest.raises(SystemExit, match="other conventions"):
+        study.read_frames(tmp_path)
+
+
+def test_the_displacement_of_a_frame_is_the_way_from_the_honeycomb(monkeypatch, tmp_path):
+    study = script(monkeypatch, "graphene", "graphene")
+    atoms = graphene()
+    lattice = Lattice(atoms.cell.array, [True, True, False])
+    for moved in ([0, 0, 0], [0.03, -0.04, 0], [2.46, 0, 0]):
+        positions = atoms.positions + np.array([[0, 0, 0], moved])
+        fock = np.zeros((1, 10, 10))
+        label = study.LabelledCrystal("x", atoms.numbers, positions, lattice, (1, 1, 1), fock)
+        expected = 0 if moved[0] > 2 else np.linalg.norm(moved)
+        assert study.displacement(label) == pytest.approx(expected, abs=1e-9)

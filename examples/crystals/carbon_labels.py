@@ -1,17 +1,24 @@
-"""Label distorted graphene and diamond with PBE and pseudopotentials.
+"""Label distorted carbon crystals with PBE and pseudopotentials.
 
-    python carbon_labels.py carbon.h5 --graphene 30 --diamond 20
+    python carbon_labels.py carbon.h5
+    python carbon_labels.py carbon.h5 --graphene 30 --diamond 20 --chain 0 --polyacetylene 0
 
-Cells are strained by up to 6 % and atoms displaced at random.  Every fifth frame of a kind is for validation.
+Kinds to learn: graphene, diamond, chains of carbon (from equal to alternating bonds) and polyacetylene; cells
+are strained by up to 6 % and atoms displaced at random, by 0.05 Å.  Every fifth frame of them is for
+validation.  What no model is to see in training (split ``test``): lonsdaleite, sheets of graphene with 18
+atoms, the nanotube (5, 0), and graphene that is not distorted.  The same kind and number is the same
+structure everywhere.
+
 Frames that the file holds already are left alone, so that a run may be stopped and gone on with, or extended
-later.  A frame takes 10 to 25 s on one core.
+later.  A frame takes 5 to 25 s on one core, a sheet or nanotube some minutes.
 """
 
 import argparse
 import time
 
 import numpy as np
-from ase.build import bulk, graphene
+from ase import Atoms
+from ase.build import bulk, graphene, nanotube
 
 from helm_ase.labels.crystals import CrystalSource, write_crystals
 from helm_ase.qc.crystal import crystal_level
@@ -20,24 +27,71 @@ from helm_ase.representation.lattice import Lattice
 
 STRAIN, DISPLACEMENT = 0.06, 0.05
 """Largest element of the strain; standard deviation of displacements, Å."""
+ALTERNATION = 0.08
+"""Largest displacement of every second atom of a chain along it, Å."""
+COUNTS = {
+    "graphene": 30, "diamond": 8, "chain": 8, "polyacetylene": 8, "lonsdaleite": 1, "sheet": 1,
+    "nanotube": 0, "ideal": 1,
+}  # fmt: skip
+UNSEEN = ("lonsdaleite", "sheet", "nanotube", "ideal")
+CHAIN_MESH = (12, 1, 1)
+"""Chains with equal bonds are metals, and points cost nothing."""
 
 
-def frame(kind, number):
+def crystal(kind: str, random: np.random.Generator) -> Atoms:
+    """The crystal before it is distorted."""
+    match kind:
+        case "graphene" | "ideal":
+            return graphene(a=2.46)
+        case "sheet":
+            return graphene(a=2.46, size=(3, 3, 1))
+        case "diamond":
+            return bulk("C", "diamond", 3.57)
+        case "lonsdaleite":
+            return lonsdaleite(2.52, 4.12)
+        case "nanotube":
+            tube = nanotube(5, 0, length=1, bond=1.42)
+            cell = [tube.cell[2, 2], 0, 0]
+            return Atoms(tube.numbers, tube.positions[:, [2, 0, 1]], cell=cell, pbc=[1, 0, 0])
+        case "chain":
+            apart = 1.28 + random.uniform(0, ALTERNATION)
+            return Atoms("C2", [(0, 0, 0), (apart, 0, 0)], cell=[2.56, 0, 0], pbc=[1, 0, 0])
+        case "polyacetylene":
+            x, y = 0.5 * 2.46 + random.uniform(-ALTERNATION, ALTERNATION), 0.33
+            places = [(0, y, 0), (x, -y, 0), (0, y + 1.09, 0), (x, -y - 1.09, 0)]
+            return Atoms("C2H2", places, cell=[2.46, 0, 0], pbc=[1, 0, 0])
+    raise SystemExit(f"no kind {kind!r}; there are {', '.join(COUNTS)}")
+
+
+def lonsdaleite(a: float, c: float) -> Atoms:
+    """Hexagonal diamond, four atoms; lattice constants in Å."""
+    third, twothirds = (1 / 3, 2 / 3), (2 / 3, 1 / 3)
+    places = [(*third, 1 / 16), (*third, 7 / 16), (*twothirds, 9 / 16), (*twothirds, 15 / 16)]
+    return Atoms("C4", cell=[a, a, c, 90, 90, 120], scaled_positions=places, pbc=True)
+
+
+def frame(kind: str, number: int) -> Atoms:
     """The same structure for the same kind and number, whatever else is made."""
     random = np.random.default_rng([ord(kind[0]), number])
-    atoms = graphene(a=2.46) if kind == "graphene" else bulk("C", "diamond", 3.57)
+    atoms = crystal(kind, random)
+    if kind == "ideal":
+        return atoms
     strain = random.uniform(-STRAIN, STRAIN, (3, 3))
-    strain = 0.5 * (strain + strain.T)
-    if kind == "graphene":
-        strain[2] = strain[:, 2] = 0
-    atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+    strain = 0.5 * (strain + strain.T) * np.outer(atoms.pbc, atoms.pbc)
+    lattice = Lattice.of_atoms(atoms)
+    atoms.positions = atoms.positions @ (np.eye(3) + strain)
+    atoms.cell = np.where(lattice.pbc[:, None], lattice.cell @ (np.eye(3) + strain), 0)
     atoms.positions += random.normal(scale=DISPLACEMENT, size=atoms.positions.shape)
     return atoms
 
 
-def names(options):
+def split_of(kind: str, number: int) -> str:
+    """Every fifth frame of a kind that is learnt measures what has been learnt."""
+    return "test" if kind in UNSEEN else "val" if number % 5 == 4 else "train"
+
+
+def order_of(counts: dict[str, int]) -> list[tuple[str, int]]:
     """Kinds in turn, so that a run that is stopped has seen all of them."""
-    counts = {"graphene": options.graphene, "diamond": options.diamond}
     order = [(number / counts[kind], kind, number) for kind in counts for number in range(counts[kind])]
     return [(kind, number) for _, kind, number in sorted(order)]
 
@@ -47,23 +101,25 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("labels", metavar="LABELS.h5")
-    parser.add_argument("--graphene", type=int, default=30, metavar="N")
-    parser.add_argument("--diamond", type=int, default=20, metavar="N")
+    for name, count in COUNTS.items():
+        parser.add_argument(f"--{name}", type=int, default=count, metavar="N", help=f"frames ({count})")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no frame after so many")
-    parser.add_argument("--cutoff", type=float, default=120.0, help="plane-wave cutoff, Hartree (120)")
+    parser.add_argument("--cutoff", type=float, default=160.0, help="plane-wave cutoff, Hartree (160)")
     options = parser.parse_args()
-    begin, settings = time.monotonic(), CrystalLabelSettings(crystal_level(plane_wave_cutoff=options.cutoff))
+    begin, level = time.monotonic(), crystal_level(plane_wave_cutoff=options.cutoff)
     try:
         known = {label.name for label in CrystalSource(options.labels)}
     except ValueError:
         known = set()
-    for kind, number in names(options):
+    for kind, number in order_of({name: getattr(options, name) for name in COUNTS}):
         name = f"{kind} {number}"
         if name in known or time.monotonic() - begin > options.seconds:
             continue
         atoms = frame(kind, number)
-        split = "val" if number % 5 == 4 else "train"
-        lattice = Lattice.of_atoms(atoms)
-        label = label_crystal(name, atoms.numbers, atoms.positions, lattice, settings, split)
-        write_crystals(options.labels, [label], settings.level, append=True)
-        print(f"{name}: {label.energy:.3f} eV, {label.details['cpu_s']} s", flush=True)
+        mesh = CHAIN_MESH if kind in ("chain", "polyacetylene") else None
+        label = label_crystal(
+            name, atoms.numbers, atoms.positions, Lattice.of_atoms(atoms), CrystalLabelSettings(level, mesh),
+            split_of(kind, number),
+        )  # fmt: skip
+        write_crystals(options.labels, [label], level, append=True)
+        print(f"{name}: {label.energy:.3f} eV, {label.details['cpu_s']} s, mesh {label.mesh}", flush=True)

@@ -1,14 +1,12 @@
-"""Train a small network on labelled carbon crystals and compare it with H0 alone.
+"""Train a small network on labelled carbon crystals.
 
     python carbon_train.py carbon.h5 carbon.safetensors --minutes 10
 
-Prints the errors of the validation frames: matrix elements within the cutoff (µEh), levels on a mesh that is
-not the labels' and Fermi level (meV).
+``carbon_evaluate.py`` says how good it is.
 """
 
 import argparse
 
-from helm_ase.evaluation.crystals import crystal_errors, mean_errors
 from helm_ase.training.crystal_losses import CrystalLossWeights
 from helm_ase.training.crystals import CrystalTraining, train_on_crystals
 
@@ -22,13 +20,10 @@ if __name__ == "__main__":
     parser.add_argument("--hamiltonian", type=float, default=1.0, help="weight of the loss (1)")
     parser.add_argument("--spectrum", type=float, default=0.2, help="weight of the loss (0.2)")
     parser.add_argument("--bands", type=float, default=0.0, help="weight of the loss (0)")
+    parser.add_argument("--energy", type=float, default=0.0, help="weight of the loss (0)")
+    parser.add_argument("--name", default="carbon", help="of the checkpoint (carbon)")
     options = parser.parse_args()
-    weights = CrystalLossWeights(options.hamiltonian, options.spectrum, options.bands)
-    settings = CrystalTraining("carbon", weights=weights, epochs=100_000, minutes=options.minutes)
+    weights = CrystalLossWeights(options.hamiltonian, options.spectrum, options.bands, options.energy)
+    settings = CrystalTraining(options.name, weights=weights, epochs=100_000, minutes=options.minutes)
     run = train_on_crystals(options.labels, options.model, settings, progress=True)
-    width = run.checkpoint.level.smearing
-    for kind in ("graphene", "diamond", ""):
-        samples = [s for s in run.validation if s.name.startswith(kind)]
-        for name, model in (("H0", None), ("model", run.checkpoint.model)):
-            errors = mean_errors(crystal_errors(model, samples, width)) if samples else {}
-            print(f"{kind or 'all'} ({len(samples)})", name, {k: round(v, 1) for k, v in errors.items()})
+    print(f"{len(run.history)} epochs of {len(run.train)} frames; {options.model}")

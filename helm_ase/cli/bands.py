@@ -1,12 +1,17 @@
 """``helm-ase bands``."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helm_ase.cli.number_types import COUNT, real, whole
 
-DESCRIPTION = """Predict the Hamiltonian of a crystal, print its Fermi level and band gap, and draw its band
-structure and density of states."""
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from helm_ase.calculator.helm import HELMCalculator
+
+DESCRIPTION = """Predict the Hamiltonian of a crystal, print its Fermi level and band gap, draw its band
+structure and density of states, and write the Hamiltonian for other programs."""
 
 
 def add_commands(commands: Any) -> None:
@@ -40,13 +45,29 @@ def add_commands(commands: Any) -> None:
         metavar="EV",
         help="lowest and highest energy of the picture in eV above the Fermi level (default: all bands)",
     )
+    _add_outputs(bands)
+    bands.set_defaults(command=_bands)
+
+
+def _add_outputs(bands: argparse.ArgumentParser) -> None:
     bands.add_argument(
         "-o",
         "--output",
         metavar="FILE",
         help="picture to write (.png, .pdf, .svg); without it none is drawn",
     )
-    bands.set_defaults(command=_bands)
+    bands.add_argument(
+        "--wannier90",
+        metavar="PREFIX",
+        help="write H(T) over orthonormal functions, in eV, to PREFIX_hr.dat, PREFIX_centres.xyz and "
+        "PREFIX.win, which WannierTools, PythTB and others read",
+    )
+    bands.add_argument(
+        "--deeph",
+        metavar="FOLDER",
+        help="write H(T) and S(T) to a folder in DeepH's layout of 2026 (POSCAR, info.json, overlap.h5, "
+        "hamiltonian.h5)",
+    )
 
 
 def _add_points(bands: argparse.ArgumentParser) -> None:
@@ -102,3 +123,23 @@ def _bands(options: argparse.Namespace) -> None:
         window = None if options.window is None else (options.window[0], options.window[1])
         draw_bands(structure, mesh, options.output, atoms.get_chemical_formula(), window)
         print(f"picture: {options.output}")
+    _export(options, calc, atoms, mesh.fermi_level * HARTREE_IN_EV)
+
+
+def _export(options: argparse.Namespace, calc: "HELMCalculator", atoms: "Atoms", fermi_level: float) -> None:
+    """Write what other programs are to read."""
+    from helm_ase.electronic.orthogonalisation import orthogonalised
+    from helm_ase.labels.deeph import write_deeph
+    from helm_ase.labels.wannier90 import write_wannier90
+    from helm_ase.representation.lattice import Lattice
+
+    if not (options.wannier90 or options.deeph):
+        return
+    h, s = calc.get_real_space_hamiltonian(atoms), calc.get_real_space_overlap(atoms)
+    if options.deeph:
+        write_deeph(options.deeph, atoms, h, s, fermi_level)
+        print(f"DeepH: {options.deeph}")
+    if options.wannier90:
+        orthonormal = orthogonalised(h, s, Lattice.of_atoms(atoms), atoms.positions)
+        files = write_wannier90(options.wannier90, orthonormal, atoms)
+        print(f"Wannier90: {', '.join(map(str, files))}")

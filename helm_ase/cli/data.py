@@ -211,21 +211,27 @@ def _setting_error(message: str) -> Exception:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from helm_ase.labels.summary import summarise
+    from helm_ase.labels.crystal_summary import CrystalSummary, holds_crystals, summarise_crystals
+    from helm_ase.labels.summary import Summary, summarise
 
     if options.formats:
         _print_formats(options.json)
         return
     if not options.files:
         raise _setting_error("name a file, or use --formats")
-    summaries = []
+    summaries: list[Summary | CrystalSummary] = []
     for path in options.files:
+        if holds_crystals(path):
+            summaries.append(crystals := summarise_crystals(path))
+            if not options.json:
+                print(crystals.text)
+            continue
         with _open(path, options) as source:
             name = type(source).__module__.rsplit(".", 1)[-1]
             sample = {} if not options.all else {"sample": None}
-            summaries.append(summarise(source, name, **sample, progress=sys.stderr.isatty()))
+            summaries.append(found := summarise(source, name, **sample, progress=sys.stderr.isatty()))
         if not options.json:
-            _print_summary(summaries[-1])
+            _print_summary(found)
     if options.json:
         print(json.dumps([s.as_dict() for s in summaries], indent=2))
 

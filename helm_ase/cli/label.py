@@ -9,10 +9,13 @@ from helm_ase.cli.structure_options import NO_PBC
 
 if TYPE_CHECKING:
     from helm_ase.labelling.campaign import CampaignSettings
+    from helm_ase.qc.crystal_labelling import CrystalLabelSettings
+    from helm_ase.qc.labelling import LabelSettings
 
-DESCRIPTION = """Compute the labels of molecules, that is, the DFT results that a model is trained on: energy,
-forces, Hamiltonian, orbital energies, dipole moment and Mulliken charges, with PySCF, in parallel on this
-machine or on a cluster."""
+DESCRIPTION = """Compute the labels of molecules or of crystals, that is, the DFT results that a model is
+trained on: energy, forces, Hamiltonian, orbital energies, dipole moment and Mulliken charges, with PySCF, in
+parallel on this machine or on a cluster.  Frames with periodic directions (pbc) are crystals; their labels
+are energies and the Hamiltonian on a mesh of k points, in a file of its own layout."""
 EPILOG = """To continue an interrupted campaign, run the same command again.  Structures whose calculation
 fails are listed, with the reason, in a file beside the output, whose name ends in .failures.jsonl.  Charge
 and spin multiplicity are read from atoms.info ('charge', 'multiplicity'; default: 0 and 1); multiplicity 1
@@ -35,6 +38,7 @@ def add_commands(commands: Any) -> None:
     label.add_argument("--no-pbc", action="store_true", help=NO_PBC)
     label.add_argument("-o", "--output", required=True, metavar="FILE", help="label file to write (.h5)")
     _add_level(label.add_argument_group("level of theory (recorded in the file)"))
+    _add_crystals(label.add_argument_group("crystals (frames with pbc), beside --xc, --basis and --conv-tol"))
     _add_quantities(label.add_argument_group("what to compute"))
     _add_scf(label.add_argument_group("SCF calculations, and which to reject"))
     _add_resources(label.add_argument_group("resources"))
@@ -44,13 +48,14 @@ def add_commands(commands: Any) -> None:
 
 def _add_level(group: Any) -> None:
     group.add_argument(
-        "--xc", default="b3lyp", metavar="NAME", help="functional, as PySCF spells it (default: b3lyp)"
+        "--xc",
+        metavar="NAME",
+        help="functional, as PySCF spells it (default: b3lyp; of crystals: pbe)",
     )
     group.add_argument(
         "--basis",
-        default="def2-svp",
         metavar="NAME",
-        help="basis set, as PySCF spells it (default: def2-svp)",
+        help="basis set, as PySCF spells it (default: def2-svp; of crystals: gth-szv-molopt-sr)",
     )
     group.add_argument(
         "--density-fitting",
@@ -74,9 +79,50 @@ def _add_level(group: Any) -> None:
     group.add_argument(
         "--conv-tol",
         type=POSITIVE,
-        default=1e-9,
         metavar="EH",
-        help="convergence threshold of the SCF energy in Hartree (default: 1e-9)",
+        help="convergence threshold of the SCF energy in Hartree (default: 1e-9; of crystals: 1e-8)",
+    )
+
+
+def _add_crystals(group: Any) -> None:
+    group.add_argument(
+        "--pseudopotential",
+        default="gth-pbe",
+        metavar="NAME",
+        help="pseudopotential, as PySCF spells it (default: gth-pbe)",
+    )
+    group.add_argument(
+        "--kpts",
+        type=COUNT,
+        nargs=3,
+        metavar="N",
+        help="points of the Gamma-centred k mesh along each reciprocal vector, 1 where there is no "
+        "periodicity; meshes that are too coarse to give the Hamiltonian between their points are refused "
+        "(default: the coarsest that is not, for each frame)",
+    )
+    group.add_argument(
+        "--smearing",
+        type=real(0, 1),
+        default=0.005,
+        metavar="EH",
+        help="width of the Fermi smearing in Hartree; 0 for none (default: 0.005)",
+    )
+    group.add_argument(
+        "--cutoff",
+        type=POSITIVE,
+        default=160.0,
+        metavar="EH",
+        help="plane-wave cutoff of the density in Hartree (default: 160)",
+    )
+    group.add_argument(
+        "--crystal-forces",
+        action="store_true",
+        help="also compute forces, by central differences: 6 (N - 1) SCF calculations for N atoms",
+    )
+    group.add_argument(
+        "--stress",
+        action="store_true",
+        help="also compute the stress of bulk, by central differences: 12 SCF calculations",
     )
 
 
@@ -204,14 +250,14 @@ def _label(options: argparse.Namespace) -> None:
     from helm_ase.errors import SCFError
     from helm_ase.labelling import read_structures, run_campaign
     from helm_ase.labelling.campaign import finish_campaign
+    from helm_ase.representation.structure import CrystalStructure
     from helm_ase.system.atomic_write import check_apart
 
     beside = [options.output + end for end in ("", ".journal", ".failures.jsonl")]
     check_apart(beside, options.structures)
-    if options.finish:
-        campaign = finish_campaign(_settings(options))
-    else:
-        campaign = run_campaign(read_structures(options.structures, options.no_pbc), _settings(options))
+    structures = read_structures(options.structures, options.no_pbc)
+    settings = _settings(options, isinstance(structures[0], CrystalStructure))
+    campaign = finish_campaign(settings) if options.finish else run_campaign(structures, settings)
     print(f"{campaign.output}: {campaign.labelled} new labels, {campaign.present} were there already")
     if campaign.lacking:
         print(f"labels that were there already stay as they are, without {', '.join(campaign.lacking)}")
@@ -229,22 +275,12 @@ def _label(options: argparse.Namespace) -> None:
         raise SCFError("no structure could be labelled")
 
 
-def _settings(options: argparse.Namespace) -> "CampaignSettings":
+def _settings(options: argparse.Namespace, crystals: bool) -> "CampaignSettings":
     from helm_ase.labelling.campaign import CampaignSettings
     from helm_ase.labelling.cluster import ClusterSettings
     from helm_ase.labelling.sandbox import Limits
-    from helm_ase.qc.labelling import LabelSettings
-    from helm_ase.qc.level import pyscf_level
 
-    label = LabelSettings(
-        level=pyscf_level(
-            options.xc, options.basis, options.density_fitting, options.grid, options.conv_tol,
-            options.auxiliary_basis,
-        ),
-        forces=not options.no_forces, density=options.density, polarizability=options.polarizability,
-        max_cycles=options.max_cycles, min_gap=options.min_gap, tight=options.tight,
-        stability_gap=options.stability_gap, max_spin_contamination=options.max_spin_contamination,
-    )  # fmt: skip
+    label = _of_crystals(options) if crystals else _of_molecules(options)
     return CampaignSettings(
         output=options.output, label=label, model=options.model, retry_failed=options.retry_failed,
         limits=Limits(options.time_limit, options.memory_limit * 1e9, options.threads),
@@ -253,4 +289,37 @@ def _settings(options: argparse.Namespace) -> "CampaignSettings":
         ),
         precision="float32" if options.float32 else "float64", progress=not options.quiet,
         order=options.order,
+    )  # fmt: skip
+
+
+def _of_molecules(options: argparse.Namespace) -> "LabelSettings":
+    from helm_ase.qc.labelling import LabelSettings
+    from helm_ase.qc.level import pyscf_level
+
+    return LabelSettings(
+        level=pyscf_level(
+            options.xc or "b3lyp", options.basis or "def2-svp", options.density_fitting, options.grid,
+            options.conv_tol or 1e-9, options.auxiliary_basis,
+        ),
+        forces=not options.no_forces, density=options.density, polarizability=options.polarizability,
+        max_cycles=options.max_cycles, min_gap=options.min_gap, tight=options.tight,
+        stability_gap=options.stability_gap, max_spin_contamination=options.max_spin_contamination,
+    )  # fmt: skip
+
+
+def _of_crystals(options: argparse.Namespace) -> "CrystalLabelSettings":
+    from helm_ase.errors import SettingError
+    from helm_ase.qc.crystal import crystal_level
+    from helm_ase.qc.crystal_labelling import CrystalLabelSettings
+
+    of_molecules = ("density", "polarizability", "float32", "tight", "model", "auxiliary_basis")
+    if asked := [f"--{name.replace('_', '-')}" for name in of_molecules if getattr(options, name)]:
+        raise SettingError(f"{', '.join(asked)}: of molecules only; leave it out for crystals")
+    level = crystal_level(
+        options.xc or "pbe", options.basis or "gth-szv-molopt-sr", options.pseudopotential, options.cutoff,
+        options.smearing, options.conv_tol or 1e-8,
+    )  # fmt: skip
+    mesh = None if options.kpts is None else (options.kpts[0], options.kpts[1], options.kpts[2])
+    return CrystalLabelSettings(
+        level, mesh, options.crystal_forces, options.stress, options.max_cycles
     )  # fmt: skip

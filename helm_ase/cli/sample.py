@@ -4,14 +4,19 @@ import argparse
 import os
 import sys
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helm_ase.cli.number_types import CHARGE, COUNT, MULTIPLICITY, NUMBER, POSITIVE, SEED, TEMPERATURE, real
 from helm_ase.cli.structure_options import NO_PBC
 
-DESCRIPTION = """Generate molecular geometries, unlabelled and ready for 'helm-ase label'.  Conformers from
-RDKit are relaxed with GFN2-xTB, then displaced by short GFN2-xTB molecular dynamics or along normal modes;
-molecules can also be combined to dimers."""
+if TYPE_CHECKING:
+    from ase import Atoms
+
+DESCRIPTION = """Generate geometries, unlabelled and ready for 'helm-ase label'.  Conformers from RDKit are
+relaxed with GFN2-xTB, then displaced by short GFN2-xTB molecular dynamics or along normal modes; molecules
+can also be combined to dimers.  Structures with periodic directions (pbc) are crystals: of them come
+supercells, strained and with atoms displaced at random, and of all options below only --seed, --limit,
+--force and those of crystals count."""
 EPILOG = """Geometries whose bonds changed and near duplicates are dropped; FILE.dropped.jsonl, beside the
 output, says which and why.  The same command gives the same structures, whatever the order of the input and
 the number of processes.  Charges and unpaired electrons are read from the SMILES ([NH4+], [CH3]) or from
@@ -46,6 +51,7 @@ def add_commands(commands: Any) -> None:
     _add_dynamics(sample.add_argument_group("molecular dynamics"))
     _add_modes(sample.add_argument_group("normal modes"))
     _add_dimers(sample.add_argument_group("dimers"))
+    _add_crystals(sample.add_argument_group("crystals (structures with pbc)"))
     sample.set_defaults(command=_sample, after_interrupt="- nothing was written")
 
 
@@ -234,6 +240,55 @@ def _add_dimers(group: Any) -> None:
     )
 
 
+def _add_crystals(group: Any) -> None:
+    group.add_argument(
+        "--supercell",
+        type=COUNT,
+        nargs=3,
+        default=[1, 1, 1],
+        metavar="N",
+        help="repeats of the cell along its three vectors (default: 1 1 1)",
+    )
+    group.add_argument(
+        "--distortions",
+        type=NUMBER,
+        default=10,
+        metavar="N",
+        help="number of distorted structures of each crystal, beside the crystal as given (default: 10)",
+    )
+    group.add_argument(
+        "--strain",
+        type=real(0, 0.5),
+        default=0.06,
+        metavar="SHARE",
+        help="elements of the strain of periodic directions are drawn from minus to plus this (default: "
+        "0.06)",
+    )
+    group.add_argument(
+        "--rattle",
+        type=real(0, 1),
+        default=0.05,
+        metavar="A",
+        help="standard deviation of the displacement of atoms along each axis, in Angstrom (default: 0.05)",
+    )
+
+
+def _sample_crystals(options: argparse.Namespace, crystals: "list[Atoms]") -> None:
+    from helm_ase import sampling
+    from helm_ase.errors import StructureError
+
+    settings = sampling.CrystalSampling(
+        options.distortions, options.strain, options.rattle, tuple(options.supercell), options.seed,
+        options.limit,
+    )  # fmt: skip
+    result = sampling.sample_crystals(crystals, settings)
+    print(sampling.summarise_crystals(result))
+    if not result.structures:
+        raise StructureError(f"in every structure atoms are too close; {options.output} was not written")
+    sampling.write(result, options.output)
+    print(f"written to {options.output}")
+
+
 def _sample(options: argparse.Namespace) -> None:
     from helm_ase import sampling
     from helm_ase.errors import StructureError
@@ -244,6 +299,8 @@ def _sample(options: argparse.Namespace) -> None:
     settings = sampling.SamplingSettings(**{name: getattr(options, name) for name in names})
     check_apart([options.output, options.output + DROPPED], options.inputs)
     sampling.check_output(options.output, options.force)
+    if not (options.no_pbc or options.smiles) and (crystals := sampling.read_crystals(options.inputs)):
+        return _sample_crystals(options, crystals)
     reading = sampling.Reading(options.charge, options.multiplicity, options.no_pbc, skipped=[])
     molecules = sampling.read_molecules(options.inputs, options.smiles, reading)
     _tell_skipped(reading.skipped or [])

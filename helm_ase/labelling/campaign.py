@@ -2,26 +2,26 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
 
-from helm_ase.errors import DatasetError, StructureError
+from helm_ase.errors import StructureError
 from helm_ase.labelling.cluster import ClusterSettings
 from helm_ase.labelling.distribution import distribute
 from helm_ase.labelling.failures import Failure, FailureList
 from helm_ase.labelling.journal import Journal
 from helm_ase.labelling.sandbox import Limits
-from helm_ase.labels.formats.helm_h5 import HelmH5Source
-from helm_ase.labels.writer import IN_FILE, LabelWriter, check_label_path
+from helm_ase.labelling.stores import AnyLabelSettings, Precision, store_of
+from helm_ase.labelling.structures import AnyStructure
+from helm_ase.labels.writer import check_label_path
+from helm_ase.qc.crystal_labelling import CrystalLabelSettings
 from helm_ase.qc.labelling import LabelSettings
 from helm_ase.qc.level import check_functional
-from helm_ase.qc.molecule import ao_basis, check_basis_name
-from helm_ase.representation.level import differences
-from helm_ase.representation.structure import Structure
+from helm_ase.representation.structure import CrystalStructure
 
 JOURNAL_LIMIT = 2_000_000_000
 """Bytes after which a journal is moved into the label file before the campaign is over."""
@@ -36,7 +36,8 @@ class CampaignSettings:
 
     output: str
     """Label file; ``OUTPUT.journal`` and ``OUTPUT.failures.jsonl`` stand beside it while needed."""
-    label: LabelSettings = field(default_factory=LabelSettings)
+    label: AnyLabelSettings = field(default_factory=LabelSettings)
+    """Settings of the labels, of molecules or of crystals."""
     limits: Limits = field(default_factory=Limits)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     model: str | None = None
@@ -45,13 +46,13 @@ class CampaignSettings:
     order: LabelOrder = "largest"
     """Which structures come first: ``largest`` keeps all workers busy to the end, the others serve a campaign
     that may be cut short."""
-    precision: Literal["float32", "float64"] = "float64"
-    """Floating-point precision of the matrices in a new file; an existing file keeps its own."""
+    precision: Precision = "float64"
+    """Floating-point precision of the matrices in a new file of molecules; an existing file keeps its own."""
     progress: bool = True
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of everything that can decide whether a molecule succeeds or fails."""
+        """Fingerprint of everything that can decide whether a structure succeeds or fails."""
         terms = repr((self.label, self.limits, self.model))
         return hashlib.sha256(terms.encode()).hexdigest()[:16]
 
@@ -75,7 +76,7 @@ class Campaign:
     """Requested quantities that labels of earlier campaigns do not have."""
 
 
-def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) -> Campaign:
+def run_campaign(structures: Sequence[AnyStructure], settings: CampaignSettings) -> Campaign:
     """Label all structures that have no label yet.
 
     The same call continues an interrupted campaign.
@@ -101,7 +102,7 @@ def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) ->
     with Journal(output.with_name(output.name + ".journal"), level) as journal:
         present = _present_keys(output, settings) | journal.keys
         failures = FailureList(output.with_name(output.name + ".failures.jsonl"))
-        _check_names(structures, output, journal)
+        _check_names(structures, output, journal, settings)
         earlier = _present_keys(output, settings)
         tasks, duplicates, known = _plan(structures, present, failures, settings)
         tasks = in_order(tasks, settings.order)
@@ -110,7 +111,7 @@ def run_campaign(structures: Sequence[Structure], settings: CampaignSettings) ->
         failures.rewrite(resolved=_present_keys(output, settings))
     keys = {s.key for s in structures}
     left = tuple(f for f in failures.entries.values() if f.key in keys)
-    lacking = _lacking(output, earlier & keys, settings.label)
+    lacking = store_of(settings.label).lacking(output, earlier & keys)
     return Campaign(output, labelled, known, duplicates, left, lost, lacking)
 
 
@@ -131,18 +132,7 @@ def finish_campaign(settings: CampaignSettings) -> Campaign:
     return Campaign(output, finished, len(present), 0, ())
 
 
-def _lacking(output: Path, keys: set[str], label: LabelSettings) -> tuple[str, ...]:
-    """Requested quantities that some of the labels of ``keys`` do not have."""
-    wanted = {"forces": label.forces, "density": label.density, "polarizability": label.polarizability}
-    if not keys or not any(wanted.values()):
-        return ()
-    with HelmH5Source(output) as file:
-        rows = np.flatnonzero(np.isin(file.keys, sorted(keys)))
-        there = {name: file.has(name)[rows].all() for name, asked in wanted.items() if asked}
-    return tuple(name for name, whole in there.items() if not whole)
-
-
-def in_order(tasks: Sequence[Structure], order: LabelOrder) -> list[Structure]:
+def in_order(tasks: Sequence[AnyStructure], order: LabelOrder) -> list[AnyStructure]:
     """Structures in the order in which they are to be labelled; the random one is always the same."""
     if order == "random":
         return [tasks[k] for k in np.random.default_rng(0).permutation(len(tasks))]
@@ -151,14 +141,16 @@ def in_order(tasks: Sequence[Structure], order: LabelOrder) -> list[Structure]:
     return sorted(tasks, key=lambda s: int(s.numbers.sum()), reverse=order == "largest")
 
 
-def _check_settings(structures: Sequence[Structure], settings: CampaignSettings) -> None:
-    """Refuse settings with which every molecule would fail."""
-    level = settings.label.level
+def _check_settings(structures: Sequence[AnyStructure], settings: CampaignSettings) -> None:
+    """Refuse settings with which every structure would fail."""
+    crystals = [isinstance(s, CrystalStructure) for s in structures]
+    if crystals and any(x != isinstance(settings.label, CrystalLabelSettings) for x in crystals):
+        raise StructureError(
+            "molecules are labelled with LabelSettings, crystals with CrystalLabelSettings, and not together"
+        )
     check_label_path(settings.output)
-    check_functional(level.functional)
-    ao_basis(level.basis, sorted({int(z) for s in structures for z in s.numbers}))
-    if level.auxiliary_basis:
-        check_basis_name(level.auxiliary_basis)
+    check_functional(settings.label.level.functional)
+    store_of(settings.label).check(sorted({int(z) for s in structures for z in s.numbers}))
     if settings.model is not None:
         from helm_ase.checkpoint import resolve
 
@@ -166,25 +158,19 @@ def _check_settings(structures: Sequence[Structure], settings: CampaignSettings)
 
 
 def _present_keys(output: Path, settings: CampaignSettings) -> set[str]:
-    if not output.exists():
-        return set()
-    with HelmH5Source(output) as file:
-        if file.level != settings.label.level:
-            unlike = differences(file.level, settings.label.level, IN_FILE)
-            raise DatasetError(f"{output} holds labels of another level ({unlike}): use another output")
-        return set(file.keys.tolist())
+    return set(store_of(settings.label).entries(output))
 
 
-def _check_names(structures: Sequence[Structure], output: Path, journal: Journal) -> None:
+def _check_names(
+    structures: Sequence[AnyStructure], output: Path, journal: Journal, settings: CampaignSettings
+) -> None:
     """Refuse, before any work, a name that belongs to another structure of the file."""
     names: dict[str, str] = {}
     for structure in structures:
         if names.setdefault(structure.name, structure.key) != structure.key:
             raise StructureError(f"two different structures are named {structure.name!r}: rename one")
     names = {label.name: label.key for label in journal}
-    if output.exists():
-        with HelmH5Source(output) as file:
-            names |= {file.name_of(k): file.key_of(k) for k in range(len(file))}
+    names |= {name: key for key, name in store_of(settings.label).entries(output).items()}
     for structure in structures:
         if names.get(structure.name, structure.key) != structure.key:
             raise StructureError(
@@ -194,8 +180,8 @@ def _check_names(structures: Sequence[Structure], output: Path, journal: Journal
 
 
 def _plan(
-    structures: Sequence[Structure], present: set[str], failures: FailureList, settings: CampaignSettings
-) -> tuple[list[Structure], int, int]:
+    structures: Sequence[AnyStructure], present: set[str], failures: FailureList, settings: CampaignSettings
+) -> tuple[list[AnyStructure], int, int]:
     """Structures to label, how many of those given are copies, and how many have a label already."""
     unique = {s.key: s for s in reversed(structures)}
     tried = {k for k, f in failures.entries.items() if f.settings == settings.fingerprint}
@@ -205,7 +191,7 @@ def _plan(
 
 
 def _label_all(
-    tasks: Sequence[Structure], settings: CampaignSettings, journal: Journal, failures: FailureList
+    tasks: Sequence[AnyStructure], settings: CampaignSettings, journal: Journal, failures: FailureList
 ) -> tuple[int, int]:
     """Label what has no label; how many got one, and how many were lost with their worker."""
     if not tasks:
@@ -234,11 +220,5 @@ def _move_to_file(journal: Journal, output: Path, settings: CampaignSettings) ->
     """Copy the journal's labels into the file; only then is the journal emptied."""
     if len(journal) == 0:
         return
-    with LabelWriter(output, settings.label.level, append=True, precision=settings.precision) as file:
-        for label in journal:
-            if label.key in file:  # killed between writing the file and emptying the journal
-                continue
-            if file.has_name(label.name):
-                label = replace(label, name=f"{label.name}-{label.key[:8]}")
-            file.add(label)
+    store_of(settings.label).write(output, journal, settings.precision)
     journal.clear()

@@ -10,8 +10,8 @@ from typing import Any
 from helm_ase.errors import HelmError
 from helm_ase.labelling.cluster import ClusterSettings, dask_client
 from helm_ase.labelling.sandbox import Limits, Outcome, close_sandboxes, label_in_sandbox
-from helm_ase.qc.labelling import LabelSettings
-from helm_ase.representation.structure import Structure
+from helm_ase.labelling.stores import AnyLabelSettings
+from helm_ase.labelling.structures import AnyStructure
 
 LOOK_EVERY = 0.2
 """Seconds between checks for results; meanwhile every worker has another task waiting."""
@@ -22,9 +22,9 @@ PATIENCE = 60.0
 
 
 def distribute(
-    tasks: Sequence[Structure],
+    tasks: Sequence[AnyStructure],
     cluster: ClusterSettings,
-    settings: LabelSettings,
+    settings: AnyLabelSettings,
     limits: Limits,
     model: str | None,
 ) -> Iterator[Outcome]:
@@ -55,12 +55,12 @@ def distribute(
 class _Hand:
     """Bookkeeping of the tasks: waiting, running and finished."""
 
-    def __init__(self, client: Any, tasks: Sequence[Structure], terms: tuple[Any, ...]) -> None:
+    def __init__(self, client: Any, tasks: Sequence[AnyStructure], terms: tuple[Any, ...]) -> None:
         from distributed import as_completed
 
         self.client, self.terms = client, terms
         self.waiting = iter(tasks)
-        self.running: dict[str, Structure] = {}
+        self.running: dict[str, AnyStructure] = {}
         self.queue = as_completed([], with_results=True, raise_errors=False)
         self.idle_since: float | None = time.monotonic()
         self.told = False

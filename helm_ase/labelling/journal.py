@@ -13,7 +13,11 @@ import numpy as np
 
 from helm_ase.labels.record_log import RecordLog
 from helm_ase.representation.labelled import LabelledMolecule
+from helm_ase.representation.labelled_crystal import LabelledCrystal
+from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.level import LevelOfTheory
+
+Label = LabelledMolecule | LabelledCrystal
 
 
 class Journal:
@@ -53,7 +57,7 @@ class Journal:
     def __len__(self) -> int:
         return len(self._log)
 
-    def __iter__(self) -> Iterator[LabelledMolecule]:
+    def __iter__(self) -> Iterator[Label]:
         """Read the labels, one at a time."""
         for key in self._log.index:
             yield decode(self._log.read(key))
@@ -68,7 +72,7 @@ class Journal:
         """Bytes on the disk."""
         return self._log.size
 
-    def add(self, label: LabelledMolecule) -> None:
+    def add(self, label: Label) -> None:
         """Append one label; it is on the disk when this returns."""
         self._log.append(label.key, encode(label))
 
@@ -77,9 +81,11 @@ class Journal:
         self._log.clear()
 
 
-def encode(label: LabelledMolecule) -> bytes:
+def encode(label: Label) -> bytes:
     """Record → bytes: arrays as npz, the rest as JSON inside it."""
     values = {f.name: getattr(label, f.name) for f in fields(label)}
+    if isinstance(lattice := values.pop("lattice", None), Lattice):
+        values |= {"cell": lattice.cell, "pbc": lattice.pbc}
     arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray)}
     rest = {k: v for k, v in values.items() if k not in arrays and v is not None}
     rest["details"] = dict(rest["details"])
@@ -88,9 +94,12 @@ def encode(label: LabelledMolecule) -> bytes:
     return buffer.getvalue()
 
 
-def decode(payload: bytes) -> LabelledMolecule:
+def decode(payload: bytes) -> Label:
     """Bytes → record; nothing is unpickled."""
     with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
         arrays: dict[str, Any] = {k: archive[k] for k in archive.files if k != "rest"}
         rest = json.loads(archive["rest"].tobytes())
+    if "cell" in arrays:
+        lattice = Lattice(arrays.pop("cell"), arrays.pop("pbc"))
+        return LabelledCrystal(lattice=lattice, mesh=tuple(rest.pop("mesh")), **arrays, **rest)
     return LabelledMolecule(**arrays, **rest)

@@ -19,9 +19,9 @@ from typing import IO, Any
 import psutil
 
 from helm_ase.errors import SettingError
-from helm_ase.qc.labelling import LabelSettings
-from helm_ase.representation.labelled import LabelledMolecule
-from helm_ase.representation.structure import Structure
+from helm_ase.labelling.journal import Label
+from helm_ase.labelling.stores import AnyLabelSettings
+from helm_ase.labelling.structures import AnyStructure
 
 LENGTH = struct.Struct("<Q")
 STALLED, STALL = 20.0, 60.0
@@ -54,7 +54,7 @@ class Outcome:
     key: str
     name: str
     seconds: float
-    label: LabelledMolecule | None = None
+    label: Label | None = None
     reason: str = ""
     lost: bool = False
     """Whether not the calculation but its worker failed; the next campaign tries it again."""
@@ -68,7 +68,7 @@ class Sandbox:
         self._child: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def label(self, structure: Structure, settings: LabelSettings, model: str | None) -> Outcome:
+    def label(self, structure: AnyStructure, settings: AnyLabelSettings, model: str | None) -> Outcome:
         """Label one structure; never raises for what the calculation does.
 
         A child that dies without having exceeded a limit gets a second chance: the machine may have had no
@@ -80,7 +80,7 @@ class Sandbox:
             label, reason = self._attempt((structure, settings, model))
         return Outcome(structure.key, structure.name, time.monotonic() - begin, label, reason)
 
-    def _attempt(self, task: Any) -> tuple[LabelledMolecule | None, str]:
+    def _attempt(self, task: Any) -> tuple[Label | None, str]:
         child = self._start()
         with Warden(child, self.limits) as warden:
             try:
@@ -210,7 +210,7 @@ _SANDBOXES: dict[tuple[str, int], Sandbox] = {}
 
 
 def label_in_sandbox(
-    campaign: str, structure: Structure, settings: LabelSettings, limits: Limits, model: str | None
+    campaign: str, structure: AnyStructure, settings: AnyLabelSettings, limits: Limits, model: str | None
 ) -> Outcome:
     """Run one task in the sandbox of the calling thread; what a Dask worker executes."""
     sandbox = _SANDBOXES.setdefault((campaign, threading.get_ident()), Sandbox(limits))

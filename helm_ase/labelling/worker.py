@@ -5,7 +5,9 @@ import sys
 from typing import Any
 
 from helm_ase.labelling.sandbox import receive, send
+from helm_ase.qc.crystal_labelling import label_crystal_structure
 from helm_ase.qc.labelling import label_structure
+from helm_ase.representation.structure import CrystalStructure
 from helm_ase.system.worker_process import die_with_parent
 
 
@@ -29,13 +31,15 @@ def main() -> None:
 
 def _attempt(structure: Any, settings: Any, model: str | None) -> tuple[Any, str]:
     guess = None
-    if model is not None:
+    if model is not None and not isinstance(structure, CrystalStructure):
         from helm_ase.labelling.guess import density_guess
 
         guess = density_guess(structure, settings.level, model)
     try:
+        if isinstance(structure, CrystalStructure):
+            return label_crystal_structure(structure, settings), ""
         return label_structure(structure, settings, guess), ""
-    except Exception as error:  # any failure of one molecule is an entry in the list, not the end of the run
+    except Exception as error:  # any failure of one structure is an entry in the list, not the end of the run
         return None, f"{type(error).__name__}: {error}"
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,18 @@ from numpy.typing import NDArray
 
 from helm_ase.errors import SettingError
 from helm_ase.qc.crystal import build_cell, crystal_basis, crystal_level
-from helm_ase.qc.crystal_scf import CrystalSCF, forces_by_differences, kept_points, stress_by_differences
+from helm_ase.qc.crystal_scf import (
+    CrystalSCF,
+    fock_and_overlap,
+    forces_by_differences,
+    stress_by_differences,
+)
 from helm_ase.qc.lattice_integrals import lattice_integrals
 from helm_ase.representation.labelled_crystal import LabelledCrystal
 from helm_ase.representation.lattice import Lattice, nearest_images
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
+from helm_ase.representation.structure import CrystalStructure
 from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 SHORTEST_OF_MESH = 14.7
@@ -91,8 +97,7 @@ def label_crystal(
     crystal = CrystalSCF(numbers, positions, lattice, settings.level, mesh, settings.max_cycles)
     mf = crystal.converge()
     vacuum = 0.0 if lattice.dimensions == 3 else vacuum_potential(mf, lattice)
-    kept = kept_points(mesh)
-    fock = np.asarray(mf.get_fock(), np.complex128)[kept] - vacuum * np.asarray(mf.get_ovlp())[kept]
+    fock, overlap = fock_and_overlap(mf, mesh)
     smeared = bool(settings.level.smearing)
     return LabelledCrystal(
         name=name,
@@ -100,7 +105,7 @@ def label_crystal(
         positions=np.asarray(positions, np.float64),
         lattice=lattice,
         mesh=mesh,
-        fock=fock,
+        fock=fock - vacuum * overlap,
         energy=float(mf.e_zero if smeared else mf.e_tot) * HARTREE_IN_EV,
         free_energy=crystal.free_energy(mf),
         forces=forces_by_differences(crystal, mf) if settings.forces else None,
@@ -113,6 +118,14 @@ def label_crystal(
             "vacuum_potential_hartree": vacuum,
         },
     )
+
+
+def label_crystal_structure(structure: CrystalStructure, settings: CrystalLabelSettings) -> LabelledCrystal:
+    """:func:`label_crystal` of a structure, whose details the label keeps."""
+    label = label_crystal(
+        structure.name, structure.numbers, structure.positions, structure.lattice, settings, structure.split
+    )
+    return replace(label, details={**structure.details, **label.details})
 
 
 def mesh_of(lattice: Lattice, shortest: float = SHORTEST_OF_MESH) -> tuple[int, int, int]:

@@ -10,9 +10,13 @@ from ase.neighborlist import neighbor_list
 
 from helm_ase.errors import StructureError
 from helm_ase.representation.connectivity import BOND_FACTOR
+from helm_ase.representation.lattice import Lattice
+from helm_ase.representation.periodic_pairs import periodic_pairs
 
 SMALLEST = 2.0
 """Smallest height of a box, Å, that can hold a molecule."""
+APART = 5.0
+"""Distance, Å, from all images beyond which molecules in a box are no crystal."""
 
 
 def out_of_box(atoms: Atoms) -> Atoms:
@@ -41,6 +45,20 @@ def out_of_box(atoms: Atoms) -> Atoms:
     molecules.set_initial_charges(atoms.get_initial_charges())
     molecules.set_initial_magnetic_moments(atoms.get_initial_magnetic_moments())
     return molecules
+
+
+def is_isolated(atoms: Atoms) -> bool:
+    """Whether this is no crystal but molecules in a box, as some readers make them.
+
+    Their bonds end inside the box, and no atom is nearer than ``APART`` to an image of any.
+    """
+    try:
+        free = out_of_box(atoms)
+        lattice = Lattice.of_atoms(atoms)
+    except StructureError:
+        return False
+    near = periodic_pairs(free.numbers.astype(np.int64), free.positions, APART, lattice)
+    return not near.shifts.any()
 
 
 def _shifts(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,9 @@ from helm_ase.errors import StructureError
 SHORTEST = 0.5
 """Å; in a lattice with a shorter vector an atom would meet its own image."""
 
+VACUUM = 15.0
+"""Å of vacuum in formats whose cells repeat in all directions."""
+
 EQUIDISTANT = 1e-5
 """Å; images whose distances differ by less are equally near, and share what belongs to the pair."""
 
@@ -162,6 +165,23 @@ class Lattice:
 
 def _within(vectors: NDArray[np.float64], radius: float) -> bool:
     return bool((np.einsum("px,px->p", vectors, vectors) <= radius**2).any())
+
+
+def filled_cell(atoms: Atoms) -> NDArray[np.float64]:
+    """Cell with three vectors, Å, (3, 3): missing ones are normal to the others and leave ``VACUUM``.
+
+    For formats that know no missing periodicity.
+
+    Raises
+    ------
+    StructureError
+        If the periodic lattice vectors make no lattice.
+    """
+    if atoms.cell.rank == 3:
+        return np.array(atoms.cell.array)
+    lattice = Lattice.of_atoms(atoms)
+    extent = np.ptp(lattice.fractional(atoms.positions), axis=0) + VACUUM  # missing vectors are 1 Å long
+    return np.where(lattice.pbc[:, None], lattice.cell, lattice.complete * extent[:, None])
 
 
 def integer_grid(low: ArrayLike, high: ArrayLike) -> NDArray[np.int64]:

@@ -94,9 +94,8 @@ def _readable(atoms: Atoms) -> Atoms:
     Its reader takes F (hydrogen fluoride) for False and drops backslashes (double bonds: C/C=C\\F).
     """
     copy = atoms.copy()
-    smiles = copy.info["smiles"]
+    smiles = copy.info.pop("smiles", "")
     quoted = smiles in ("F", "T")
-    copy.info["smiles"] = "_JSON " + json.dumps(smiles) if quoted else smiles.replace("\\", "\\\\")
-    if not smiles:  # an empty value would be read as True
-        del copy.info["smiles"]
+    if smiles:  # an empty value would be read as True
+        copy.info["smiles"] = "_JSON " + json.dumps(smiles) if quoted else smiles.replace("\\", "\\\\")
     return copy

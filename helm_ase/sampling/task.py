@@ -62,9 +62,9 @@ class Drop:
     smiles: str
     """Or a hash of the bond graph."""
     kind: str
-    """``monomer``, ``dimer`` or ``cluster``."""
+    """``monomer``, ``dimer``, ``cluster`` or ``crystal``."""
     method: str
-    """``start``, ``relaxed``, ``md`` or ``normal-modes``."""
+    """``start``, ``relaxed``, ``md``, ``normal-modes`` or ``distorted``."""
     temperature_K: float
     seed: int
     reason: str

@@ -24,6 +24,8 @@ from helm_ase.labels.crystals import CrystalSource
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
 from helm_ase.qc.crystal import crystal_basis
 from helm_ase.qc.level import Baseline
+from helm_ase.representation import AOBasis
+from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.graph import batch_graphs
 from helm_ase.representation.labelled_crystal import LabelledCrystal
@@ -78,6 +80,21 @@ class CrystalTraining:
 
 
 @dataclass(frozen=True)
+class CrystalData:
+    """Labels of a file as samples, with the H0 that is fitted to those that are trained on."""
+
+    level: LevelOfTheory
+    basis: AOBasis
+    """Shells of all elements in the file."""
+    operators: tuple[AtomicOperator, ...]
+    """Operators of H0."""
+    labels: list[LabelledCrystal]
+    """Labels of the split ``train``."""
+    train: list[CrystalSample]
+    validation: list[CrystalSample]
+
+
+@dataclass(frozen=True)
 class CrystalRun:
     """What comes out of a training."""
 
@@ -110,6 +127,26 @@ def train_on_crystals(
         If the file has no entries to train on.
     """
     settings = settings or CrystalTraining()
+    backbone = settings.model.backbone
+    data = prepare_crystals(path, max(backbone.cutoff, backbone.pair_cutoff))
+    return train_on_samples(data, output, settings, progress)
+
+
+def prepare_crystals(path: str | Path, cutoff: float) -> CrystalData:
+    """Fit H0 to the labels that are trained on and make samples of all; several trainings may share them.
+
+    Parameters
+    ----------
+    path
+        Labelled crystals.
+    cutoff
+        Largest distance of a pair, Å: the one of the network.
+
+    Raises
+    ------
+    DatasetError
+        If the file has no entries to train on.
+    """
     source = CrystalSource(path)
     labels: list[LabelledCrystal] = [source[k] for k in range(len(source))]
     parts = {name: [x for x in labels if x.split == name] for name in ("train", "val")}
@@ -118,18 +155,38 @@ def train_on_crystals(
     operators = fit_crystal_operators(parts["train"], source.level)
     elements = sorted({z for x in labels for z in x.numbers.tolist()})
     basis = crystal_basis(source.level, elements)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        model = HELM(basis, settings.model)
     train, validation = (
-        [make_crystal_sample(x, source.level, basis, operators, model.cutoff) for x in parts[name]]
+        [make_crystal_sample(x, source.level, basis, operators, cutoff) for x in parts[name]]
         for name in ("train", "val")
     )
+    return CrystalData(source.level, basis, operators, parts["train"], train, validation)
+
+
+def train_on_samples(
+    data: CrystalData, output: str | Path, settings: CrystalTraining, progress: bool = False
+) -> CrystalRun:
+    """Train on prepared samples, made for the network's cutoff.
+
+    Parameters
+    ----------
+    data
+        From :func:`prepare_crystals`.
+    output
+        Checkpoint to write.
+    settings
+        Network, loss and optimiser.
+    progress
+        Print the loss now and then.
+    """
+    train, validation = data.train, data.validation
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = HELM(data.basis, settings.model)
     _set_references(model, train)
     scale_blocks(model, [(s.graph, s.correction) for s in train])
     model, history = _fit(model, train, settings, progress)
-    baseline = Baseline("fitted", operators=operators)
-    checkpoint = _checkpoint(model, source.level, baseline, settings, parts["train"], (train, validation))
+    baseline = Baseline("fitted", operators=data.operators)
+    checkpoint = _checkpoint(model, data.level, baseline, settings, data.labels, (train, validation))
     save_checkpoint(checkpoint, output)
     return CrystalRun(checkpoint, history, train, validation)
 

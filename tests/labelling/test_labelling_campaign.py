@@ -30,6 +30,7 @@ from helm_ase.errors import (
 from helm_ase.labelling import CampaignSettings, campaign, read_structures, run_campaign
 from helm_ase.labelling.cluster import ClusterSettings
 from helm_ase.labelling.sandbox import Limits, Outcome, Sandbox, Warden
+from helm_ase.labelling.stores import store_of
 from helm_ase.labels.formats import open_labels
 from helm_ase.labels.record_log import RecordLog
 from helm_ase.labels.writer import LabelWriter
@@ -566,6 +567,6 @@ def test_only_what_labels_lack_is_said_to_be_lacking(tmp_path):
     with LabelWriter(tmp_path / "x.h5", TINY) as file:
         file.add(label)
     asked = LabelSettings(TINY, forces=True, density=True, polarizability=True)
-    assert campaign._lacking(tmp_path / "x.h5", {label.key}, asked) == ("density", "polarizability")
-    assert campaign._lacking(tmp_path / "x.h5", {label.key}, LabelSettings(TINY)) == ()
-    assert campaign._lacking(tmp_path / "x.h5", set(), asked) == ()
+    assert store_of(asked).lacking(tmp_path / "x.h5", {label.key}) == ("density", "polarizability")
+    assert store_of(LabelSettings(TINY)).lacking(tmp_path / "x.h5", {label.key}) == ()
+    assert store_of(asked).lacking(tmp_path / "x.h5", set()) == ()

@@ -1,11 +1,13 @@
 """Files of labelled crystals: what is written comes back to the last bit; what is wrong is refused."""
 
+import json
 from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
+from helm_ase.cli import main
 from helm_ase.errors import DatasetError
 from helm_ase.labels.crystals import QUANTITIES, CrystalSource, write_crystals
 from helm_ase.labels.formats import open_labels
@@ -94,3 +96,16 @@ def test_the_key_knows_the_lattice():
     slab = replace(one, lattice=Lattice(one.lattice.cell + np.diag([0, 9.0, 0]), one.lattice.pbc))
     assert len({one.key, other.key}) == 2
     assert slab.key == one.key
+
+
+def test_the_summary_counts_what_is_in_the_file(labels, tmp_path, capsys):
+    write_crystals(tmp_path / "x.h5", labels, LEVEL)
+    assert main(["data", "info", "--json", str(tmp_path / "x.h5")]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["crystals"], found["kinds"], found["elements"]) == (3, {"chains": 3}, {"C": 3})
+    assert (found["atoms"], found["orbitals"], found["meshes"]) == ([2, 2], [8, 8], {"8×1×1": 3})
+    assert found["answers"] == {"energy": 2, "forces": 1, "stress": 1}
+    assert found["splits"] == {"train": 2, "val": 1}
+    assert found["level"]["pseudopotential"] == "gth-pbe"
+    assert main(["data", "info", str(tmp_path / "x.h5")]) == 0
+    assert "answers              F(k): 3, energy: 2, forces: 1, stress: 1" in capsys.readouterr().out

@@ -1,12 +1,18 @@
 """Pictures of bands: what is drawn is what was computed, from the Fermi level on."""
 
+import ase.io
 import numpy as np
 import pytest
+import scipy.linalg
+import torch
 
 from helm_ase import HELMCalculator
 from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.cli import main
+from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.errors import SettingError
+from helm_ase.labels.deeph import read_deeph
+from helm_ase.labels.wannier90 import read_wannier90
 from helm_ase.pictures.bands import bands_figure, describe_gap, draw_bands
 from helm_ase.units import HARTREE_IN_EV
 from shared.crystal_labels import chain, checkpoint
@@ -66,5 +72,18 @@ def test_the_command_prints_level_and_gap_and_draws(model, tmp_path, capsys):
     assert "Fermi level:" in out
     assert "6×1×1" in out
     assert (tmp_path / "x.png").exists()
+    assert main([*arguments, "--wannier90", str(tmp_path / "w"), "--deeph", str(tmp_path / "d")]) == 0
+    assert f"DeepH: {tmp_path / 'd'}" in capsys.readouterr().out
+    calc, atoms = HELMCalculator(model=model, dtype="float64"), ase.io.read(tmp_path / "chain.extxyz")
+    k = np.array([[0.21, 0, 0]])
+    exact = calc.get_bloch_matrices(k, atoms)
+    wannier, deeph = read_wannier90(tmp_path / "w"), read_deeph(tmp_path / "d")
+    h = np.einsum("t,tmn->mn", np.exp(2j * np.pi * wannier.translations @ k[0]), wannier.values)
+    levels = scipy.linalg.eigh(exact[0][0], exact[1][0], eigvals_only=True) * HARTREE_IN_EV
+    np.testing.assert_allclose(np.linalg.eigvalsh(h), levels, atol=0.01)
+    matrices = (m.reorder("pyscf") for m in (deeph.hamiltonian, deeph.overlap))
+    again = [LatticeOperator.of(m).at(torch.tensor(k)) for m in matrices]
+    np.testing.assert_allclose(again[0], exact[0], atol=1e-10)
+    np.testing.assert_allclose(again[1], exact[1], atol=1e-10)
     assert main(["bands", str(tmp_path / "chain.extxyz"), "--model", "helm-hcnof-1"]) == 1
     assert "molecule in a box" in capsys.readouterr().err

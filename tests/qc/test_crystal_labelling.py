@@ -16,7 +16,14 @@ from helm_ase.electronic.bloch import LatticeOperator, inverse_bloch_sum
 from helm_ase.errors import BasisError, SettingError, StructureError
 from helm_ase.qc.crystal import box_of, build_cell, build_content, crystal_basis, crystal_level
 from helm_ase.qc.crystal_labelling import CrystalLabelSettings, alias_of, label_crystal, mesh_of
-from helm_ase.qc.crystal_scf import CrystalSCF, forces_by_differences, strained, stress_by_differences
+from helm_ase.qc.crystal_scf import (
+    CrystalSCF,
+    fock_and_overlap,
+    forces_by_differences,
+    kept_points,
+    strained,
+    stress_by_differences,
+)
 from helm_ase.qc.lattice_integrals import lattice_integrals
 from helm_ase.representation.kpoints import KMesh
 from helm_ase.representation.lattice import Lattice
@@ -168,6 +175,23 @@ def test_labels_are_complete_and_count_from_the_vacuum(chain):
     )
 
 
+@pytest.mark.scf
+def test_matrices_are_those_of_a_calculation_without_time_reversal():
+    """And without operators that are kept from the SCF: what PySCF computes anew from the density."""
+    atoms = Atoms("H2", [[0, 0, 0], [0.7, 0.2, 0.1]], cell=np.diag([2.6, 3.0, 3.0]), pbc=True)
+    level, mesh = replace(LEVEL, plane_wave_cutoff=40.0), (3, 2, 1)
+    mf = CrystalSCF(*described(atoms), level, mesh).converge()
+    fock, overlap = fock_and_overlap(mf, mesh)
+    points = KMesh.gamma_centred(mesh)
+    plain = dft.KRKS(mf.cell, mf.cell.get_abs_kpts(points.points.numpy()), xc="pbe").multigrid_numint()
+    density = mf.kpts.transform_dm(mf.make_rdm1())
+    theirs = np.asarray(plain.get_hcore() + plain.get_veff(dm=density))[kept_points(mesh)]
+    assert len(points.kpts) == len(fock) == 4 < 6
+    assert np.abs(theirs.imag).max() > 1e-3  # else points and their partners could not be told apart
+    np.testing.assert_allclose(fock, theirs, atol=1e-9)
+    np.testing.assert_allclose(overlap, np.asarray(plain.get_ovlp())[kept_points(mesh)], atol=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.scf
 def test_forces_by_differences_are_the_analytic_ones():
@@ -176,10 +200,10 @@ def test_forces_by_differences_are_the_analytic_ones():
     crystal = CrystalSCF(*described(atoms), replace(LEVEL, plane_wave_cutoff=120.0), (2, 1, 1))
     mf = crystal.converge()
     found = forces_by_differences(crystal, mf)
-    fft = dft.KRKS(mf.cell, mf.kpts, xc="pbe")
+    fft = dft.KRKS(mf.cell, mf.kpts.kpts, xc="pbe")
     fft.conv_tol = 1e-9
     fft = smearing_(fft, sigma=LEVEL.smearing, method="fermi")
-    fft.kernel(dm0=mf.make_rdm1())
+    fft.kernel(dm0=mf.kpts.transform_dm(mf.make_rdm1()))
     theirs = -np.asarray(fft.nuc_grad_method().kernel()) * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
     assert np.abs(found).max() > 0.4  # twenty times what is allowed below
     np.testing.assert_allclose(found, theirs - theirs.mean(0), atol=0.02)

@@ -66,6 +66,17 @@ def read_labels(path, format=None, **options):
     return len(labels), [label.numbers.tolist() for label in labels]
 
 
+def read_hamiltonian(path, kind):
+    """Shape of a Hamiltonian that another program's files hold."""
+    if kind == "deeph":
+        from helm_ase.labels.deeph import read_deeph
+
+        return read_deeph(path).hamiltonian.values.shape
+    from helm_ase.labels.wannier90 import read_wannier90
+
+    return read_wannier90(path).values.shape
+
+
 def load_checkpoint(path):
     from helm_ase.checkpoint import load_model
 

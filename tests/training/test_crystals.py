@@ -15,7 +15,7 @@ from helm_ase.nn import HELMSettings
 from helm_ase.nn.model import Prediction
 from helm_ase.qc.crystal import crystal_basis
 from helm_ase.training.crystal_losses import CrystalLossWeights, crystal_loss_terms, weighted_sum
-from helm_ase.training.crystals import CrystalTraining, train_on_crystals
+from helm_ase.training.crystals import CrystalTraining, prepare_crystals, train_on_crystals, train_on_samples
 from shared.crystal_labels import CARBON, LEVEL, OTHER, label
 from shared.small_models import TINY
 
@@ -134,3 +134,20 @@ def test_what_crystals_cannot_have_is_refused(tmp_path):
     write_crystals(tmp_path / "x.h5", [label(0, split="test")], LEVEL)
     with pytest.raises(DatasetError, match="split 'train'"):
         train_on_crystals(tmp_path / "x.h5", tmp_path / "x.safetensors")
+
+
+def test_trainings_may_share_their_samples(run):
+    found, folder = run
+    model = HELMSettings(replace(TINY, lmax=2), trust_delta=0.0, energy_hidden=16)
+    data = prepare_crystals(folder / "chains.h5", max(TINY.cutoff, TINY.pair_cutoff))
+    assert [s.name for s in data.train] == [s.name for s in found.train]
+    histories = []
+    for weights in (
+        CrystalLossWeights(1.0, 0.2),
+        CrystalLossWeights(0.0, 0.0, 1.0),
+        CrystalLossWeights(1.0, 0.2),
+    ):
+        settings = CrystalTraining("chains", model, weights, epochs=2, k_points=2)
+        histories.append(train_on_samples(data, folder / "shared.safetensors", settings).history)
+    assert histories[0] == histories[2]  # one training leaves nothing behind for the next
+    assert [set(h[0]) for h in histories[:2]] == [{"hamiltonian", "spectrum"}, {"bands"}]

@@ -1,0 +1,85 @@
+"""Errors of a model of carbon, kind by kind, beside those of its H0 alone.
+
+    python carbon_evaluate.py carbon.h5 carbon.safetensors
+
+Frames of the splits ``val`` (kinds that were trained on) and ``test`` (kinds that were not), means of
+absolute errors: matrix elements within the cutoff in µEh, occupied levels absolute and from the Fermi level,
+Fermi level, gap on the mesh in meV, energy in meV per atom where the model has learnt energies.  Levels are
+compared on a mesh that is not the labels'.  Of graphene that is not distorted: how far apart the two levels
+at K are, and the slope of the cone.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+from ase.build import graphene
+
+from helm_ase import HELMCalculator
+from helm_ase.checkpoint import load_shared
+from helm_ase.dataset.crystals import make_crystal_sample
+from helm_ase.electronic.band_levels import levels
+from helm_ase.evaluation.crystals import crystal_errors, mean_errors
+from helm_ase.labels.crystals import CrystalSource
+from helm_ase.units import HARTREE_IN_EV
+
+COLUMNS = {
+    "hamiltonian": "H", "occupied": "occupied", "occupied_from_fermi": "from E_F", "fermi_level": "E_F",
+    "virtual": "virtual", "gap": "gap", "energy": "energy",
+}  # fmt: skip
+STEP = 0.01
+"""1/Å, from K."""
+
+
+def cone(levels_at, cell) -> tuple[float, float]:
+    """Distance of the two levels at K, eV, and mean slope ħv of the cone around it, eV Å."""
+    reciprocal = 2 * np.pi * np.linalg.inv(cell.complete().array).T
+    corner = cell.bandpath("K", npoints=1, pbc=[True, True, False]).special_points["K"]
+    angles = np.arange(0, 2 * np.pi, np.pi / 6)
+    circle = STEP * np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1) @ np.linalg.inv(reciprocal)
+    e = levels_at(np.concatenate([[corner], corner + circle]))[:, 3:5]
+    return float(e[0, 1] - e[0, 0]), float((e[1:, 1] - e[1:, 0]).mean() / (2 * STEP))
+
+
+def show_cone(model: str, sample) -> None:
+    """Print both numbers of the label and of the model."""
+    atoms = graphene(a=2.46)
+    calc = HELMCalculator(model=model, dtype="float64")
+
+    def of_label(k):
+        h, s, _ = sample.reference(torch.from_numpy(k))
+        return levels(h, s).numpy() * HARTREE_IN_EV
+
+    def of_model(k):
+        h, s = (torch.from_numpy(m) for m in calc.get_bloch_matrices(k, atoms))
+        return levels(h, s).numpy() * HARTREE_IN_EV
+
+    for name, function in (("label", of_label), ("model", of_model)):
+        apart, slope = cone(function, atoms.cell)
+        print(f"graphene at K, {name}: levels {apart:.1e} eV apart, slope {slope:.3f} eV Å")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("labels", metavar="LABELS.h5")
+    parser.add_argument("model", metavar="MODEL.safetensors")
+    options = parser.parse_args()
+    checkpoint, source = load_shared(options.model), CrystalSource(options.labels)
+    energies = "energy" in checkpoint.predicts
+    samples: dict[str, list] = {}
+    for label in source:
+        if label.split in ("val", "test"):
+            sample = make_crystal_sample(
+                label, source.level, checkpoint.basis, checkpoint.baseline.operators, checkpoint.model.cutoff
+            )
+            samples.setdefault(f"{label.name.split()[0]} ({label.split})", []).append(sample)
+    print(f"| | frames | {' | '.join(COLUMNS.values())} |\n|{' --- |' * (2 + len(COLUMNS))}")
+    for kind, some in samples.items():
+        for name, model in (("H0", None), ("model", checkpoint.model)):
+            errors = mean_errors(crystal_errors(model, some, source.level.smearing, energies=energies))
+            numbers = [f"{errors[k]:.1f}" if np.isfinite(errors[k]) else "–" for k in COLUMNS]
+            print(f"| {kind}, {name} | {len(some)} | {' | '.join(numbers)} |", flush=True)
+    for sample in samples.get("ideal (test)", []):
+        show_cone(options.model, sample)
