@@ -10,7 +10,7 @@ atoms, the nanotube (5, 0), and graphene that is not distorted.  The same kind a
 structure everywhere.
 
 Frames that the file holds already are left alone, so that a run may be stopped and gone on with, or extended
-later.  A frame takes 5 to 25 s on one core, a sheet or nanotube some minutes.
+later.  A frame takes 10 to 30 s on one core, diamond a minute, a sheet or nanotube some minutes.
 """
 
 import argparse

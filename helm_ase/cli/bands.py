@@ -1,6 +1,7 @@
 """``helm-ase bands``."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helm_ase.cli.number_types import COUNT, real, whole
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Predict the Hamiltonian of a crystal, print its Fermi level and band gap, draw its band
 structure and density of states, and write the Hamiltonian for other programs."""
+ENDINGS = ("_hr.dat", "_centres.xyz", ".win")
+"""Of the files that ``--wannier90`` writes."""
+FILES = ("POSCAR", "info.json", "overlap.h5", "hamiltonian.h5")
+"""In the folder that ``--deeph`` writes."""
 
 
 def add_commands(commands: Any) -> None:
@@ -104,6 +109,7 @@ def _bands(options: argparse.Namespace) -> None:
     from helm_ase.units import HARTREE_IN_EV
 
     check_apart([options.output], [options.file])
+    _check_new(options)
     if options.output:
         check_format(options.output)
     frames = read_frames(options.file, "-1")
@@ -124,6 +130,16 @@ def _bands(options: argparse.Namespace) -> None:
         draw_bands(structure, mesh, options.output, atoms.get_chemical_formula(), window)
         print(f"picture: {options.output}")
     _export(options, calc, atoms, mesh.fermi_level * HARTREE_IN_EV)
+
+
+def _check_new(options: argparse.Namespace) -> None:
+    """Refuse to replace files that other programs read: they may be the user's own input."""
+    from helm_ase.errors import SettingError
+
+    names = [f"{options.wannier90}{end}" for end in ENDINGS] if options.wannier90 else []
+    names += [str(Path(options.deeph) / name) for name in FILES] if options.deeph else []
+    if there := [name for name in names if Path(name).exists()]:
+        raise SettingError(f"{', '.join(there)} exists: remove it, or export to another place")
 
 
 def _export(options: argparse.Namespace, calc: "HELMCalculator", atoms: "Atoms", fermi_level: float) -> None:

@@ -1,6 +1,7 @@
 """``helm-ase label``."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helm_ase.cli.data import FLOAT32
@@ -250,13 +251,18 @@ def _label(options: argparse.Namespace) -> None:
     from helm_ase.errors import SCFError
     from helm_ase.labelling import read_structures, run_campaign
     from helm_ase.labelling.campaign import finish_campaign
+    from helm_ase.labels.crystal_summary import holds_crystals
     from helm_ase.representation.structure import CrystalStructure
     from helm_ase.system.atomic_write import check_apart
 
     beside = [options.output + end for end in ("", ".journal", ".failures.jsonl")]
     check_apart(beside, options.structures)
-    structures = read_structures(options.structures, options.no_pbc)
-    settings = _settings(options, isinstance(structures[0], CrystalStructure))
+    if options.finish and not all(Path(file).is_file() for file in options.structures):
+        structures, crystals = [], holds_crystals(options.output)  # labels are published without them, too
+    else:
+        structures = read_structures(options.structures, options.no_pbc)
+        crystals = isinstance(structures[0], CrystalStructure)
+    settings = _settings(options, crystals)
     campaign = finish_campaign(settings) if options.finish else run_campaign(structures, settings)
     print(f"{campaign.output}: {campaign.labelled} new labels, {campaign.present} were there already")
     if campaign.lacking:
@@ -292,10 +298,31 @@ def _settings(options: argparse.Namespace, crystals: bool) -> "CampaignSettings"
     )  # fmt: skip
 
 
+OF_MOLECULES: dict[str, Any] = {
+    "density": False, "polarizability": False, "float32": False, "tight": False, "model": None,
+    "auxiliary_basis": "", "grid": 3, "density_fitting": True, "no_forces": False, "min_gap": 0.0,
+    "stability_gap": 0.25, "max_spin_contamination": 0.1,
+}  # fmt: skip
+"""Options that only molecules have → their defaults."""
+OF_CRYSTALS: dict[str, Any] = {
+    "kpts": None, "smearing": 0.005, "cutoff": 160.0, "pseudopotential": "gth-pbe", "crystal_forces": False,
+    "stress": False,
+}  # fmt: skip
+
+
+def _refuse_others(options: argparse.Namespace, theirs: dict[str, Any], whose: str, these: str) -> None:
+    """Refuse options of the other kind of structure that differ from their defaults."""
+    from helm_ase.errors import SettingError
+
+    if asked := [f"--{k.replace('_', '-')}" for k, value in theirs.items() if getattr(options, k) != value]:
+        raise SettingError(f"{', '.join(asked)}: of {whose} only; leave it out for {these}")
+
+
 def _of_molecules(options: argparse.Namespace) -> "LabelSettings":
     from helm_ase.qc.labelling import LabelSettings
     from helm_ase.qc.level import pyscf_level
 
+    _refuse_others(options, OF_CRYSTALS, "crystals", "molecules")
     return LabelSettings(
         level=pyscf_level(
             options.xc or "b3lyp", options.basis or "def2-svp", options.density_fitting, options.grid,
@@ -308,13 +335,10 @@ def _of_molecules(options: argparse.Namespace) -> "LabelSettings":
 
 
 def _of_crystals(options: argparse.Namespace) -> "CrystalLabelSettings":
-    from helm_ase.errors import SettingError
     from helm_ase.qc.crystal import crystal_level
     from helm_ase.qc.crystal_labelling import CrystalLabelSettings
 
-    of_molecules = ("density", "polarizability", "float32", "tight", "model", "auxiliary_basis")
-    if asked := [f"--{name.replace('_', '-')}" for name in of_molecules if getattr(options, name)]:
-        raise SettingError(f"{', '.join(asked)}: of molecules only; leave it out for crystals")
+    _refuse_others(options, OF_MOLECULES, "molecules", "crystals")
     level = crystal_level(
         options.xc or "pbe", options.basis or "gth-szv-molopt-sr", options.pseudopotential, options.cutoff,
         options.smearing, options.conv_tol or 1e-8,

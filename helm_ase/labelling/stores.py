@@ -9,8 +9,8 @@ import numpy as np
 
 from helm_ase.errors import DatasetError
 from helm_ase.labelling.journal import Label
+from helm_ase.labels.crystal_summary import holds_crystals
 from helm_ase.labels.crystals import CrystalSource, write_crystals
-from helm_ase.labels.formats import crystal_h5
 from helm_ase.labels.formats.helm_h5 import HelmH5Source
 from helm_ase.labels.writer import IN_FILE, LabelWriter
 from helm_ase.qc.crystal import crystal_basis
@@ -88,7 +88,7 @@ class MoleculeStore:
         """
         if not output.exists():
             return {}
-        if crystal_h5.recognises(output):
+        if holds_crystals(output):
             raise DatasetError(f"{output} holds crystals, not molecules: use another output")
         with HelmH5Source(output) as file:
             check_level(output, file.level, self.settings.level)

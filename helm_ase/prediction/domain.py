@@ -312,7 +312,7 @@ def uncertainty_of(
     if per_atom > threshold and memory.is_news(per_atom):
         warnings.warn(
             f"the error bar of model {checkpoint.name!r} is {1e3 * per_atom:.1f} meV per atom, above its "
-            f"limit of {1e3 * threshold:.1f}: the energy extrapolates, its error may be many times larger",
+            f"limit of {1e3 * threshold:.1f}: this is extrapolation, and the error may be many times larger",
             ExtrapolationWarning,
             stacklevel=4,
         )

@@ -177,7 +177,7 @@ def filled_cell(atoms: Atoms) -> NDArray[np.float64]:
     StructureError
         If the periodic lattice vectors make no lattice.
     """
-    if atoms.cell.rank == 3:
+    if atoms.pbc.all():
         return np.array(atoms.cell.array)
     lattice = Lattice.of_atoms(atoms)
     extent = np.ptp(lattice.fractional(atoms.positions), axis=0) + VACUUM  # missing vectors are 1 Å long

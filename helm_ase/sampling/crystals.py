@@ -76,8 +76,30 @@ def read_crystals(files: Iterable[str | Path]) -> list[Atoms]:
                 f"{where} is a molecule, and crystals stand before it: sample them apart, or take molecules "
                 f"out of their boxes with --no-pbc"
             )
+        check_neutral(atoms, where)
         crystals.setdefault(_key(atoms), atoms)
-    return [crystals[key] for key in sorted(crystals)]
+    found = [crystals[key] for key in sorted(crystals)]
+    counts = Counter(str(atoms.info["name"]) for atoms in found)
+    for atoms in found:
+        if counts[str(atoms.info["name"])] > 1:  # of files or frames with the same name
+            atoms.info["name"] = f"{atoms.info['name']}-{_key(atoms)[:6]}"
+    return found
+
+
+def check_neutral(atoms: Atoms, where: str) -> None:
+    """Refuse a crystal that states a charge or an open shell.
+
+    Raises
+    ------
+    StructureError
+        Labels of crystals are neutral closed shells.
+    """
+    state = atoms.info.get("charge", 0), atoms.info.get("multiplicity", 1)
+    if state not in ((0, 1), (0, None), (None, 1), (None, None)):
+        raise StructureError(
+            f"{where} states charge {state[0]} and multiplicity {state[1]}, but crystals are neutral closed "
+            "shells: take both out of the file"
+        )
 
 
 def _frames(files: Iterable[str | Path]) -> Iterator[tuple[str, Atoms | None]]:
@@ -85,7 +107,9 @@ def _frames(files: Iterable[str | Path]) -> Iterator[tuple[str, Atoms | None]]:
     for file in map(Path, files):
         if file.suffix.lower() in SMILES_SUFFIXES:
             yield str(file), None
-        elif file.is_file():  # others are told of by the reader of molecules
+        elif not file.is_file():
+            raise StructureError(f"there is no file {file}")
+        else:
             for number, atoms in enumerate(stream_frames(str(file)), start=1):
                 atoms.info.setdefault("name", file.stem if number == 1 else f"{file.stem}-{number}")
                 yield f"{file}, frame {number}", atoms

@@ -92,6 +92,8 @@ class CrystalData:
     """Labels of the split ``train``."""
     train: list[CrystalSample]
     validation: list[CrystalSample]
+    cutoff: float
+    """Largest distance of a pair in the samples, Å."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def prepare_crystals(path: str | Path, cutoff: float) -> CrystalData:
         [make_crystal_sample(x, source.level, basis, operators, cutoff) for x in parts[name]]
         for name in ("train", "val")
     )
-    return CrystalData(source.level, basis, operators, parts["train"], train, validation)
+    return CrystalData(source.level, basis, operators, parts["train"], train, validation, cutoff)
 
 
 def train_on_samples(
@@ -177,11 +179,21 @@ def train_on_samples(
         Network, loss and optimiser.
     progress
         Print the loss now and then.
+
+    Raises
+    ------
+    SettingError
+        If the samples were prepared for another cutoff.
     """
     train, validation = data.train, data.validation
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = HELM(data.basis, settings.model)
+    if data.cutoff != model.cutoff:
+        raise SettingError(
+            f"the samples hold pairs within {data.cutoff:g} Å, the network needs those within "
+            f"{model.cutoff:g} Å: prepare_crystals(path, {model.cutoff:g})"
+        )
     _set_references(model, train)
     scale_blocks(model, [(s.graph, s.correction) for s in train])
     model, history = _fit(model, train, settings, progress)

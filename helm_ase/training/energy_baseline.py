@@ -42,12 +42,13 @@ def with_energy_baseline(
                 f"{' with other parameters' if ours.name == theirs.name else ''}: name the same, or renew "
                 "'energy'"
             )
-        if theirs and "hamiltonian" not in recipe.renew and recipe.data.baseline.charges:
-            ours = replace(ours, charge_parameters=theirs.for_charges.parameters)  # H0 stays what it was
     elif theirs and not ours.parameters:
         return replace(recipe, data=replace(recipe.data, energy_baseline=replace(theirs, references=())))
     if ours and not ours.parameters:
         ours = with_parameters(ours, _elements(recipe, start, labels))
+    charges = theirs.for_charges.parameters
+    if ours and theirs and "hamiltonian" not in recipe.renew and charges != ours.parameters:
+        ours = replace(ours, charge_parameters=charges)  # H0 stays what its head was trained with
     return replace(recipe, data=replace(recipe.data, energy_baseline=ours))
 
 
@@ -63,6 +64,11 @@ def _with_file(recipe: Recipe, path: Path) -> Recipe:
             "examples/train/fit_energy_baseline.py writes such files"
         )
     baseline = replace(recipe.data.energy_baseline, parameters=parameters)
+    if ("dispersion" in parameters) != baseline.dispersion:
+        raise SettingError(
+            f"data.energy_baseline.dispersion is {baseline.dispersion}, but {path} "
+            f"{'has' if 'dispersion' in parameters else 'lacks'} parameters of dispersion"
+        )
     return replace(recipe, data=replace(recipe.data, energy_baseline=baseline, energy_parameters=None))
 
 

@@ -44,7 +44,7 @@ ZERO_IS_FINE = {
     "--charge", "--seed", "--md", "--temperature", "--temperatures", "--md-steps", "--displacements",
     "--dimers", "--dimer-heavy-atoms", "--dimer-relax-steps", "--duplicate-tolerance", "--rebuild", "--val",
     "--test", "--scf", "--smearing", "--window", "--refine", "--stability-gap",
-    "--max-spin-contamination", "--grid", "--min-gap",
+    "--max-spin-contamination", "--grid", "--min-gap", "--distortions", "--strain", "--rattle",
 }  # fmt: skip
 
 

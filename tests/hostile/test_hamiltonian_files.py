@@ -77,7 +77,12 @@ def elsewhere(folder):
         file["entries"] = h5py.ExternalLink("../secret.h5", "entries")
 
 
-@pytest.mark.parametrize("spoil", [many_shells, many_atoms, many_elements, many_translations, elsewhere])
+SPOILT = (many_shells, many_atoms, many_elements, many_translations, elsewhere)
+LINES = ((1, "999999999"), (2, "999999999"), (1, "-5"), (2, "1e9"), (3, "0 " * 9), (0, "\0"))
+CASES = [*(f"deeph: {spoil.__name__}" for spoil in SPOILT), *(f"wannier90: {k}, {text}" for k, text in LINES)]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
 def test_a_folder_of_deeph_that_claims_too_much_is_refused(spoil, tmp_path, bounded):
     folder = deeph(tmp_path)
     spoil(folder)
@@ -85,9 +90,7 @@ def test_a_folder_of_deeph_that_claims_too_much_is_refused(spoil, tmp_path, boun
     assert "no folder of DeepH" in said
 
 
-@pytest.mark.parametrize(
-    ("line", "text"), [(1, "999999999"), (2, "999999999"), (1, "-5"), (2, "1e9"), (3, "0 " * 9), (0, "\0")]
-)
+@pytest.mark.parametrize(("line", "text"), LINES)
 def test_a_table_of_wannier90_that_claims_too_much_is_refused(line, text, tmp_path, bounded):
     prefix = wannier90(tmp_path)
     path = tmp_path / "x_hr.dat"

@@ -153,6 +153,12 @@ def test_options_of_molecules_are_refused_for_crystals(tmp_path, capsys):
     command = ["label", str(tmp_path / "rows.xyz"), "-o", str(tmp_path / "x.h5")]
     assert main([*command, "--polarizability", "--tight"]) == 1
     assert "--polarizability, --tight: of molecules only" in capsys.readouterr().err
+    assert main([*command, "--min-gap", "0.1", "--grid", "5", "--no-density-fitting"]) == 1
+    assert "--grid, --density-fitting, --min-gap: of molecules only" in capsys.readouterr().err
+    ase.io.write(tmp_path / "water.xyz", molecule("H2O"))
+    command = ["label", str(tmp_path / "water.xyz"), "-o", str(tmp_path / "x.h5")]
+    assert main([*command, "--kpts", "2", "2", "1", "--smearing", "0.02"]) == 1
+    assert "--kpts, --smearing: of crystals only" in capsys.readouterr().err
 
 
 @pytest.mark.scf

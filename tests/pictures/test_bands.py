@@ -85,5 +85,9 @@ def test_the_command_prints_level_and_gap_and_draws(model, tmp_path, capsys):
     again = [LatticeOperator.of(m).at(torch.tensor(k)) for m in matrices]
     np.testing.assert_allclose(again[0], exact[0], atol=1e-10)
     np.testing.assert_allclose(again[1], exact[1], atol=1e-10)
+    before = {path: path.read_bytes() for path in (tmp_path / "d").iterdir()}
+    assert main([*arguments, "--deeph", str(tmp_path / "d")]) == 1  # it may be another program's input
+    assert "exists: remove it" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "d").iterdir()} == before
     assert main(["bands", str(tmp_path / "chain.extxyz"), "--model", "helm-hcnof-1"]) == 1
     assert "molecule in a box" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.build import bulk, graphene
 
 from helm_ase.errors import StructureError
-from helm_ase.representation.lattice import Lattice, integer_grid, nearest_images
+from helm_ase.representation.lattice import VACUUM, Lattice, filled_cell, integer_grid, nearest_images
 from shared.rotations import rotation
 
 SKEWED = np.array([[2.5, 0.0, 0.1], [4.4, 2.4, 0.0], [-1.9, 3.1, 2.9]])
@@ -149,3 +149,14 @@ def test_images_do_not_depend_on_the_orientation_nor_on_the_origin():
         found = nearest_images(turned, (atoms.positions + origin) @ r.T, (4, 4, 4))
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_a_filled_cell_leaves_vacuum_where_nothing_repeats():
+    """Also where the file has a vector there that means nothing."""
+    atoms = Atoms("C2", [[0, 0, 0], [1.3, 0, 2.0]], cell=[[2.6, 0, 0], [0, 1, 0], [0, 0, 1]], pbc=[1, 0, 0])
+    cell = filled_cell(atoms)
+    np.testing.assert_allclose(cell[0], [2.6, 0, 0])
+    heights = np.linalg.norm(cell[1:], axis=1)
+    assert np.all(heights >= VACUUM)
+    assert heights.max() >= VACUUM + 2.0
+    np.testing.assert_allclose(filled_cell(bulk("C")), bulk("C").cell.array)

@@ -133,3 +133,27 @@ def test_the_command_writes_what_the_label_command_reads(tmp_path, capsys):
     assert main([*command, "--rattle", "0.9", "--force"]) == 0
     dropped = (tmp_path / "out.xyz.dropped.jsonl").read_text().splitlines()
     assert {json.loads(line)["reason"] for line in dropped} == {"atoms too close"}
+
+
+def test_files_and_frames_of_one_name_give_structures_of_different_names(tmp_path):
+    for k, folder in enumerate("ab"):
+        (tmp_path / folder).mkdir()
+        ase.io.write(tmp_path / folder / "sheet.xyz", graphene(a=2.46 + 0.02 * k, vacuum=5), format="extxyz")
+    crystals = read_crystals([tmp_path / folder / "sheet.xyz" for folder in "ab"])
+    names = [atoms.info["name"] for atoms in sample_crystals(crystals, CrystalSampling(3)).structures]
+    assert len(set(names)) == len(names) == 8
+
+
+def test_a_file_that_is_not_there_is_told_of_beside_a_crystal(tmp_path):
+    ase.io.write(tmp_path / "sheet.xyz", graphene(vacuum=5), format="extxyz")
+    with pytest.raises(StructureError, match=r"no file .*typo\.cif"):
+        read_crystals([tmp_path / "sheet.xyz", tmp_path / "typo.cif"])
+
+
+@pytest.mark.parametrize("state", [{"charge": 1}, {"multiplicity": 3}])
+def test_a_crystal_that_states_a_charge_or_an_open_shell_is_refused(state, tmp_path):
+    atoms = graphene(vacuum=5)
+    atoms.info |= state
+    ase.io.write(tmp_path / "sheet.xyz", atoms, format="extxyz")
+    with pytest.raises(StructureError, match="neutral closed"):
+        read_crystals([tmp_path / "sheet.xyz"])

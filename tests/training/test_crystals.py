@@ -151,3 +151,5 @@ def test_trainings_may_share_their_samples(run):
         histories.append(train_on_samples(data, folder / "shared.safetensors", settings).history)
     assert histories[0] == histories[2]  # one training leaves nothing behind for the next
     assert [set(h[0]) for h in histories[:2]] == [{"hamiltonian", "spectrum"}, {"bands"}]
+    with pytest.raises(SettingError, match="hold pairs within 3 Å"):
+        train_on_samples(replace(data, cutoff=3.0), folder / "short.safetensors", settings)

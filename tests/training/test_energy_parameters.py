@@ -2,18 +2,20 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ase.build import molecule
+from ase.data import chemical_symbols
 
 from helm_ase.dataset.derived import DerivationSettings, derive
 from helm_ase.errors import SettingError
 from helm_ase.qc.level import Baseline, LevelOfTheory
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.tight_binding import TightBinding, with_parameters
-from helm_ase.qc.tight_binding_fit import changed
+from helm_ase.qc.tight_binding_fit import NAME, changed
 from helm_ase.representation import LabelledMolecule
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.training.energy_baseline import with_energy_baseline
@@ -54,7 +56,11 @@ def test_h0_keeps_the_charges_that_its_head_was_trained_with(tmp_path):
     kept = with_energy_baseline(recipe(tmp_path, ("energy",)), checkpoint(PUBLISHED)).data.energy_baseline
     assert (kept.parameters, kept.charge_parameters) == (FITTED, PUBLISHED.parameters)
     again = with_energy_baseline(recipe(tmp_path, ("energy",), PUBLISHED.parameters), checkpoint(kept))
-    assert again.data.energy_baseline.charge_parameters == PUBLISHED.parameters
+    assert again.data.energy_baseline.for_charges.parameters == PUBLISHED.parameters
+    same = with_energy_baseline(recipe(tmp_path), checkpoint(kept))  # going on, with the file named again
+    assert same.data.energy_baseline.charge_parameters == PUBLISHED.parameters
+    left_out = replace(recipe(tmp_path), data=replace(recipe(tmp_path).data, energy_parameters=None))
+    assert with_energy_baseline(left_out, checkpoint(kept)).data.energy_baseline == kept
     both = with_energy_baseline(recipe(tmp_path, ("energy", "hamiltonian")), checkpoint(PUBLISHED))
     assert not both.data.energy_baseline.charge_parameters
 
@@ -65,6 +71,21 @@ def test_what_is_no_file_of_parameters_is_said(text, tmp_path):
     (tmp_path / "parameters.json").write_text(text)
     with pytest.raises(SettingError, match=r"parameters\.json"):
         with_energy_baseline(made)
+
+
+def test_dispersion_must_be_what_the_file_holds(tmp_path):
+    made = recipe(tmp_path)
+    asked = replace(made.data, energy_baseline=EnergyBaseline("gfn2-xtb", dispersion=True))
+    with pytest.raises(SettingError, match="lacks parameters of dispersion"):
+        with_energy_baseline(replace(made, data=asked))
+
+
+def test_the_fitted_parameters_of_the_examples_say_that_they_are():
+    path = Path(__file__).parents[2] / "examples" / "train" / "gfn2_for_b3lyp_def2svp.json"
+    tables = json.loads(path.read_text())
+    assert tables["meta"]["name"] == NAME
+    fourteen = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 53)
+    assert set(tables["element"]) == {chemical_symbols[z] for z in fourteen}
 
 
 def test_parameters_from_two_places_are_refused():

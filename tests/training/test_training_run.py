@@ -329,7 +329,7 @@ def test_charges_and_open_shells_are_trained_and_used(open_shells, tmp_path):
     settings = replace(SETTINGS, charges=(-1, 0, 1), multiplicities=(1, 2, 3))
     weights = LossWeights(hamiltonian=1.0, spectrum=0.1, energy=0.1, forces=0.1, levels=0.02, charges=0.01)
     quick = OptimiserSettings(learning_rate=1e-2, averaging=0.9)
-    joint = stage("joint", 50, weights=weights, optimiser=quick, validate_every=50)
+    joint = stage("joint", 70, weights=weights, optimiser=quick, validate_every=70)
     made = recipe(open_shells, tmp_path, joint, model=settings)
     path = train(made)
     baseline = summarise([matrix_errors(s, np.zeros(s.correction.shape)) for s in samples_of(made, True)])
