@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 DESCRIPTION = """Predict the Hamiltonian of a crystal, print its Fermi level and band gap, draw its band
 structure and density of states, and write the Hamiltonian for other programs."""
 ENDINGS = ("_hr.dat", "_centres.xyz", ".win")
-"""Of the files that ``--wannier90`` writes."""
+"""Endings of the files that ``--wannier90`` writes."""
 FILES = ("POSCAR", "info.json", "overlap.h5", "hamiltonian.h5")
-"""In the folder that ``--deeph`` writes."""
+"""Files in the folder that ``--deeph`` writes."""
 
 
 def add_commands(commands: Any) -> None:
