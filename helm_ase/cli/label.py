@@ -24,6 +24,18 @@ is computed with restricted, higher ones with unrestricted Kohn-Sham DFT."""
 
 AFTER_INTERRUPT = "- all finished labels are kept: the same command goes on"
 
+OF_MOLECULES: dict[str, Any] = {
+    "density": False, "polarizability": False, "float32": False, "tight": False, "model": None,
+    "auxiliary_basis": "", "grid": 3, "density_fitting": True, "no_forces": False, "min_gap": 0.0,
+    "stability_gap": 0.25, "max_spin_contamination": 0.1,
+}  # fmt: skip
+"""Options that only molecules have → their defaults."""
+OF_CRYSTALS: dict[str, Any] = {
+    "kpts": None, "smearing": 0.005, "cutoff": 160.0, "pseudopotential": "gth-pbe", "crystal_forces": False,
+    "stress": False,
+}  # fmt: skip
+"""Options that only crystals have → their defaults."""
+
 
 def add_commands(commands: Any) -> None:
     """Add ``label``."""
@@ -61,19 +73,19 @@ def _add_level(group: Any) -> None:
     group.add_argument(
         "--density-fitting",
         action=argparse.BooleanOptionalAction,
-        default=True,
+        default=OF_MOLECULES["density_fitting"],
         help="compute Coulomb and exchange matrices with or without density fitting (default: with)",
     )
     group.add_argument(
         "--auxiliary-basis",
-        default="",
+        default=OF_MOLECULES["auxiliary_basis"],
         metavar="NAME",
         help="auxiliary basis of the density fitting (default: the one that PySCF chooses for the basis)",
     )
     group.add_argument(
         "--grid",
         type=whole(0, 9),
-        default=3,
+        default=OF_MOLECULES["grid"],
         metavar="LEVEL",
         help="level of PySCF's integration grid, from 0 (coarse) to 9 (fine) (default: 3)",
     )
@@ -88,7 +100,7 @@ def _add_level(group: Any) -> None:
 def _add_crystals(group: Any) -> None:
     group.add_argument(
         "--pseudopotential",
-        default="gth-pbe",
+        default=OF_CRYSTALS["pseudopotential"],
         metavar="NAME",
         help="pseudopotential, as PySCF spells it (default: gth-pbe)",
     )
@@ -104,14 +116,14 @@ def _add_crystals(group: Any) -> None:
     group.add_argument(
         "--smearing",
         type=real(0, 1),
-        default=0.005,
+        default=OF_CRYSTALS["smearing"],
         metavar="EH",
         help="width of the Fermi smearing in Hartree; 0 for none (default: 0.005)",
     )
     group.add_argument(
         "--cutoff",
         type=POSITIVE,
-        default=160.0,
+        default=OF_CRYSTALS["cutoff"],
         metavar="EH",
         help="plane-wave cutoff of the density in Hartree (default: 160)",
     )
@@ -152,14 +164,14 @@ def _add_scf(group: Any) -> None:
     group.add_argument(
         "--min-gap",
         type=real(),
-        default=0.0,
+        default=OF_MOLECULES["min_gap"],
         metavar="EH",
         help="reject molecules with a smaller HOMO-LUMO gap, in Hartree (default: 0)",
     )
     group.add_argument(
         "--stability-gap",
         type=real(),
-        default=0.25,
+        default=OF_MOLECULES["stability_gap"],
         metavar="EH",
         help="check singlets with a smaller gap, in Hartree, for a broken-symmetry solution of lower energy, "
         "and label with that one if it exists (default: 0.25; with 0, none is checked)",
@@ -167,7 +179,7 @@ def _add_scf(group: Any) -> None:
     group.add_argument(
         "--max-spin-contamination",
         type=real(),
-        default=0.1,
+        default=OF_MOLECULES["max_spin_contamination"],
         metavar="S2",
         help="reject open-shell molecules whose <S^2> exceeds S(S+1) by more than this (default: 0.1)",
     )
@@ -296,18 +308,6 @@ def _settings(options: argparse.Namespace, crystals: bool) -> "CampaignSettings"
         precision="float32" if options.float32 else "float64", progress=not options.quiet,
         order=options.order,
     )  # fmt: skip
-
-
-OF_MOLECULES: dict[str, Any] = {
-    "density": False, "polarizability": False, "float32": False, "tight": False, "model": None,
-    "auxiliary_basis": "", "grid": 3, "density_fitting": True, "no_forces": False, "min_gap": 0.0,
-    "stability_gap": 0.25, "max_spin_contamination": 0.1,
-}  # fmt: skip
-"""Options that only molecules have → their defaults."""
-OF_CRYSTALS: dict[str, Any] = {
-    "kpts": None, "smearing": 0.005, "cutoff": 160.0, "pseudopotential": "gth-pbe", "crystal_forces": False,
-    "stress": False,
-}  # fmt: skip
 
 
 def _refuse_others(options: argparse.Namespace, theirs: dict[str, Any], whose: str, these: str) -> None:

@@ -54,7 +54,7 @@ def test_speed_runs(tmp_path):
     assert found["molecules"][0]["H without H0"] > 0
 
 
-def test_sizes_are_measured_and_levels_agree(tmp_path):
+def test_sizes_are_measured(tmp_path):
     found = run("sizes.py", "--molecules", "C2", "W2", "--repeats", 1, tmp_path / "out.json")
     assert set(found["W2"]) == {"E+F", "E+F again", "H", "levels", "all levels", "H0", "E0"}
     assert found["C2"]["H"]["peak"] > found["C2"]["H"]["loaded"]
