@@ -100,10 +100,7 @@ class ElectronicGetters:
         SettingError
             If there is no such spin: a closed shell has 0 only.
         """
-        structure = self._solve(atoms).structure
-        if spin not in range(structure.n_spins):
-            raise SettingError(f"spin {spin}: there are spins 0 to {structure.n_spins - 1}")
-        below, above = (levels * HARTREE_IN_EV for levels in structure.frontier(spin))
+        below, above = self.get_levels_around_gap(1, spin, atoms)
         return float(below[-1]) if len(below) else -np.inf, float(above[0]) if len(above) else np.inf
 
     def get_levels_around_gap(

@@ -84,7 +84,8 @@ def summarise_crystals(path: str | Path) -> CrystalSummary:
     counts: dict[str, Counter[str]] = {
         name: Counter() for name in ("kinds", "elements", "meshes", "answers", "splits")
     }
-    atoms, orbitals = [0], [0]
+    atoms: list[int] = []
+    orbitals: list[int] = []
     for k in range(len(source)):
         label = source[k]
         counts["kinds"][KINDS[label.lattice.dimensions]] += 1
@@ -102,5 +103,5 @@ def summarise_crystals(path: str | Path) -> CrystalSummary:
 
 
 def _range(values: list[int]) -> tuple[int, int]:
-    """Smallest and largest, the first apart; zeros if there is no other."""
-    return min(values[1:], default=0), max(values)
+    """Smallest and largest; zeros if there is none."""
+    return min(values, default=0), max(values, default=0)

@@ -253,13 +253,12 @@ class TightBindingFit:
         self.moved = np.zeros(len(self.which))
         """How far each parameter is from its published value."""
         self._table = features(labels)
-        self._loss = np.inf
 
     def step(self) -> bool:
         """One Gauss–Newton step; False, and nothing changed, if none of its parts lowers the loss."""
         jobs = (self.parameters,) * len(self.labels), self.labels, (self.which,) * len(self.labels)
         responses = list(self.parallel(respond, *jobs))
-        self._loss = min(self._loss, self.loss(responses, self.moved))
+        before = self.loss(responses, self.moved)
         direction = self._direction(responses)
         spreads = np.array([p.spread for p in self.which])
         direction *= min(1.0, self.settings.largest_step / max(np.abs(direction / spreads).max(), 1e-12))
@@ -269,9 +268,9 @@ class TightBindingFit:
             for parameter, amount in zip(self.which, fraction * direction, strict=True):
                 tables = changed(tables, parameter.path, float(amount))
             there = self.parallel(respond, (tables,) * len(self.labels), self.labels)
-            if (loss := self.loss(list(there), moved)) < self._loss:
+            if self.loss(list(there), moved) < before:
                 self.parameters = tables | {"meta": {**tables.get("meta", {}), "name": NAME}}
-                self.moved, self._loss = moved, loss
+                self.moved = moved
                 return True
         return False
 

@@ -40,6 +40,7 @@ from speed import NEUTRAL, exponent, peak_memory  # noqa: E402
 
 from helm_ase.checkpoint import Checkpoint, load_model  # noqa: E402
 from helm_ase.electronic import ElectronicStructure  # noqa: E402
+from helm_ase.electronic.orbitals import LARGE  # noqa: E402
 from helm_ase.prediction.electronic import make_graph, predict_energy  # noqa: E402
 from helm_ase.qc.baseline import baseline_hamiltonian, sap_hamiltonian  # noqa: E402
 from helm_ase.qc.molecule import build_mole, overlap  # noqa: E402
@@ -193,8 +194,9 @@ def _cell(records: dict[str, Any], kind: str, what: str) -> str:
 
 
 def _differences(found: dict[str, dict[str, Any]]) -> list[str]:
-    """How far levels by Lanczos iterations are from those of a full diagonalisation."""
-    pairs = [(r["levels"]["answer"], r["all levels"]["answer"]) for r in found.values() if "levels" in r]
+    """How far levels by Lanczos iterations are from those of a full diagonalisation, where there are any."""
+    large = [r for r in found.values() if "levels" in r and r["levels"]["functions"] >= LARGE]
+    pairs = [(r["levels"]["answer"], r["all levels"]["answer"]) for r in large]
     if not pairs:
         return []
     return [f"largest difference of HOMO and LUMO: {np.abs(np.diff(pairs, axis=1)).max():.1e} Eh"]
