@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from helm_ase.electronic.multipoles import electronic_dipole
 from helm_ase.electronic.orbitals import Orbitals
 from helm_ase.errors import BasisError, DatasetError, HelmError
-from helm_ase.qc.baseline import baseline_hamiltonian
+from helm_ase.qc.baseline import baseline_of_spins
 from helm_ase.qc.level import Baseline
 from helm_ase.qc.molecule import basis_of, build_mole, cross_overlap, dipole_integrals, overlap
 from helm_ase.qc.tight_binding import TightBinding
@@ -53,7 +53,7 @@ class Derived:
     """
 
     baseline: NDArray[np.float64]
-    """H0, Hartree, (A, A)."""
+    """H0, Hartree, (A, A); of an open shell whose spins it tells apart (2, A, A)."""
     overlap: NDArray[np.float64]
     """S, (A, A)."""
     orbital_energies: NDArray[np.float64]
@@ -131,11 +131,11 @@ class DerivationSettings:
 
     def pack(self, derived: Derived) -> bytes:
         """Record → bytes."""
-        return pack(derived)
+        return pack(derived, self.baseline.spins)
 
     def unpack(self, payload: bytes) -> Derived:
         """Bytes → record."""
-        return unpack(payload, self.model_basis is not None, bool(self.energy_baseline))
+        return unpack(payload, self.model_basis is not None, bool(self.energy_baseline), self.baseline.spins)
 
 
 def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived | None = None) -> Derived:
@@ -152,8 +152,7 @@ def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived
     if known is None:
         e0 = _energy_baseline(label, settings)
         s = overlap(mole, basis).values
-        charges = None if e0 is None else e0.charges
-        h0 = baseline_hamiltonian(mole, basis, settings.level, settings.baseline, charges).values
+        h0 = baseline_of_spins(mole, basis, settings.level, settings.baseline, e0)
     else:
         s, h0, e0 = known.overlap, known.baseline, known.energy_baseline
     if settings.model_basis:
@@ -171,11 +170,10 @@ def _energy_baseline(label: LabelledMolecule, settings: DerivationSettings) -> E
         return None
     molecule = label.numbers, label.positions, label.charge, label.multiplicity
     e0 = settings.tight_binding(*molecule)
-    return (
-        e0
-        if settings.charge_method is None
-        else replace(e0, charges=settings.charge_method(*molecule).charges)
-    )
+    if settings.charge_method is None:
+        return e0
+    published = settings.charge_method(*molecule)
+    return replace(e0, charges=published.charges, spin=published.spin)
 
 
 def _derive_from_larger(
@@ -248,11 +246,13 @@ def _lowest(
     return np.stack(kept)
 
 
-def pack(derived: Derived) -> bytes:
-    """Record → bytes."""
+def pack(derived: Derived, counted: bool = False) -> bytes:
+    """Record → bytes; ``counted``: with the number of its H0, one for all electrons or one for each spin."""
     s, a, m = derived.orbitals.shape
     head = SHAPE.pack(s, a, m, len(derived.electrons)) + np.array(derived.electrons, "<i8").tobytes()
-    numbers = [pack_triangle(derived.baseline), pack_triangle(derived.overlap), derived.orbital_energies]
+    baselines = derived.baseline.reshape(-1, a, a)
+    head += np.array([len(baselines)], "<i8").tobytes() if counted else b""
+    numbers = [*map(pack_triangle, [*baselines, derived.overlap]), derived.orbital_energies]
     parts = [(x, "<f8") for x in numbers] + [(derived.orbitals, "<f4")]
     if (large := derived.large) is not None:
         parts += [(x, "<f8") for x in (np.array([large.gap]), large.dipole, large.polarizability)]
@@ -261,8 +261,11 @@ def pack(derived: Derived) -> bytes:
     return head + b"".join(np.ascontiguousarray(x, kind).tobytes() for x, kind in parts)
 
 
-def unpack(payload: bytes, smaller: bool = False, energy_baseline: bool = False) -> Derived:
-    """Bytes → record; ``smaller``: in a smaller basis than the label's; ``energy_baseline``: with E0."""
+def unpack(
+    payload: bytes, smaller: bool = False, energy_baseline: bool = False, counted: bool = False
+) -> Derived:
+    """Bytes → record; ``smaller``: in a smaller basis than the label's; ``energy_baseline``: with E0;
+    ``counted``: with the number of its H0."""
     s, a, m, n = SHAPE.unpack_from(payload)
     place = SHAPE.size
 
@@ -273,11 +276,13 @@ def unpack(payload: bytes, smaller: bool = False, energy_baseline: bool = False)
         return array.copy()
 
     electrons = tuple(take("<i8", n).tolist())
-    baseline, overlap = (unpack_triangle(take("<f8", a * (a + 1) // 2)) for _ in range(2))
+    matrices = int(take("<i8", 1)[0]) if counted else 1
+    *baselines, overlap = (unpack_triangle(take("<f8", a * (a + 1) // 2)) for _ in range(matrices + 1))
     energies, orbitals = take("<f8", s, m if smaller else a), take("<f4", s, a, m)
     large = LargeBasis(float(take("<f8", 1)[0]), take("<f8", 3), take("<f8", 3, 3)) if smaller else None
     e0 = None
     if energy_baseline:
         energy, atoms = float(take("<f8", 1)[0]), (len(payload) - place) // 32
         e0 = EnergyBaselineResult(energy, take("<f8", atoms, 3), take("<f8", atoms))
+    baseline = baselines[0] if matrices == 1 else np.stack(baselines)
     return Derived(baseline, overlap, energies, orbitals, electrons, large, e0)

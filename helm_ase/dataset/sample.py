@@ -33,7 +33,7 @@ class Sample:
     overlap: Tensor
     """S, (A, A), float64."""
     baseline: Tensor
-    """H0, Hartree, (A, A), float64."""
+    """H0, Hartree, (A, A), float64; of an open shell whose spins it tells apart (2, A, A)."""
     orbitals: Tensor
     """Reference orbitals, occupied and the lowest virtual ones, (s, A, M), float32, padded with zeros."""
     orbital_energies: Tensor
@@ -114,7 +114,7 @@ def _correction(
 ) -> NDArray[np.float64]:
     """H − H0 in canonical AO order, (s, A, A)."""
     if derived.large is not None or not label.determines_hamiltonian:
-        return np.full((len(derived.electrons), *derived.baseline.shape), np.nan)
+        return np.full((len(derived.electrons), *derived.overlap.shape), np.nan)
     degrees = [l for z in label.numbers.tolist() for l in shells[z]]
     index, sign = reordering(degrees, "pyscf", "e3nn")
     h = label.hamiltonian.reshape(-1, *label.hamiltonian.shape[-2:])[:, index[:, None], index]

@@ -26,7 +26,7 @@ class Targets:
     """
 
     baseline: Tensor
-    """H0, Hartree, (A, A)."""
+    """H0, Hartree, (A, A); of an open shell whose spins it tells apart (2, A, A)."""
     overlap: Tensor
     """S, (A, A)."""
     orthogonaliser: Tensor

@@ -167,7 +167,8 @@ class _Case:
         self.label: LabelledMolecule = selection.dataset.label(index)
         self.molecule = Molecule(self.label, checkpoint.basis, sample.overlap)
         self.reference = self.molecule.reference()
-        h0 = np.stack([sample.baseline.numpy()] * self.reference.structure.n_spins)
+        spins = self.reference.structure.n_spins
+        h0 = np.broadcast_to(sample.baseline.numpy(), (spins, *sample.baseline.shape[-2:]))
         self.baseline = self.molecule.solve(h0) if self.label.determines_hamiltonian else None
         self.model: Solution | None = None
         if answer.correction is None or self.baseline is None:

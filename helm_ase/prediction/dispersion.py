@@ -34,7 +34,10 @@ class WithDispersion:
             return added
         baseline = self.baseline(numbers, positions, charge, multiplicity)
         return EnergyBaselineResult(
-            baseline.energy + added.energy, baseline.gradient + added.gradient, baseline.charges
+            baseline.energy + added.energy,
+            baseline.gradient + added.gradient,
+            baseline.charges,
+            baseline.spin,
         )
 
 

@@ -19,7 +19,7 @@ from helm_ase.errors import CheckpointError, PredictionError, SettingError
 from helm_ase.nn import HELM, applied_correction
 from helm_ase.representation import AOMatrix
 from helm_ase.representation.charge_state import ChargeState
-from helm_ase.representation.energy_baseline import EnergyMethod
+from helm_ase.representation.energy_baseline import EnergyBaselineResult, EnergyMethod
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.system.torch_state import own_torch_state
@@ -218,7 +218,7 @@ def finish_electronic_structure(
     CheckpointError
         If the shells of the checkpoint are not those of its basis.
     """
-    from helm_ase.qc.baseline import baseline_hamiltonian
+    from helm_ase.qc.baseline import baseline_of_spins
     from helm_ase.qc.integrals import MoleIntegrals
     from helm_ase.qc.molecule import basis_of, build_mole, overlap
 
@@ -229,20 +229,11 @@ def finish_electronic_structure(
             f"{checkpoint.name}: the shells of its header are not those of {basis.name!r}: it is damaged"
         )
     s = overlap(mole, basis)
-    charges = None
-    if checkpoint.baseline.charges:
-        from helm_ase.qc.tight_binding import TightBinding
-
-        e0 = checkpoint.energy_baseline
-        own = None if e0.charge_parameters else tight_binding
-        compute = own or TightBinding(e0.for_charges)
-        charges = compute(atoms.numbers, atoms.positions, *state).charges
-    h0 = baseline_hamiltonian(mole, basis, checkpoint.level, checkpoint.baseline, charges)
+    e0 = _charges_and_spins(checkpoint, atoms, state, tight_binding)
+    h0 = baseline_of_spins(mole, basis, checkpoint.level, checkpoint.baseline, e0)
     spins = 1 if state.multiplicity == 1 else len(output)
     correction = applied_correction(model, output, torch.from_numpy(s.values), spins, atoms.numbers)
-    matrices = [
-        AOMatrix(h0.values + dh.numpy(), h0.numbers, basis).reorder("pyscf").values for dh in correction
-    ]
+    matrices = [AOMatrix(h, s.numbers, basis).reorder("pyscf").values for h in h0 + correction.numpy()]
     if not np.isfinite(matrices).all():
         raise PredictionError("the network returned a Hamiltonian that is not finite for this geometry")
     structure = ElectronicStructure.solve(
@@ -253,6 +244,20 @@ def finish_electronic_structure(
         integrals=MoleIntegrals(mole),
     )
     return ElectronicPrediction(mole, atoms.numbers.copy(), structure, checkpoint.level)
+
+
+def _charges_and_spins(
+    checkpoint: Checkpoint, atoms: Atoms, state: ChargeState, tight_binding: EnergyMethod | None
+) -> EnergyBaselineResult | None:
+    """What the baseline H0 responds to."""
+    if not (checkpoint.baseline.charges or (checkpoint.baseline.spins and state.multiplicity > 1)):
+        return None
+    from helm_ase.qc.tight_binding import TightBinding
+
+    e0 = checkpoint.energy_baseline
+    own = None if e0.charge_parameters else tight_binding
+    compute = own or TightBinding(e0.for_charges)
+    return compute(atoms.numbers, atoms.positions, *state)
 
 
 def make_graph(model: HELM, atoms: Atoms, state: ChargeState, cutoff: float | None = None) -> AtomicGraph:

@@ -9,9 +9,11 @@ from pyscf.scf import hf
 
 from helm_ase.errors import BasisError
 from helm_ase.qc.atomic_operators import operator_hamiltonian
+from helm_ase.qc.exchange_splitting import exchange_splitting
 from helm_ase.qc.level import Baseline, LevelOfTheory, kohn_sham
 from helm_ase.qc.molecule import atomic_numbers
 from helm_ase.representation import AOBasis, AOMatrix
+from helm_ase.representation.energy_baseline import EnergyBaselineResult
 
 SAP_POTENTIALS = "sapgrasplarge"
 """Gaussian-fitted atomic potentials (Lehtola, Visscher & Engel, J. Chem. Phys. 152, 144105) in PySCF."""
@@ -57,6 +59,36 @@ def baseline_hamiltonian(
             values = operator_hamiltonian(mole, baseline.operators, charges)
     values = 0.5 * (values + values.T)
     return AOMatrix(values, atomic_numbers(mole), basis, "pyscf").reorder("e3nn")
+
+
+def baseline_of_spins(
+    mole: Any,
+    basis: AOBasis,
+    level: LevelOfTheory,
+    baseline: Baseline,
+    e0: EnergyBaselineResult | None = None,
+) -> NDArray[np.float64]:
+    """H0 in Hartree, canonical AO order, (A, A); (2, A, A), α first, of an open shell whose spins it tells
+    apart.
+
+    Parameters
+    ----------
+    mole, basis, level, baseline
+        As for :func:`baseline_hamiltonian`.
+    e0
+        Charges and spin density, for a baseline that responds to them.
+
+    Raises
+    ------
+    BasisError, SettingError
+        As :func:`baseline_hamiltonian`.
+    """
+    h0 = baseline_hamiltonian(mole, basis, level, baseline, None if e0 is None else e0.charges).values
+    if not baseline.spins or e0 is None or e0.spin is None:
+        return h0
+    splitting = exchange_splitting(mole, baseline.operators, e0.spin)
+    k = AOMatrix(splitting, atomic_numbers(mole), basis, "pyscf").reorder("e3nn").values
+    return np.stack([h0 + k, h0 - k])
 
 
 def sap_hamiltonian(mole: Any) -> NDArray[np.float64]:

@@ -33,6 +33,9 @@ class Baseline:
     training labels."""
     charges: bool = False
     """Whether the operators of ``fitted`` depend on the atomic charges that the energy baseline computes."""
+    spins: bool = False
+    """Whether ``fitted`` has another H0 for α than for β electrons of an open shell, according to the spin
+    density that the energy baseline computes."""
 
     def __post_init__(self) -> None:
         if self.name not in (allowed := get_args(BaselineName)):
@@ -46,10 +49,16 @@ class Baseline:
         object.__setattr__(self, "operators", made)
         if self.charges and self.name != "fitted":
             raise SettingError(f"baseline {self.name!r} knows no charges of atoms; 'fitted' does")
-        if any(operator.responds_to_charge is not self.charges for operator in made):
-            raise SettingError(
-                f"charges is {self.charges}, which is not what the operators of the baseline were fitted for"
-            )
+        if self.spins and self.name != "fitted":
+            raise SettingError(f"baseline {self.name!r} knows no spins of atoms; 'fitted' does")
+        for name, fitted in (
+            ("charges", {operator.responds_to_charge for operator in made}),
+            ("spins", {operator.exchange is not None for operator in made}),
+        ):
+            if fitted - {(asked := getattr(self, name))}:
+                raise SettingError(
+                    f"{name} is {asked}, which is not what the operators of the baseline were fitted for"
+                )
         if len({operator.number for operator in made}) < len(made):
             raise SettingError("the baseline holds two operators of one element")
 

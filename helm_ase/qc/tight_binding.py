@@ -14,11 +14,19 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.units import kB
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from helm_ase.errors import CheckpointError, ElementError, SCFError, SettingError
-from helm_ase.representation.energy_baseline import EnergyBaseline, EnergyBaselineResult, ReferenceEnergy
-from helm_ase.units import BOHR_IN_ANGSTROM
+from helm_ase.representation.energy_baseline import (
+    EnergyBaseline,
+    EnergyBaselineResult,
+    ReferenceEnergy,
+    SpinDensity,
+)
+from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 ACCURACY = 1e-3
 """Factor of tblite's convergence thresholds; at 1 they leave 1e-5 Hartree in the energy of ethanol and 1e-4 e
@@ -30,6 +38,9 @@ DAMPED = (
 )
 """Settings of further attempts where charges do not converge, in turn.  A short memory matters more
 than damping, and keeps cycles cheap.  The electronic temperature stays: another would be another energy."""
+TEMPERATURE = 30 * kB / HARTREE_IN_EV
+"""Electronic temperature of spin densities, Hartree: equal orbitals share an unpaired electron, whatever the
+axes, and others nearly do not, as in the Kohn–Sham solutions that they stand for."""
 SAME_ENERGY = 1e-6
 """Largest difference of reference energies between versions of tblite, Hartree."""
 NO_TBLITE = (
@@ -151,7 +162,16 @@ class TightBinding:
         if not (np.isfinite(energy) and np.isfinite(gradient).all()):
             self._system = ()
             raise SCFError("GFN2-xTB, the energy baseline, gave no finite energy for this geometry")
-        return EnergyBaselineResult(energy, gradient, np.array(result.get("charges")))
+        spin = None if multiplicity == 1 else self._spin_density(result, multiplicity - 1)
+        return EnergyBaselineResult(energy, gradient, np.array(result.get("charges")), spin)
+
+    def _spin_density(self, result: Any, unpaired: int) -> SpinDensity:
+        """α minus β electrons, each spin filling the orbitals from below."""
+        levels, orbitals = (np.array(result.get(f"orbital-{x}")) for x in ("energies", "coefficients"))
+        electrons = round(float(np.sum(result.get("orbital-occupations"))))
+        alpha, beta = (_filled(levels, (electrons + sign * unpaired) // 2) for sign in (1, -1))
+        atoms, degrees = (np.array(self._calculator.get(x)) for x in ("shell-map", "angular-momenta"))
+        return SpinDensity(atoms, degrees, (orbitals * (alpha - beta)) @ orbitals.T)
 
     def _start(self, system: tuple[Any, ...], places: NDArray[np.float64]) -> None:
         numbers, charge, multiplicity = system
@@ -196,6 +216,15 @@ class TightBinding:
     def __getstate__(self) -> dict[str, Any]:
         """Without tblite's objects, which cannot be copied."""
         return self.__dict__ | {"_system": (), "_calculator": None, "_last": None, "_guess": None}
+
+
+def _filled(levels: NDArray[np.float64], electrons: int) -> NDArray[np.float64]:
+    """Occupations of orbitals, (M,), by electrons of one spin."""
+    if not 0 < electrons < len(levels):
+        return np.full(len(levels), float(electrons > 0))
+    ends = levels.min() - 1.0, levels.max() + 1.0
+    fermi = brentq(lambda e: expit((e - levels) / TEMPERATURE).sum() - electrons, *ends, xtol=1e-14)
+    return np.asarray(expit((fermi - levels) / TEMPERATURE))
 
 
 def _silent(message: str) -> None:

@@ -42,6 +42,9 @@ class AtomicOperator:
     charge has its potential at a distance."""
     charge_projectors: tuple[Matrix, ...] = ()
     """Response Q^l of the projectors to a charge for l = 0, 1, …, Hartree, of the shape of ``projectors``."""
+    exchange: float | None = None
+    """Strength u of the exchange splitting between α and β electrons in an open shell, Hartree; None for an
+    operator that knows none.  See :mod:`helm_ase.qc.exchange_splitting`."""
     level_shift: float | None = None
     """Shift of the energy scale in crystals, Hartree times S, as the element's share of the atoms; None for
     an operator of molecules."""
@@ -58,7 +61,7 @@ class AtomicOperator:
         for name in ("projectors", "charge_projectors"):
             matrices = tuple(tuple(_numbers(row) for row in matrix) for matrix in getattr(self, name))
             object.__setattr__(self, name, matrices)
-        shifts = [x for x in (self.level_shift, self.potential_moment) if x is not None]
+        shifts = [x for x in (self.level_shift, self.potential_moment, self.exchange) if x is not None]
         _numbers(shifts)
         fits = len(self.exponents) == len(self.electrons) >= len(self.charge_electrons)
         fits = fits and all(map(_is_symmetric, self.projectors + self.charge_projectors))

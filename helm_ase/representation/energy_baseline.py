@@ -55,8 +55,9 @@ class EnergyBaseline:
     """Parameters of the method in the format of tblite. Leave them empty in a recipe: training fills in
     those of the installed tblite."""
     charge_parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Parameters that give the atomic charges for a baseline H0 which responds to them, if they are not those
-    of the energy: where these are fitted to labels, the charges can stay those of the published method."""
+    """Parameters that give the atomic charges and spin densities for a baseline H0 which responds to them, if
+    they are not those of the energy: where these are fitted to labels, the charges can stay those of the
+    published method."""
     references: tuple[ReferenceEnergy, ...] = field(default=(), repr=False)
     """Energies that are recomputed when a model is loaded, to check that the installed method still gives
     the same. Leave them empty in a recipe: training fills them in."""
@@ -83,7 +84,7 @@ class EnergyBaseline:
 
     @property
     def for_charges(self) -> "EnergyBaseline":
-        """The method whose atomic charges H0 responds to."""
+        """The method whose atomic charges and spin densities H0 responds to."""
         if not self.charge_parameters:
             return self
         return EnergyBaseline(self.name, self.dispersion, self.charge_parameters)
@@ -92,6 +93,23 @@ class EnergyBaseline:
         """The fields as a dictionary for JSON, from which the baseline can be constructed again."""
         tables = {k: dict(getattr(self, k)) for k in ("parameters", "charge_parameters")}
         return {k: v for k, v in (asdict(self) | tables).items() if v or k != "charge_parameters"}
+
+
+@dataclass(frozen=True)
+class SpinDensity:
+    """Density matrix of α electrons minus that of β electrons, in functions that atoms carry once."""
+
+    atoms: NDArray[np.int64]
+    """Atom of every shell, (shells,)."""
+    degrees: NDArray[np.int64]
+    """Degree l of every shell, (shells,)."""
+    matrix: NDArray[np.float64]
+    """Density matrix, (M, M), functions in the order of the shells, of each from m = −l to l."""
+
+    def rows_of(self, shell: int) -> slice:
+        """Rows of a shell."""
+        ends = np.cumsum(2 * self.degrees + 1)
+        return slice(int(ends[shell] - 2 * self.degrees[shell] - 1), int(ends[shell]))
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,9 @@ class EnergyBaselineResult:
     """dE0/dr, Hartree/bohr, (N, 3)."""
     charges: NDArray[np.float64]
     """Mulliken charges of the atoms, e, (N,)."""
+    spin: SpinDensity | None = None
+    """Density of the unpaired electrons of an open shell; None in a closed one, or where it was not asked
+    for."""
 
 
 class EnergyMethod(Protocol):

@@ -1,13 +1,19 @@
-"""The operators of a fitted baseline: those of the checkpoint to start from, or new ones."""
+"""The operators of a fitted baseline: those of the checkpoint to start from, or new ones.
+
+The exchange splitting of open shells is fitted by itself: a checkpoint whose operators know none gets it
+without a change of the rest.
+"""
 
 import json
 import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import DatasetError, SettingError
+from helm_ase.qc.exchange_splitting import SplittingFit
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.operator_fit import OperatorFit
 from helm_ase.qc.tight_binding import TightBinding
@@ -24,6 +30,8 @@ OF_EACH = 20
 """Smallest number of labels per element, if available; more labels are drawn for rare elements."""
 OF_CHARGED = 600
 """Training labels for operators that respond to charges: four times as many numbers are fitted."""
+OF_OPEN = 300
+"""Training labels of open shells that the exchange splitting is fitted to."""
 FILE = "operators.json"
 """Name of the file with the operators in the folder of the run, so that all processes, and a continued run,
 use the same H0."""
@@ -37,7 +45,7 @@ def with_operators(
     """The recipe, with operators where its baseline is ``fitted`` and has none yet.
 
     Those of ``start`` are kept unless its Hamiltonian head is renewed; otherwise the first process fits new
-    ones, and leaves them in the run's folder.
+    ones.  What was fitted is left in the run's folder.
 
     Raises
     ------
@@ -49,17 +57,25 @@ def with_operators(
     baseline = recipe.data.baseline
     if baseline.name != "fitted" or baseline.operators:
         return recipe
-    if start is not None and start.baseline.operators and "hamiltonian" not in recipe.renew:
+    operators: tuple[AtomicOperator, ...] = ()
+    if start is not None and "hamiltonian" not in recipe.renew:
         operators = start.baseline.operators
-    else:
-        operators = _kept(Path(recipe.folder) / FILE, recipe.data, labels)
+    if not operators or (baseline.spins and any(x.exchange is None for x in operators)):
+        operators = _kept(Path(recipe.folder) / FILE, recipe.data, labels, operators)
     return replace(recipe, data=replace(recipe.data, baseline=replace(baseline, operators=operators)))
 
 
-def _kept(path: Path, data: DataSettings, labels: OpenLabels | None) -> tuple[AtomicOperator, ...]:
-    """Operators in the file, which the first process writes where it is not there yet."""
+def _kept(
+    path: Path, data: DataSettings, labels: OpenLabels | None, known: tuple[AtomicOperator, ...]
+) -> tuple[AtomicOperator, ...]:
+    """Operators in the file, which the first process writes where it is not there yet.
+
+    ``known`` ones only lack their exchange splitting.
+    """
     if not path.exists() and is_first_process():
-        operators = fit_operators(data, labels=labels)
+        operators = known or fit_operators(data, labels=labels)
+        if data.baseline.spins:
+            operators = fit_exchange(data, operators, labels)
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
             partial.write_text(json.dumps([o.to_json() for o in operators]), encoding="utf8")
@@ -116,13 +132,49 @@ def fit_operators(
     return fit.solve()
 
 
-def _add(fit: OperatorFit, label: LabelledMolecule, basis: str, charges: TightBinding | None) -> None:
+def fit_exchange(
+    data: DataSettings, operators: tuple[AtomicOperator, ...], labels: OpenLabels | None = None
+) -> tuple[AtomicOperator, ...]:
+    """Operators with the exchange splitting that is nearest to that of some training labels.
+
+    Parameters
+    ----------
+    data
+        Labels to draw from, at random.
+    operators
+        Operators of all elements.
+
+    Raises
+    ------
+    DatasetError, BasisError
+        As :func:`with_operators`.
+    """
+    labels = labels or open_entries(data, False)
+    fit, method, seen = SplittingFit(), TightBinding(data.energy_baseline.for_charges), 0
+    for label in labels.shuffled(data.draw_seed):
+        if seen == OF_OPEN:
+            break
+        if label.determines_hamiltonian and label.multiplicity > 1:
+            mole = _mole(label, labels.level.basis)
+            e0 = method(label.numbers, label.positions, label.charge, label.multiplicity)
+            assert e0.spin is not None
+            fit.add(mole, label.hamiltonian, e0.spin)
+            seen += 1
+    return fit.solve(operators)
+
+
+def _mole(label: LabelledMolecule, basis: str) -> Any:
+    """PySCF's molecule, once the size of the label's matrix is known to fit."""
     mole = build_mole(label.numbers, label.positions, basis, label.charge, label.multiplicity)
-    h = label.hamiltonian
-    if h.shape[-1] != mole.nao:
+    if (size := label.hamiltonian.shape[-1]) != mole.nao:
         raise DatasetError(
-            f"entry {label.name}: the Hamiltonian has {h.shape[-1]} functions, but {basis} has {mole.nao}"
+            f"entry {label.name}: the Hamiltonian has {size} functions, but {basis} has {mole.nao}"
         )
+    return mole
+
+
+def _add(fit: OperatorFit, label: LabelledMolecule, basis: str, charges: TightBinding | None) -> None:
+    mole, h = _mole(label, basis), label.hamiltonian
     q = None
     if charges is not None:
         q = charges(label.numbers, label.positions, label.charge, label.multiplicity).charges

@@ -104,7 +104,8 @@ def _collect_blocks(
 def _expected(sample: Sample, spin: int, settings: HELMSettings) -> torch.Tensor:
     """Output for one spin, (A, A); a twentieth of H0 where labels in a larger basis leave ΔH unknown."""
     spin = min(spin, len(sample.correction) - 1)  # a closed shell has one for both
-    correction = sample.correction[spin].double() if sample.has_matrix else 0.05 * sample.baseline
+    h0 = sample.baseline.expand_as(sample.correction)[spin]
+    correction = sample.correction[spin].double() if sample.has_matrix else 0.05 * h0
     if settings.orthogonal:
         inverse = torch.linalg.inv(symmetric_root(sample.overlap))
         correction = inverse @ correction @ inverse

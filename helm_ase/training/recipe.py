@@ -59,8 +59,8 @@ class DataSettings:
     baseline: Baseline = field(default_factory=Baseline)
     """Baseline Hamiltonian H0, to which the network adds its correction ΔH."""
     energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
-    """Energy baseline E0, to which the network adds its own energies and forces. Its atomic charges also
-    serve a baseline H0 that responds to charges."""
+    """Energy baseline E0, to which the network adds its own energies and forces. Its atomic charges
+    and spin densities also serve a baseline H0 that responds to them."""
     energy_parameters: str | None = None
     """File with parameters of the energy baseline that were fitted to labels, as
     ``examples/train/fit_energy_baseline.py`` writes it. If it is null, they are those of the checkpoint to
@@ -91,10 +91,11 @@ class DataSettings:
     def __post_init__(self) -> None:
         check_range(self, ("train_limit", "validation_limit", "processes"), 1)
         check_range(self, ("loaders", "draw_seed"), 0)
-        if self.baseline.charges and not self.energy_baseline:
-            raise SettingError(
-                "baseline.charges needs the atomic charges of an energy_baseline, but that is 'none'"
-            )
+        for name, needed in (("charges", "atomic charges"), ("spins", "spin densities")):
+            if getattr(self.baseline, name) and not self.energy_baseline:
+                raise SettingError(
+                    f"baseline.{name} needs the {needed} of an energy_baseline, but that is 'none'"
+                )
         if self.energy_parameters and (not self.energy_baseline or self.energy_baseline.parameters):
             raise SettingError(
                 "energy_parameters fills in the parameters of an energy_baseline, but that "

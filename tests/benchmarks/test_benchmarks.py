@@ -98,6 +98,12 @@ def test_baselines_are_compared(labels, tmp_path):
     assert np.isfinite(list(found.values())).all()
 
 
+def test_the_baseline_of_a_model_is_judged_by_charge_and_spin(labels, tmp_path):
+    found = run("baselines.py", labels, "--model", "helm-hcnof-2", tmp_path / "out.json")
+    assert [name.split(" (")[0] for name in found] == ["neutral"]
+    assert np.isfinite(list(found.values())).all()
+
+
 @pytest.fixture(scope="module")
 def own_labels(tmp_path_factory):
     """Labels that are the former default's own answers: of two isomers, and of a dimer and its parts."""

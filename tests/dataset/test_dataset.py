@@ -97,7 +97,7 @@ def test_a_batch_of_closed_and_open_shells_repeats_the_one_matrix(mixed):
 
 def test_h0_is_computed_once_and_taken_from_the_disk_afterwards(labels, tmp_path, monkeypatch):
     first = list(dataset(labels, tmp_path))
-    monkeypatch.setattr("helm_ase.dataset.derived.baseline_hamiltonian", None)
+    monkeypatch.setattr("helm_ase.dataset.derived.baseline_of_spins", None)
     second = list(dataset(labels, tmp_path))
     assert all(torch.equal(a.baseline, b.baseline) for a, b in zip(first, second, strict=True))
     with pytest.raises(TypeError):  # another baseline must not be served from the same cache

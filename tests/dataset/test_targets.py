@@ -35,7 +35,7 @@ def test_a_plain_data_set_computes_no_integrals_of_the_position(labels, tmp_path
 def test_h0_is_taken_from_the_disk_when_observables_are_asked_for_later(labels, tmp_path, monkeypatch):
     plain = dataset(labels, tmp_path)
     before = list(tmp_path.glob("*.cache"))
-    monkeypatch.setattr("helm_ase.dataset.derived.baseline_hamiltonian", None)
+    monkeypatch.setattr("helm_ase.dataset.derived.baseline_of_spins", None)
     full = dataset(labels, tmp_path, observables=True)
     assert torch.equal(plain[0].baseline, full[0].baseline)
     assert len(list(tmp_path.glob("*.cache"))) == len(before) + 1

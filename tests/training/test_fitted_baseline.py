@@ -19,14 +19,16 @@ from helm_ase.labels.writer import LabelWriter
 from helm_ase.qc.labelling import LabelSettings, label_structure
 from helm_ase.qc.level import Baseline
 from helm_ase.qc.operator_fit import OperatorFit
+from helm_ase.qc.tight_binding import with_parameters
 from helm_ase.representation.atomic_operator import AtomicOperator
+from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.structure import Structure
 from helm_ase.training.fitted_baseline import FILE, fit_operators, with_operators
 from helm_ase.training.recipe import DataSettings
 from helm_ase.training.run import train
 from helm_ase.training.samples import open_samples
 from shared.sample_labels import TINY, write_labels
-from shared.small_recipes import recipe, stage
+from shared.small_recipes import SETTINGS, recipe, stage
 
 pytestmark = [pytest.mark.scf, pytest.mark.filterwarnings("ignore:.*GPU available.*")]
 FITTED = Baseline("fitted")
@@ -183,3 +185,55 @@ def test_operators_belong_to_the_fitted_baseline_alone(trained):
     operators = read_checkpoint(trained[1]).baseline.operators
     with pytest.raises(SettingError, match="has no operators"):
         Baseline("minao", operators=operators)
+
+
+@pytest.fixture(scope="module")
+def open_shells(tmp_path_factory):
+    path = tmp_path_factory.mktemp("radicals") / "labels.h5"
+    with LabelWriter(path, TINY) as writer:
+        for split, seed in (("train", 0), ("train", 1), ("val", 2)):
+            for name, multiplicity in (("H2O", 1), ("OH", 2), ("CH3", 2)):
+                atoms = molecule(name)
+                atoms.rattle(0.05, seed=seed)
+                key = f"{name}-{seed}"
+                structure = Structure(key, atoms.numbers, atoms.positions, 0, multiplicity, split=split)
+                writer.add(label_structure(structure, LabelSettings(TINY)))
+    return path
+
+
+def spin_recipe(data, folder, spins, **more):
+    made = fitted_recipe(data, folder, **({"model": replace(SETTINGS, multiplicities=(1, 2))} | more))
+    chosen = Baseline("fitted", charges=True, spins=spins)
+    energies = EnergyBaseline("gfn2-xtb")
+    return replace(made, data=replace(made.data, baseline=chosen, energy_baseline=energies))
+
+
+def test_a_model_learns_to_tell_spins_apart_from_the_checkpoint_of_one_that_does_not(open_shells, tmp_path):
+    plain = train(spin_recipe(open_shells, tmp_path / "plain", False))
+    assert {o.exchange for o in read_checkpoint(plain).baseline.operators} == {None}
+    made = spin_recipe(open_shells, tmp_path / "split", True, start=str(plain), model=None, name="split")
+    path = train(made)
+    known, split = read_checkpoint(plain).baseline.operators, read_checkpoint(path).baseline.operators
+    assert [replace(o, exchange=None) for o in split] == list(known)
+    assert all(o.exchange < 0 for o in split if o.number in (6, 8))
+    left = [mean_correction(with_baseline(made, r)) for r in (split, known)]
+    assert left[0] < 0.95 * left[1]
+    oh = molecule("OH")
+    oh.calc = HELMCalculator(path, multiplicity=2, charge=0)
+    levels = oh.calc.get_electronic_structure(oh).orbital_energies
+    assert levels[0, 4] < levels[1, 4] - 0.05
+    water = molecule("H2O")
+    water.calc = HELMCalculator(path)
+    assert len(water.calc.get_electronic_structure(water).orbital_energies) == 1
+
+
+def with_baseline(made, operators):
+    spins = operators[0].exchange is not None
+    baseline = Baseline("fitted", operators=operators, charges=True, spins=spins)
+    energies = with_parameters(made.data.energy_baseline, (1, 6, 8))
+    return replace(made.data, baseline=baseline, energy_baseline=energies, cache=made.folder)
+
+
+def test_a_spin_density_needs_a_method_that_gives_it(open_shells):
+    with pytest.raises(SettingError, match=r"baseline.spins needs the spin densities"):
+        DataSettings(train=(str(open_shells),), baseline=Baseline("fitted", spins=True))
