@@ -1,8 +1,8 @@
 """Baseline Hamiltonian from fitted operators of atoms, without a grid, a density or a Fock matrix.
 
-Both integrals, of s Gaussians with pairs of functions and of functions with each other, are exact, so that
-H0 turns with the molecule to rounding.  Being an operator and not a table of matrix elements, it leaves no
-ghost states where functions are almost linearly dependent.
+Both integrals, of s Gaussians with pairs of functions and of functions with each other, are exact but for
+what distance makes negligible, so that H0 turns with the molecule.  Being an operator and not a table of
+matrix elements, it leaves no ghost states where functions are almost linearly dependent.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from pyscf.scf import hf
 
 from helm_ase.errors import BasisError, SettingError
 from helm_ase.qc.molecule import atomic_numbers
+from helm_ase.qc.screened_nuclei import Screening, screened_nuclei
 from helm_ase.representation.atomic_operator import AtomicOperator
 
 CHUNK = 2**24
@@ -47,10 +48,10 @@ def operator_hamiltonian(
         raise SettingError(
             "baseline 'fitted' has no operators yet: training fits them, or helm_ase.training.fitted_baseline"
         )
-    hamiltonian = bare_hamiltonian(mole)
     s = mole.intor_symmetric("int1e_ovlp")
     known = {operator.number: operator for operator in operators}
     numbers = atomic_numbers(mole)
+    parts, projected = [], np.zeros_like(s)
     for z in np.unique(numbers).tolist():
         if z not in known:
             raise BasisError(
@@ -58,26 +59,37 @@ def operator_hamiltonian(
                 f"not of {chemical_symbols[z]}"
             )
         atoms = np.flatnonzero(numbers == z)
-        hamiltonian = hamiltonian + _of_element(mole, s, atoms, known[z], charges)
-    return np.asarray(hamiltonian)
+        q = _charges_of(known[z], atoms, charges)
+        parts.append(_screening_of(known[z], atoms, q))
+        projected += projection(mole, s, atoms, known[z], q)
+    kinetic = mole.intor_symmetric("int1e_kin")
+    if len(mole._ecpbas):
+        kinetic = kinetic + mole.intor_symmetric("ECPscalar")
+    return np.asarray(kinetic + screened_nuclei(mole, parts) + projected)
 
 
-def _of_element(
-    mole: Any, s: NDArray[np.float64], atoms: NDArray[np.int64], operator: AtomicOperator,
-    charges: NDArray[np.float64] | None,
-) -> NDArray[np.float64]:  # fmt: skip
-    electrons = np.tile(operator.electrons, (len(atoms), 1))
+def _charges_of(
+    operator: AtomicOperator, atoms: NDArray[np.int64], charges: NDArray[np.float64] | None
+) -> NDArray[np.float64] | None:
+    """Charges of some atoms of one element, if its operator responds to them."""
     if not operator.responds_to_charge:
-        return screening(mole, atoms, operator.exponents, electrons) + projection(mole, s, atoms, operator)
+        return None
     if charges is None:
         raise SettingError(
             f"the baseline's operator of {chemical_symbols[operator.number]} responds to the charge of the "
             "atom: pass charges"
         )
-    q = charges[atoms]
-    electrons[:, : len(operator.charge_electrons)] += np.outer(q, operator.charge_electrons)
-    matrix = screening(mole, atoms, operator.exponents, electrons)
-    return np.asarray(matrix + projection(mole, s, atoms, operator, q))
+    return charges[atoms]
+
+
+def _screening_of(
+    operator: AtomicOperator, atoms: NDArray[np.int64], charges: NDArray[np.float64] | None
+) -> Screening:
+    electrons = np.tile(operator.electrons, (len(atoms), 1))
+    if charges is not None:
+        electrons[:, : len(operator.charge_electrons)] += np.outer(charges, operator.charge_electrons)
+    order = np.argsort(operator.exponents)
+    return Screening(atoms, np.array(operator.exponents)[order], electrons[:, order])
 
 
 def bare_hamiltonian(mole: Any) -> NDArray[np.float64]:

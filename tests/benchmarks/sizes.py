@@ -12,7 +12,8 @@ process, libraries and model included.
 - H: network and assembly of the correction;
 - levels: HOMO and LUMO of a model Hamiltonian (kinetic energy and superposition of atomic potentials; the
   predicted correction is not added) by Lanczos iterations and, beside it, by a full diagonalisation;
-- H0: baseline Hamiltonian of the model, up to ``--h0-up-to`` atoms; E0: GFN2-xTB's energy and gradient.
+- H0: baseline Hamiltonian of the model, once GFN2-xTB's charges are known, up to ``--h0-up-to`` atoms;
+- E0: GFN2-xTB's energy and gradient.
 
 Exponents of a power law in the number of atoms are those of the alkanes.
 """
@@ -42,8 +43,9 @@ from helm_ase.checkpoint import Checkpoint, load_model  # noqa: E402
 from helm_ase.electronic import ElectronicStructure  # noqa: E402
 from helm_ase.electronic.orbitals import LARGE  # noqa: E402
 from helm_ase.prediction.electronic import make_graph, predict_energy  # noqa: E402
-from helm_ase.qc.baseline import baseline_hamiltonian, sap_hamiltonian  # noqa: E402
+from helm_ase.qc.baseline import baseline_of_spins, sap_hamiltonian  # noqa: E402
 from helm_ase.qc.molecule import build_mole, overlap  # noqa: E402
+from helm_ase.qc.tight_binding import TightBinding  # noqa: E402
 
 MOLECULES = ("C6", "C12", "C20", "C32", "C65", "C98", "W33", "W100", "W333")
 SPACING = 3.104
@@ -103,9 +105,12 @@ def levels(checkpoint: Checkpoint, atoms: Atoms, full: bool) -> Callable[[], Any
 
 
 def baseline(checkpoint: Checkpoint, atoms: Atoms) -> Callable[[], Any]:
-    """H0."""
+    """H0, its charges being known."""
     mole = build_mole(atoms.numbers, atoms.positions, checkpoint.basis.name)
-    return lambda: baseline_hamiltonian(mole, checkpoint.basis, checkpoint.level, checkpoint.baseline)
+    e0 = None
+    if checkpoint.baseline.charges:
+        e0 = TightBinding(checkpoint.energy_baseline.for_charges)(atoms.numbers, atoms.positions, *NEUTRAL)
+    return lambda: baseline_of_spins(mole, checkpoint.basis, checkpoint.level, checkpoint.baseline, e0)
 
 
 def work_of(what: str, checkpoint: Checkpoint, atoms: Atoms) -> Callable[[], Any]:
