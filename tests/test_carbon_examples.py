@@ -27,7 +27,7 @@ def evaluate(monkeypatch):
     ("kind", "atoms", "dimensions", "neighbours"),
     [
         ("graphene", 2, 2, 3), ("diamond", 2, 3, 4), ("chain", 2, 1, 2), ("polyacetylene", 4, 1, None),
-        ("lonsdaleite", 4, 3, 4), ("sheet", 18, 2, 3), ("nanotube", 20, 1, 3),
+        ("lonsdaleite", 4, 3, 4), ("sheet", 18, 2, 3), ("nanotube", 20, 1, 3), ("armchair", 12, 1, 3),
     ],
 )  # fmt: skip
 def test_kinds_are_what_their_names_say(labels, kind, atoms, dimensions, neighbours):

@@ -6,8 +6,8 @@
 Kinds to learn: graphene, diamond, chains of carbon (from equal to alternating bonds) and polyacetylene; cells
 are strained by up to 6 % and atoms displaced at random, by 0.05 Å.  Every fifth frame of them is for
 validation.  What no model is to see in training (split ``test``): lonsdaleite, sheets of graphene with 18
-atoms, the nanotube (5, 0), and graphene that is not distorted.  The same kind and number is the same
-structure everywhere.
+atoms, the nanotubes (5, 0) and (3, 3) ("armchair"), and graphene that is not distorted.  The same kind and
+number is the same structure everywhere.
 
 Frames that the file holds already are left alone, so that a run may be stopped and gone on with, or extended
 later.  A frame takes 10 to 30 s on one core, diamond a minute, a sheet or nanotube some minutes.
@@ -31,9 +31,11 @@ ALTERNATION = 0.08
 """Largest displacement of every second atom of a chain along it, Å."""
 COUNTS = {
     "graphene": 30, "diamond": 8, "chain": 8, "polyacetylene": 8, "lonsdaleite": 1, "sheet": 1,
-    "nanotube": 0, "ideal": 1,
+    "nanotube": 0, "armchair": 0, "ideal": 1,
 }  # fmt: skip
-UNSEEN = ("lonsdaleite", "sheet", "nanotube", "ideal")
+UNSEEN = ("lonsdaleite", "sheet", "nanotube", "armchair", "ideal")
+ROLLED = {"nanotube": (5, 0), "armchair": (3, 3)}
+"""Kind of nanotube → its indices (n, m)."""
 CHAIN_MESH = (12, 1, 1)
 """Chains with equal bonds are metals, and points cost nothing."""
 
@@ -49,8 +51,8 @@ def crystal(kind: str, random: np.random.Generator) -> Atoms:
             return bulk("C", "diamond", 3.57)
         case "lonsdaleite":
             return lonsdaleite(2.52, 4.12)
-        case "nanotube":
-            tube = nanotube(5, 0, length=1, bond=1.42)
+        case "nanotube" | "armchair":
+            tube = nanotube(*ROLLED[kind], length=1, bond=1.42)
             cell = [tube.cell[2, 2], 0, 0]
             return Atoms(tube.numbers, tube.positions[:, [2, 0, 1]], cell=cell, pbc=[1, 0, 0])
         case "chain":

@@ -157,7 +157,7 @@ def _header(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _plain_baseline(baseline: Baseline) -> dict[str, Any]:
-    plain = {k: v for k, v in asdict(baseline).items() if v != ()}
+    plain = {k: v for k, v in asdict(baseline).items() if v != () and (k, v) != ("spins", False)}
     if baseline.operators:
         plain["operators"] = [operator.to_json() for operator in baseline.operators]
     return plain

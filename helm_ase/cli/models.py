@@ -118,6 +118,9 @@ def _info(options: argparse.Namespace) -> None:
     print(f"{header['name']}  (format {header['format_version']}, {path})")
     if operators := header["baseline"].get("operators"):
         header["baseline"]["operators"] = "of " + ", ".join(symbols[o["number"]] for o in operators)
+        if header["baseline"].get("spins"):
+            numbers = (f"{symbols[o['number']]} {o['exchange']:.3f}" for o in operators)
+            header["baseline"]["exchange"] = ", ".join(numbers) + " Eh"
     e0 = header["energy_baseline"]
     if e0.get("parameters"):
         for key in ("parameters", "charge_parameters"):

@@ -80,19 +80,19 @@ class DerivationSettings:
     model_basis: str | None = None
     """Basis of the model where it is a smaller one than the label's."""
     energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
-    """E0, which also gives the charges for H0."""
+    """E0, which also gives charges and spin densities for H0."""
 
     @cached_property
     def tight_binding(self) -> TightBinding | None:
         """What computes E0."""
-        return TightBinding(self.energy_baseline) if self.energy_baseline else None
+        return TightBinding(self.energy_baseline, self.baseline.spins) if self.energy_baseline else None
 
     @cached_property
     def charge_method(self) -> TightBinding | None:
-        """What computes the charges for H0, if that is not the same."""
-        return (
-            TightBinding(self.energy_baseline.for_charges) if self.energy_baseline.charge_parameters else None
-        )
+        """What computes charges and spin densities for H0, if that is not the same."""
+        if not self.energy_baseline.charge_parameters:
+            return None
+        return TightBinding(self.energy_baseline.for_charges, self.baseline.spins)
 
     @property
     def title(self) -> bytes:
@@ -247,7 +247,8 @@ def _lowest(
 
 
 def pack(derived: Derived, counted: bool = False) -> bytes:
-    """Record → bytes; ``counted``: with the number of its H0, one for all electrons or one for each spin."""
+    """Record → bytes; ``counted``: it says how many H0 matrices it holds, one for both spins or one for
+    each."""
     s, a, m = derived.orbitals.shape
     head = SHAPE.pack(s, a, m, len(derived.electrons)) + np.array(derived.electrons, "<i8").tobytes()
     baselines = derived.baseline.reshape(-1, a, a)
@@ -265,7 +266,7 @@ def unpack(
     payload: bytes, smaller: bool = False, energy_baseline: bool = False, counted: bool = False
 ) -> Derived:
     """Bytes → record; ``smaller``: in a smaller basis than the label's; ``energy_baseline``: with E0;
-    ``counted``: with the number of its H0."""
+    ``counted``: it says how many H0 matrices it holds."""
     s, a, m, n = SHAPE.unpack_from(payload)
     place = SHAPE.size
 

@@ -187,7 +187,7 @@ def predict_electronic_structure(
     atoms, state
         Geometry, charge and multiplicity.
     tight_binding
-        Energy baseline of the checkpoint, which gives the charges for H0; None: a new one.
+        Energy baseline of the checkpoint, which gives the charges and spin densities for H0; None: a new one.
     """
     with own_torch_state(model.energy_reference.device), torch.inference_mode(False), torch.no_grad():
         out = model(make_graph(model, atoms, state), energy=False, hamiltonian=True)
@@ -250,13 +250,14 @@ def _charges_and_spins(
     checkpoint: Checkpoint, atoms: Atoms, state: ChargeState, tight_binding: EnergyMethod | None
 ) -> EnergyBaselineResult | None:
     """What the baseline H0 responds to."""
-    if not (checkpoint.baseline.charges or (checkpoint.baseline.spins and state.multiplicity > 1)):
+    spins = checkpoint.baseline.spins and state.multiplicity > 1
+    if not (checkpoint.baseline.charges or spins):
         return None
     from helm_ase.qc.tight_binding import TightBinding
 
     e0 = checkpoint.energy_baseline
-    own = None if e0.charge_parameters else tight_binding
-    compute = own or TightBinding(e0.for_charges)
+    own = None if e0.charge_parameters or spins else tight_binding
+    compute = own or TightBinding(e0.for_charges, spins)
     return compute(atoms.numbers, atoms.positions, *state)
 
 

@@ -1,8 +1,8 @@
 """Baseline Hamiltonian from fitted operators of atoms, without a grid, a density or a Fock matrix.
 
-Both integrals, of s Gaussians with pairs of functions and of functions with each other, are exact but for
-what distance makes negligible, so that H0 turns with the molecule.  Being an operator and not a table of
-matrix elements, it leaves no ghost states where functions are almost linearly dependent.
+Both integrals, of s Gaussians with pairs of functions and of functions with each other, are exact except for
+terms that are negligible at a distance, so that H0 turns with the molecule.  Being an operator and not a
+table of matrix elements, it leaves no ghost states where functions are almost linearly dependent.
 """
 
 from collections.abc import Sequence

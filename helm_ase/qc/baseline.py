@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pyscf import gto
 from pyscf.scf import hf
 
-from helm_ase.errors import BasisError
+from helm_ase.errors import BasisError, SettingError
 from helm_ase.qc.atomic_operators import operator_hamiltonian
 from helm_ase.qc.exchange_splitting import exchange_splitting
 from helm_ase.qc.level import Baseline, LevelOfTheory, kohn_sham
@@ -81,11 +81,13 @@ def baseline_of_spins(
     Raises
     ------
     BasisError, SettingError
-        As :func:`baseline_hamiltonian`.
+        As :func:`baseline_hamiltonian`; also if the spin density of an open shell is missing.
     """
     h0 = baseline_hamiltonian(mole, basis, level, baseline, None if e0 is None else e0.charges).values
-    if not baseline.spins or e0 is None or e0.spin is None:
+    if not baseline.spins or not mole.spin:
         return h0
+    if e0 is None or e0.spin is None:
+        raise SettingError("the baseline tells α from β electrons: pass the spin density of the open shell")
     splitting = exchange_splitting(mole, baseline.operators, e0.spin)
     k = AOMatrix(splitting, atomic_numbers(mole), basis, "pyscf").reorder("e3nn").values
     return np.stack([h0 + k, h0 - k])

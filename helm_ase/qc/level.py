@@ -50,7 +50,7 @@ class Baseline:
         if self.charges and self.name != "fitted":
             raise SettingError(f"baseline {self.name!r} knows no charges of atoms; 'fitted' does")
         if self.spins and self.name != "fitted":
-            raise SettingError(f"baseline {self.name!r} knows no spins of atoms; 'fitted' does")
+            raise SettingError(f"baseline {self.name!r} is the same for both spins; 'fitted' need not be")
         for name, fitted in (
             ("charges", {operator.responds_to_charge for operator in made}),
             ("spins", {operator.exchange is not None for operator in made}),

@@ -1,4 +1,4 @@
-"""Potential of nuclei and the clouds of electrons that screen them, in time linear in the number of atoms.
+"""Potential of nuclei and of the clouds of electrons that screen them.
 
 A nucleus with all its electrons is invisible from afar: where a Gaussian cloud has faded it acts like a point
 charge, and is taken off the charge of its nucleus.  What is left of an ion at a distance is a point charge,

@@ -1,4 +1,4 @@
-"""GFN2-xTB through tblite: the energy baseline E0, and atomic charges for the baseline H0.
+"""GFN2-xTB through tblite: the energy baseline E0, and charges and spin densities for the baseline H0.
 
 Published tight-binding programs converge energies to 1e-6 Hartree only, which would show as noise in forces
 and charges; here the self-consistent charges are converged a thousand times tighter, for one or two more
@@ -39,8 +39,8 @@ DAMPED = (
 """Settings of further attempts where charges do not converge, in turn.  A short memory matters more
 than damping, and keeps cycles cheap.  The electronic temperature stays: another would be another energy."""
 TEMPERATURE = 30 * kB / HARTREE_IN_EV
-"""Electronic temperature of spin densities, Hartree: equal orbitals share an unpaired electron, whatever the
-axes, and others nearly do not, as in the Kohn–Sham solutions that they stand for."""
+"""Electronic temperature of spin densities, Hartree.  Equal orbitals share an unpaired electron, so that it
+does not depend on axes; where two orbitals cross, it moves from one to the other within 0.003 eV."""
 SAME_ENERGY = 1e-6
 """Largest difference of reference energies between versions of tblite, Hartree."""
 NO_TBLITE = (
@@ -102,6 +102,8 @@ class TightBinding:
     ----------
     baseline
         Method and parameters.
+    spins
+        Whether results of open shells hold their spin density.
 
     Raises
     ------
@@ -109,11 +111,11 @@ class TightBinding:
         If tblite is not installed, or the baseline has no parameters yet.
     """
 
-    def __init__(self, baseline: EnergyBaseline) -> None:
+    def __init__(self, baseline: EnergyBaseline, spins: bool = False) -> None:
         require_tblite()
         if not baseline.parameters:
             raise SettingError(f"the parameters of energy baseline {baseline.name!r} are missing")
-        self.baseline = baseline
+        self.baseline, self.spins = baseline, spins
         self._system: tuple[Any, ...] = ()
         self._calculator: Any = None
         self._last: Any = None
@@ -124,14 +126,14 @@ class TightBinding:
 
         That calculation must be of the same molecule.
         """
-        made = TightBinding(baseline)
+        made = TightBinding(baseline, self.spins)
         made._guess = self._last
         return made
 
     def __call__(
         self, numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int, multiplicity: int
     ) -> EnergyBaselineResult:
-        """Energy, gradient and charges.
+        """Energy, gradient, charges and, if asked for, the spin density of an open shell.
 
         Parameters
         ----------
@@ -162,7 +164,7 @@ class TightBinding:
         if not (np.isfinite(energy) and np.isfinite(gradient).all()):
             self._system = ()
             raise SCFError("GFN2-xTB, the energy baseline, gave no finite energy for this geometry")
-        spin = None if multiplicity == 1 else self._spin_density(result, multiplicity - 1)
+        spin = self._spin_density(result, multiplicity - 1) if self.spins and multiplicity > 1 else None
         return EnergyBaselineResult(energy, gradient, np.array(result.get("charges")), spin)
 
     def _spin_density(self, result: Any, unpaired: int) -> SpinDensity:
@@ -171,7 +173,10 @@ class TightBinding:
         electrons = round(float(np.sum(result.get("orbital-occupations"))))
         alpha, beta = (_filled(levels, (electrons + sign * unpaired) // 2) for sign in (1, -1))
         atoms, degrees = (np.array(self._calculator.get(x)) for x in ("shell-map", "angular-momenta"))
-        return SpinDensity(atoms, degrees, (orbitals * (alpha - beta)) @ orbitals.T)
+        tables = self.baseline.parameters["element"]
+        named = [name for z in self._system[0] for name in tables[chemical_symbols[z]]["shells"]]
+        principal = np.array([int(name[0]) for name in named])
+        return SpinDensity(atoms, principal, degrees, (orbitals * (alpha - beta)) @ orbitals.T)
 
     def _start(self, system: tuple[Any, ...], places: NDArray[np.float64]) -> None:
         numbers, charge, multiplicity = system

@@ -56,8 +56,8 @@ class EnergyBaseline:
     those of the installed tblite."""
     charge_parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Parameters that give the atomic charges and spin densities for a baseline H0 which responds to them, if
-    they are not those of the energy: where these are fitted to labels, the charges can stay those of the
-    published method."""
+    they are not those of the energy: where these are fitted to labels, charges and spin densities can
+    stay those of the published method."""
     references: tuple[ReferenceEnergy, ...] = field(default=(), repr=False)
     """Energies that are recomputed when a model is loaded, to check that the installed method still gives
     the same. Leave them empty in a recipe: training fills them in."""
@@ -97,10 +97,12 @@ class EnergyBaseline:
 
 @dataclass(frozen=True)
 class SpinDensity:
-    """Density matrix of α electrons minus that of β electrons, in functions that atoms carry once."""
+    """Density matrix of α electrons minus that of β electrons, in a minimal basis of valence shells."""
 
     atoms: NDArray[np.int64]
     """Atom of every shell, (shells,)."""
+    principal: NDArray[np.int64]
+    """Principal quantum number n of every shell, (shells,)."""
     degrees: NDArray[np.int64]
     """Degree l of every shell, (shells,)."""
     matrix: NDArray[np.float64]
@@ -108,8 +110,8 @@ class SpinDensity:
 
     def rows_of(self, shell: int) -> slice:
         """Rows of a shell."""
-        ends = np.cumsum(2 * self.degrees + 1)
-        return slice(int(ends[shell] - 2 * self.degrees[shell] - 1), int(ends[shell]))
+        end = int((2 * self.degrees[: shell + 1] + 1).sum())
+        return slice(end - int(2 * self.degrees[shell] + 1), end)
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,8 @@ class EnergyBaselineResult:
     charges: NDArray[np.float64]
     """Mulliken charges of the atoms, e, (N,)."""
     spin: SpinDensity | None = None
-    """Density of the unpaired electrons of an open shell; None in a closed one, or where it was not asked
-    for."""
+    """Density of the unpaired electrons of an open shell; None in a closed one, and from a method that was
+    not asked for it."""
 
 
 class EnergyMethod(Protocol):
@@ -133,4 +135,5 @@ class EnergyMethod(Protocol):
     def __call__(
         self, numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int, multiplicity: int
     ) -> EnergyBaselineResult:
-        """Energy, gradient and charges of atoms at positions in Å, (N, 3)."""
+        """Energy, gradient, charges and, if the method was made for it, spin density of atoms at positions in
+        Å, (N, 3)."""

@@ -135,7 +135,7 @@ def fit_operators(
 def fit_exchange(
     data: DataSettings, operators: tuple[AtomicOperator, ...], labels: OpenLabels | None = None
 ) -> tuple[AtomicOperator, ...]:
-    """Operators with the exchange splitting that is nearest to that of some training labels.
+    """The operators with an exchange splitting, as near to that of some training labels as can be.
 
     Parameters
     ----------
@@ -147,19 +147,20 @@ def fit_exchange(
     Raises
     ------
     DatasetError, BasisError
-        As :func:`with_operators`.
+        As :func:`with_operators`; also if there is no open shell among the labels.
+    SCFError, ElementError
+        As :meth:`~helm_ase.qc.tight_binding.TightBinding.__call__`.
     """
     labels = labels or open_entries(data, False)
-    fit, method, seen = SplittingFit(), TightBinding(data.energy_baseline.for_charges), 0
+    fit, method = SplittingFit(), TightBinding(data.energy_baseline.for_charges, spins=True)
     for label in labels.shuffled(data.draw_seed):
-        if seen == OF_OPEN:
+        if fit.count == OF_OPEN:
             break
         if label.determines_hamiltonian and label.multiplicity > 1:
             mole = _mole(label, labels.level.basis)
-            e0 = method(label.numbers, label.positions, label.charge, label.multiplicity)
-            assert e0.spin is not None
-            fit.add(mole, label.hamiltonian, e0.spin)
-            seen += 1
+            spin = method(label.numbers, label.positions, label.charge, label.multiplicity).spin
+            if spin is not None:
+                fit.add(mole, label.hamiltonian, spin)
     return fit.solve(operators)
 
 

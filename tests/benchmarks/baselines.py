@@ -75,7 +75,7 @@ def of_model(path: str, labels: list[LabelledMolecule], level: LevelOfTheory) ->
     """Mean errors of the H0 of a checkpoint by kind, and of open shells without its exchange splitting."""
     checkpoint = load_model(path)
     with_spins, e0 = checkpoint.baseline, checkpoint.energy_baseline
-    charges = TightBinding(e0.for_charges) if e0 else None
+    charges = TightBinding(e0.for_charges, with_spins.spins) if e0 else None
     plain = tuple(replace(o, exchange=None) for o in with_spins.operators)
     found = {}
     for kind in sorted({kind_of(label) for label in labels}):
@@ -96,9 +96,8 @@ def fitted(options: argparse.Namespace, labels: list[LabelledMolecule]) -> dict[
         data = DataSettings(train=(options.labels,), level=source.level)
         operators = fit_operators(data, size or len(source))
         baselines[f"fitted to {size or 'all'}"] = Baseline("fitted", operators=operators)
-    closed = [label for label in labels if label.multiplicity == 1]
     return {
-        name: np.mean([errors(label, source.level, baseline, None) for label in closed], 0).tolist()
+        name: np.mean([errors(label, source.level, baseline, None) for label in labels], 0).tolist()
         for name, baseline in baselines.items()
     }
 
@@ -108,6 +107,8 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     chosen = [k for k in range(len(source)) if source.split_of(k) == options.split]
     labels = [source[k] for k in chosen[: options.molecules or None]]
     labels = [label for label in labels if label.determines_hamiltonian]
+    if not options.model:
+        labels = [label for label in labels if label.multiplicity == 1]
     found = of_model(options.model, labels, source.level) if options.model else fitted(options, labels)
     print(header("Baselines", **machine(), molecules=len(labels)))
     rows = [[name, *(f"{x:.3g}" for x in row)] for name, row in found.items()]

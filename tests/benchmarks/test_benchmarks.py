@@ -98,10 +98,32 @@ def test_baselines_are_compared(labels, tmp_path):
     assert np.isfinite(list(found.values())).all()
 
 
-def test_the_baseline_of_a_model_is_judged_by_charge_and_spin(labels, tmp_path):
-    found = run("baselines.py", labels, "--model", "helm-hcnof-2", tmp_path / "out.json")
-    assert [name.split(" (")[0] for name in found] == ["neutral"]
+def test_the_baseline_of_a_model_is_judged_by_charge_and_spin(tmp_path):
+    from dataclasses import replace
+
+    from ase.build import molecule
+
+    from helm_ase.checkpoint import load_model
+    from helm_ase.checkpoint.format import save_checkpoint
+    from helm_ase.labels.writer import LabelWriter
+    from helm_ase.qc.labelling import LabelSettings, label_structure
+    from helm_ase.representation.structure import Structure
+
+    model = Path(__file__).parents[2] / "checkpoints" / "helm-organic-preview.safetensors"
+    checkpoint = load_model(str(model))
+    known = tuple(replace(o, exchange=-0.08) for o in checkpoint.baseline.operators)
+    with_spins = replace(checkpoint.baseline, operators=known, spins=True)
+    save_checkpoint(replace(checkpoint, baseline=with_spins), tmp_path / "spins.safetensors")
+    path = tmp_path / "labels.h5"
+    with LabelWriter(path, checkpoint.level) as writer:
+        for name, multiplicity in (("CH3", 2), ("NH3", 1)):
+            atoms = molecule(name)
+            structure = Structure(name, atoms.numbers, atoms.positions, 0, multiplicity, split="val")
+            writer.add(label_structure(structure, LabelSettings(checkpoint.level, forces=False)))
+    found = run("baselines.py", path, "--model", tmp_path / "spins.safetensors", tmp_path / "out.json")
+    assert list(found) == ["neutral (1)", "neutral, open shell (1)", "neutral, open shell, spins alike"]
     assert np.isfinite(list(found.values())).all()
+    assert found["neutral, open shell (1)"][3] < 0.5 * found["neutral, open shell, spins alike"][3]
 
 
 @pytest.fixture(scope="module")

@@ -172,8 +172,9 @@ def compare_levels(
     """Rows and ghosts of the checkpoint and of its H0."""
     model = checkpoint.model
     samples = open_dataset(
-        data, "val", checkpoint.level, limit, baseline=checkpoint.baseline, cutoff=model.cutoff, cache=cache
-    )
+        data, "val", checkpoint.level, limit, baseline=checkpoint.baseline, cutoff=model.cutoff, cache=cache,
+        energy_baseline=checkpoint.energy_baseline,
+    )  # fmt: skip
     errors = {
         checkpoint.name: evaluate(model, samples, energy=False),
         "H0 alone": [matrix_errors(s, np.zeros(s.correction.shape)) for s in samples],
