@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import graphene, molecule
+from ase.data import atomic_numbers
 from scipy.spatial.transform import Rotation
 
 from helm_ase.electronic.bloch import LatticeOperator
@@ -385,3 +386,41 @@ def test_the_displacement_of_a_frame_is_the_way_from_the_honeycomb(monkeypatch, 
         label = study.LabelledCrystal("x", atoms.numbers, positions, lattice, (1, 1, 1), fock)
         expected = 0 if moved[0] > 2 else np.linalg.norm(moved)
         assert study.displacement(label) == pytest.approx(expected, abs=1e-9)
+
+
+# --- elements ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elements(monkeypatch):
+    return script(monkeypatch, "elements", "molecules")
+
+
+def test_the_molecules_cover_58_elements_and_each_is_judged_by_one_of_its_own(elements):
+    listed = {}
+    for element, number, text in elements.entries():
+        listed.setdefault(element, []).append(number)
+        atoms = elements.build(element, text)
+        electrons = int(atoms.numbers.sum()) - atoms.info["charge"]
+        assert electrons % 2 == 0, text
+        if len(atoms) > 1:
+            assert atoms.get_all_distances()[np.triu_indices(len(atoms), 1)].min() > 0.5, text
+    numbers = {atomic_numbers[element] for element in listed}
+    assert numbers == {*range(1, 21), *range(31, 57), *range(72, 84)}
+    assert all(len(found) >= 3 for element, found in listed.items() if element != "H")
+
+
+def test_molecules_are_built_as_they_are_written(elements):
+    assert elements.parse("Clx2,amx2") == (["Cl", "Cl", "am", "am"], 0)
+    assert elements.parse("Ox4-2") == (["O"] * 4, -2)
+    assert elements.parse("COx4+1") == (["CO"] * 4, 1)
+    assert elements.build("Pt", "Clx2,amx2").get_chemical_formula() == "H6Cl2N2Pt"
+    tetrahedron = elements.directions(4)
+    assert (tetrahedron @ tetrahedron.T)[np.triu_indices(4, 1)] == pytest.approx([-1 / 3] * 6, abs=1e-3)
+
+
+def test_frames_get_the_split_of_their_molecule(elements, tmp_path):
+    made = [elements.build(*x) for x in (("Li", "H"), ("Li", "Cl"), ("Hg", "Mex2"))]
+    ase.io.write(tmp_path / "sampled.xyz", made, format="extxyz")
+    splits = [atoms.info["split"] for atoms in elements.with_splits(str(tmp_path / "sampled.xyz"))]
+    assert splits == ["train", "val", "val"]
