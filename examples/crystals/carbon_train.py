@@ -9,6 +9,7 @@ import argparse
 
 from helm_ase.training.crystal_losses import CrystalLossWeights
 from helm_ase.training.crystals import CrystalTraining, train_on_crystals
+from helm_ase.training.recipe import OptimiserSettings
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
@@ -21,9 +22,15 @@ if __name__ == "__main__":
     parser.add_argument("--spectrum", type=float, default=0.2, help="weight of the loss (0.2)")
     parser.add_argument("--bands", type=float, default=0.0, help="weight of the loss (0)")
     parser.add_argument("--energy", type=float, default=0.0, help="weight of the loss (0)")
+    parser.add_argument("--muon", type=float, metavar="RATE", help="optimiser Muon with this rate (AdamW)")
     parser.add_argument("--name", default="carbon", help="of the checkpoint (carbon)")
     options = parser.parse_args()
     weights = CrystalLossWeights(options.hamiltonian, options.spectrum, options.bands, options.energy)
-    settings = CrystalTraining(options.name, weights=weights, epochs=100_000, minutes=options.minutes)
+    optimiser = OptimiserSettings(averaging=0.99)
+    if options.muon:
+        optimiser = OptimiserSettings(name="muon", muon_rate=options.muon, averaging=0.99)
+    settings = CrystalTraining(
+        options.name, weights=weights, epochs=100_000, minutes=options.minutes, optimiser=optimiser
+    )
     run = train_on_crystals(options.labels, options.model, settings, progress=True)
     print(f"{len(run.history)} epochs of {len(run.train)} frames; {options.model}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyscf import gto
+from pyscf import gto, lib
 
 from helm_ase.qc.atomic_operators import clouds_of
 from helm_ase.qc.lattice_integrals import lattice_integrals
@@ -206,7 +206,9 @@ def three_centre(
     everything = gto.conc_env(*tables, charges._atm, charges._bas, charges._env)
     count = content.nbas
     window = tuple(map(int, (*shells[0], *(shells[1] + count), 2 * count, 2 * count + charges.nbas)))
-    values = gto.moleintor.getints(name, *everything, shls_slice=window, comp=1)  # a scalar, known or not
+    values = gto.moleintor.getints(  # a scalar, known or not; tables of pairs cost more than they save
+        name, *everything, shls_slice=window, comp=1, cintopt=lib.c_null_ptr()
+    )
     return np.asarray(values), slice(*map(int, functions[0])), slice(*map(int, functions[1]))
 
 
