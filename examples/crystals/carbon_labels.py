@@ -2,6 +2,7 @@
 
     python carbon_labels.py carbon.h5
     python carbon_labels.py carbon.h5 --graphene 30 --diamond 20 --chain 0 --polyacetylene 0
+    python carbon_labels.py carbon_dzvp.h5 --basis gth-dzvp-molopt-sr
 
 Kinds to learn: graphene, diamond, chains of carbon (from equal to alternating bonds) and polyacetylene; cells
 are strained by up to 6 % and atoms displaced at random, by 0.05 Å.  Every fifth frame of them is for
@@ -107,8 +108,9 @@ if __name__ == "__main__":
         parser.add_argument(f"--{name}", type=int, default=count, metavar="N", help=f"frames ({count})")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no frame after so many")
     parser.add_argument("--cutoff", type=float, default=160.0, help="plane-wave cutoff, Hartree (160)")
+    parser.add_argument("--basis", default="gth-szv-molopt-sr", help="valence basis (gth-szv-molopt-sr)")
     options = parser.parse_args()
-    begin, level = time.monotonic(), crystal_level(plane_wave_cutoff=options.cutoff)
+    begin, level = time.monotonic(), crystal_level(basis=options.basis, plane_wave_cutoff=options.cutoff)
     try:
         known = {label.name for label in CrystalSource(options.labels)}
     except ValueError:

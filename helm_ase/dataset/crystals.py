@@ -75,7 +75,7 @@ def fit_crystal_operators(
     fit = CrystalOperatorFit()
     basis = crystal_basis(level, sorted({z for x in labels for z in x.numbers.tolist()}))
     for label in labels[:limit]:
-        matrices = _canonical(label, basis)
+        matrices = fock_in_canonical_order(label, basis)
         images = _to_images(label, basis, matrices)
         h = RealSpaceMatrix(images.translations.numpy(), images.values.numpy(), label.numbers, basis)
         content = build_content(label.numbers, label.positions, level)
@@ -110,7 +110,7 @@ def make_crystal_sample(
     DatasetError
         If the matrices do not fit the basis.
     """
-    matrices = _canonical(label, basis)
+    matrices = fock_in_canonical_order(label, basis)
     content = build_content(label.numbers, label.positions, level)
     h0, s = crystal_hamiltonian(content, label.lattice, basis, operators)
     baseline, overlap = LatticeOperator.of(h0), LatticeOperator.of(s)
@@ -133,7 +133,7 @@ def make_crystal_sample(
     )
 
 
-def _canonical(label: LabelledCrystal, basis: AOBasis) -> Tensor:
+def fock_in_canonical_order(label: LabelledCrystal, basis: AOBasis) -> Tensor:
     """F(k) in canonical AO order, (K, A, A)."""
     size = basis.size(label.numbers)
     if label.fock.shape[-1] != size:

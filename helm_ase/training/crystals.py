@@ -5,7 +5,7 @@ and the checkpoints are those of molecules.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from helm_ase.training.output_scales import scale_blocks
 from helm_ase.training.rates import RateSchedule
 from helm_ase.training.recipe import OptimiserSettings, RateSettings, check_range
 
+Step = Callable[..., dict[str, float]]
+"""Network, samples, optimiser, settings and random generator → terms of the loss."""
 SMALL = BackboneSettings(
     natural_channels=32, unnatural_channels=8, lmax=2, mmax_nodes=2, node_layers=2, edge_layers=2,
     cutoff=4.5, pair_cutoff=9.0, gaussians=32, radial_hidden=32, average_neighbours=20.0,
@@ -196,33 +198,54 @@ def train_on_samples(
         )
     _set_references(model, train)
     scale_blocks(model, [(s.graph, s.correction) for s in train])
-    model, history = _fit(model, train, settings, progress)
+    model, history = optimise(model, train, settings, crystal_step, progress)
     baseline = Baseline("fitted", operators=data.operators)
     checkpoint = _checkpoint(model, data.level, baseline, settings, data.labels, (train, validation))
     save_checkpoint(checkpoint, output)
     return CrystalRun(checkpoint, history, train, validation)
 
 
-def _fit(
-    model: HELM, samples: Sequence[CrystalSample], settings: CrystalTraining, progress: bool
+def optimise(
+    model: HELM, samples: Sequence[Any], settings: CrystalTraining, step: Step, progress: bool = False
 ) -> tuple[HELM, list[dict[str, float]]]:
-    """Steps of the optimiser; the averaged weights come out."""
+    """Steps of the optimiser.
+
+    Parameters
+    ----------
+    model
+        The network; trained in place.
+    samples
+        Training samples, each with its ``load``.
+    settings
+        Optimiser, limits and batches.
+    step
+        Changes the network by one batch and returns the terms of its loss.
+    progress
+        Print the loss now and then.
+
+    Returns
+    -------
+    model
+        With averaged weights, in evaluation mode.
+    history
+        Mean terms of the loss in every epoch.
+    """
     optimiser = make_optimiser([(list(model.parameters()), 1.0)], settings.optimiser)
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.optimiser.averaging)
     )
     schedule, random = RateSchedule(settings.rate), np.random.default_rng(settings.seed)
     loads = np.array([s.load for s in samples])
-    history, begin, step, epoch = [], time.process_time(), 0, 0
+    history, begin, count, epoch = [], time.process_time(), 0, 0
     while (over := _progress(epoch, begin, settings)) < 1:
         model.train()
         sums: dict[str, list[float]] = {}
         for batch in balanced_batches(loads, settings.batch_load, random):
             for group in optimiser.param_groups:
-                group["lr"] = group["initial_lr"] * schedule.fraction(step, over)
-            terms = _step(model, [samples[k] for k in batch], optimiser, settings, random)
+                group["lr"] = group["initial_lr"] * schedule.fraction(count, over)
+            terms = step(model, [samples[k] for k in batch], optimiser, settings, random)
             average.update_parameters(model)
-            step += 1
+            count += 1
             for name, value in terms.items():
                 sums.setdefault(name, []).append(value)
         history.append({name: float(np.mean(values)) for name, values in sums.items()})
@@ -240,21 +263,27 @@ def _progress(epoch: int, begin: float, settings: CrystalTraining) -> float:
     return max(epoch / settings.epochs, spent)
 
 
-def _step(
+def crystal_step(
     model: HELM, samples: Sequence[CrystalSample], optimiser: torch.optim.Optimizer,
     settings: CrystalTraining, random: np.random.Generator,
 ) -> dict[str, float]:  # fmt: skip
+    """One batch of labelled crystals: terms of its loss, after a step of the optimiser."""
     graph = batch_graphs([s.graph for s in samples])
     weights = settings.weights
     out = model(graph, energy=weights.energy > 0, hamiltonian=weights.needs_hamiltonian)
     kpts = [_random_points(s, settings.k_points, random) for s in samples]
     terms = crystal_loss_terms(out, samples, weights, kpts, settings.virtuals)
+    descend(model, weighted_sum(terms, weights), optimiser, settings)
+    return {name: float(value.detach()) for name, value in terms.items()}
+
+
+def descend(model: HELM, loss: Tensor, optimiser: torch.optim.Optimizer, settings: CrystalTraining) -> None:
+    """One step of the optimiser, left out where the gradient is not finite."""
     optimiser.zero_grad()
-    weighted_sum(terms, weights).backward()
+    loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.optimiser.clip)
     if torch.isfinite(norm):
         optimiser.step()
-    return {name: float(value.detach()) for name, value in terms.items()}
 
 
 def _random_points(sample: CrystalSample, count: int, random: np.random.Generator) -> Tensor:
