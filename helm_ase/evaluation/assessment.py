@@ -168,7 +168,7 @@ class _Case:
         self.molecule = Molecule(self.label, checkpoint.basis, sample.overlap)
         self.reference = self.molecule.reference()
         spins = self.reference.structure.n_spins
-        h0 = np.broadcast_to(sample.baseline.numpy(), (spins, *sample.baseline.shape[-2:]))
+        h0 = sample.baseline.expand(spins, *sample.baseline.shape[-2:]).numpy().copy()
         self.baseline = self.molecule.solve(h0) if self.label.determines_hamiltonian else None
         self.model: Solution | None = None
         if answer.correction is None or self.baseline is None:

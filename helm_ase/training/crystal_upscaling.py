@@ -79,7 +79,7 @@ class BandErrors:
 
     occupied: float
     virtual: float
-    """Of the lowest unoccupied levels that are compared."""
+    """The same of the lowest unoccupied levels, as far as they are compared."""
 
 
 def upscaling_sample(
