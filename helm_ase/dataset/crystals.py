@@ -54,7 +54,7 @@ class CrystalSample:
     @property
     def load(self) -> int:
         """Atoms and pairs: what the network's time goes with."""
-        return int(self.graph.pair_index.shape[1]) + int(self.graph.num_nodes)
+        return self.graph.load
 
     def reference(self, kpts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """H, S and ΔH of the label at any k points, fractional (K, 3); complex, (K, A, A) each."""

@@ -85,7 +85,10 @@ class DerivationSettings:
     @cached_property
     def tight_binding(self) -> TightBinding | None:
         """What computes E0."""
-        return TightBinding(self.energy_baseline, self.baseline.spins) if self.energy_baseline else None
+        if not self.energy_baseline:
+            return None
+        spins = self.baseline.spins and not self.energy_baseline.charge_parameters
+        return TightBinding(self.energy_baseline, spins)
 
     @cached_property
     def charge_method(self) -> TightBinding | None:
@@ -153,6 +156,7 @@ def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived
         e0 = _energy_baseline(label, settings)
         s = overlap(mole, basis).values
         h0 = baseline_of_spins(mole, basis, settings.level, settings.baseline, e0)
+        e0 = None if e0 is None else replace(e0, spin=None)  # of no use any more
     else:
         s, h0, e0 = known.overlap, known.baseline, known.energy_baseline
     if settings.model_basis:

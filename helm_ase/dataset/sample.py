@@ -54,7 +54,7 @@ class Sample:
     @property
     def load(self) -> int:
         """Atoms and pairs: what the network's time goes with."""
-        return int(self.graph.pair_index.shape[1]) + int(self.graph.num_nodes)
+        return self.graph.load
 
 
 def make_sample(

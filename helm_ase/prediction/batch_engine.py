@@ -89,7 +89,7 @@ class Task:
     @property
     def load(self) -> int:
         """Atoms and pairs: what the network's time and memory go with."""
-        return len(self.graph.z) + int(self.graph.pair_index.shape[1])
+        return self.graph.load
 
 
 class BatchEngine:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from pyscf import df, gto, lib
+from pyscf import df, gto
 from pyscf.scf import hf
 
 from helm_ase.errors import BasisError, SettingError
@@ -95,26 +95,6 @@ def _screening_of(
 def bare_hamiltonian(mole: Any) -> NDArray[np.float64]:
     """Kinetic energy and attraction of the nuclei (and core potentials), Hartree, (A, A)."""
     return np.asarray(hf.get_hcore(mole))
-
-
-def screening(
-    mole: Any,
-    atoms: NDArray[np.int64],
-    exponents: Sequence[float],
-    electrons: Sequence[float] | NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Potential energy of an electron in the field of s Gaussians on some atoms, Hartree, (A, A).
-
-    ``electrons`` holds the content of each Gaussian, (k,), or that of each atom and Gaussian, (atoms, k).
-    """
-    contents = np.broadcast_to(electrons, (len(atoms), len(exponents)))
-    pairs = mole.nao * (mole.nao + 1) // 2
-    step, total = max(1, CHUNK // pairs), np.zeros(pairs)
-    for k in range(0, len(atoms), step):
-        part = slice(k, k + step)
-        clouds = clouds_of(mole.atom_coords()[atoms[part]], exponents, contents[part])
-        total += df.incore.aux_e2(mole, clouds, "int3c2e", aosym="s2ij").sum(1)
-    return np.asarray(lib.unpack_tril(total))
 
 
 def unit_fields(

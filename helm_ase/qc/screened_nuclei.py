@@ -89,6 +89,10 @@ class _Clouds:
                 self.electrons[atom] = electrons
         if len(missing := np.flatnonzero(self.part < 0)):
             raise SettingError(f"atoms {missing.tolist()} have no clouds; give them one without electrons")
+        longest = max(len(e) for e in self.electrons)
+        self.held = np.zeros((mole.natm, longest + 1))  # electrons in the first so many Gaussians
+        for atom, electrons in enumerate(self.electrons):
+            self.held[atom, 1 : len(electrons) + 1] = electrons.cumsum()
         net = mole.atom_charges() - [e.sum() for e in self.electrons]
         self.net = np.where(abs(net) < 1e-12, 0.0, net)
         self._add_shells()
@@ -125,7 +129,7 @@ class _Clouds:
         shells = [mole.atom_shell_ids(a) for a in atoms]
         functions = mole._bas[np.concatenate(shells)]
         seen, env = np.flatnonzero(kept), self.env.copy()
-        env[self.fractions :] = self.net + [self.electrons[a][:k].sum() for a, k in enumerate(kept)]
+        env[self.fractions :] = self.net + self.held[np.arange(len(kept)), kept]
         clouds = self.bas[seen]
         clouds[:, gto.NPRIM_OF] = kept[seen]
         span = (0, len(shells[0]), 0, len(functions))

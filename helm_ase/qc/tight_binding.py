@@ -164,17 +164,19 @@ class TightBinding:
         if not (np.isfinite(energy) and np.isfinite(gradient).all()):
             self._system = ()
             raise SCFError("GFN2-xTB, the energy baseline, gave no finite energy for this geometry")
-        spin = self._spin_density(result, multiplicity - 1) if self.spins and multiplicity > 1 else None
+        spin = None
+        if self.spins and multiplicity > 1:
+            spin = self._spin_density(result, system[0], multiplicity - 1)
         return EnergyBaselineResult(energy, gradient, np.array(result.get("charges")), spin)
 
-    def _spin_density(self, result: Any, unpaired: int) -> SpinDensity:
+    def _spin_density(self, result: Any, numbers: Sequence[int], unpaired: int) -> SpinDensity:
         """α minus β electrons, each spin filling the orbitals from below."""
         levels, orbitals = (np.array(result.get(f"orbital-{x}")) for x in ("energies", "coefficients"))
         electrons = round(float(np.sum(result.get("orbital-occupations"))))
         alpha, beta = (_filled(levels, (electrons + sign * unpaired) // 2) for sign in (1, -1))
         atoms, degrees = (np.array(self._calculator.get(x)) for x in ("shell-map", "angular-momenta"))
         tables = self.baseline.parameters["element"]
-        named = [name for z in self._system[0] for name in tables[chemical_symbols[z]]["shells"]]
+        named = [name for z in numbers for name in tables[chemical_symbols[z]]["shells"]]
         principal = np.array([int(name[0]) for name in named])
         return SpinDensity(atoms, principal, degrees, (orbitals * (alpha - beta)) @ orbitals.T)
 

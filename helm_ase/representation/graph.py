@@ -120,6 +120,11 @@ class AtomicGraph(Data):
         """Whether pairs carry translations."""
         return "shift" in self
 
+    @property
+    def load(self) -> int:
+        """Number of atoms and pairs: what the network's time and memory go with."""
+        return len(self.z) + int(self.pair_index.shape[1])
+
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
         """Count translations of all graphs that are joined."""
         return len(self.translation) if key in SLOTS else super().__inc__(key, value, *args, **kwargs)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ def crystal_loss_terms(
         Unoccupied bands that count.
     """
     terms: dict[str, list[Tensor]] = {}
-    blocks = _blocks_of(prediction, samples) if prediction.correction is not None else [None] * len(samples)
+    blocks = blocks_of(prediction, samples) if prediction.correction is not None else [None] * len(samples)
     for sample, k, predicted in zip(samples, kpts, blocks, strict=True):
         if predicted is None:
             continue
@@ -84,8 +85,16 @@ def crystal_loss_terms(
     return {name: torch.stack(values).mean() for name, values in terms.items()}
 
 
-def _blocks_of(prediction: Prediction, samples: Sequence[CrystalSample]) -> list[Tensor]:
-    """ΔH(T) of every crystal, (n_T, A, A) each, float64."""
+def blocks_of(prediction: Prediction, samples: Sequence[Any]) -> list[Tensor]:
+    """ΔH(T) of every crystal, (n_T, A, A) each, float64.
+
+    Parameters
+    ----------
+    prediction
+        Prediction of the joined graphs, in the order of the samples.
+    samples
+        Samples with a ``graph`` and an ``overlap``.
+    """
     assert prediction.correction is not None
     counts = [len(s.graph.translation) for s in samples]
     padded = prediction.correction[:, 0].double().split(counts)

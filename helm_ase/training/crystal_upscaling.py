@@ -28,7 +28,7 @@ from helm_ase.qc.lattice_integrals import lattice_integrals
 from helm_ase.representation.graph import AtomicGraph, batch_graphs
 from helm_ase.representation.labelled_crystal import LabelledCrystal
 from helm_ase.representation.level import LevelOfTheory
-from helm_ase.training.crystal_losses import BAND_UNIT
+from helm_ase.training.crystal_losses import BAND_UNIT, blocks_of
 from helm_ase.training.crystals import CrystalTraining, descend, optimise
 from helm_ase.units import HARTREE_IN_EV
 
@@ -55,7 +55,7 @@ class UpscalingSample:
     @property
     def load(self) -> int:
         """Atoms and pairs: what the network's time goes with."""
-        return int(self.graph.pair_index.shape[1]) + int(self.graph.num_nodes)
+        return self.graph.load
 
     def errors(self, correction: Tensor, chosen: Tensor) -> Tensor:
         """Levels of H0 + ΔH minus those of the label, Hartree, (k, n).
@@ -209,10 +209,7 @@ def _step(
 def _corrections(model: HELM, samples: Sequence[UpscalingSample]) -> list[Tensor]:
     """ΔH(T) of every crystal, (n_T, A, A) each, float64."""
     graph = batch_graphs([s.graph for s in samples]).to(model.energy_reference.device)
-    correction = model(graph, energy=False, hamiltonian=True).correction
-    assert correction is not None
-    padded = correction[:, 0].double().cpu().split([len(s.graph.translation) for s in samples])
-    return [p[:, : s.overlap.size, : s.overlap.size] for p, s in zip(padded, samples, strict=True)]
+    return [x.cpu() for x in blocks_of(model(graph, energy=False, hamiltonian=True), samples)]
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from pyscf.scf import hf
 
 from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.errors import BasisError, SettingError
-from helm_ase.qc.atomic_operators import operator_hamiltonian, screening
+from helm_ase.qc.atomic_operators import operator_hamiltonian
 from helm_ase.qc.crystal import build_cell, build_content, crystal_basis, crystal_level
 from helm_ase.qc.crystal_baseline import crystal_hamiltonian
 from helm_ase.qc.crystal_integrals import CrystalIntegrals
@@ -21,6 +21,7 @@ from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.level import LevelOfTheory
 from shared.geometries import FORMAMIDE
+from shared.whole_sums import screening
 
 LEVEL = crystal_level()
 RNG = np.random.default_rng(5)

@@ -11,7 +11,7 @@ from pyscf import dft
 from pyscf.scf import hf
 
 from helm_ase.errors import BasisError, DatasetError, SettingError
-from helm_ase.qc.atomic_operators import functions_by_degree, operator_hamiltonian, projection, screening
+from helm_ase.qc.atomic_operators import functions_by_degree, operator_hamiltonian, projection, unit_fields
 from helm_ase.qc.baseline import minao_hamiltonian
 from helm_ase.qc.level import Baseline
 from helm_ase.qc.molecule import build_mole
@@ -19,6 +19,7 @@ from helm_ase.qc.operator_fit import CHARGE_CLOUDS, OperatorFit, exponents_of
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.level import LevelOfTheory
 from shared.geometries import WATER
+from shared.whole_sums import screening
 
 
 def mole_of(name, basis="def2-svp", rattle=0.0, seed=0):
@@ -67,9 +68,10 @@ def test_screening_is_the_potential_of_the_clouds_integrated_on_a_grid():
 def test_many_atoms_are_taken_in_parts(monkeypatch):
     mole = mole_of("C6H6")
     hydrogens = np.flatnonzero(mole.atom_charges() == 1)
-    whole = screening(mole, hydrogens, [0.5, 2.0], [1.0, -0.3])
+    exponents, weights = np.array([0.5, 2.0]), np.stack([np.ones(6), np.linspace(-1, 1, 6)], 1)
+    whole = unit_fields(mole, hydrogens, exponents, weights)
     monkeypatch.setattr("helm_ase.qc.atomic_operators.CHUNK", 2 * mole.nao * (mole.nao + 1) // 2)
-    np.testing.assert_allclose(screening(mole, hydrogens, [0.5, 2.0], [1.0, -0.3]), whole, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(unit_fields(mole, hydrogens, exponents, weights), whole, rtol=0, atol=1e-13)
 
 
 def test_a_projector_on_one_function_is_a_product_of_overlaps():

@@ -7,10 +7,10 @@ from ase.build import molecule
 from pyscf import gto
 
 from helm_ase.errors import SettingError
-from helm_ase.qc.atomic_operators import screening
 from helm_ase.qc.molecule import build_mole
 from helm_ase.qc.operator_fit import exponents_of
 from helm_ase.qc.screened_nuclei import Screening, screened_nuclei
+from shared.whole_sums import screening
 
 
 def polyyne(length):

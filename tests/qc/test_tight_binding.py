@@ -118,6 +118,22 @@ def test_elements_without_parameters_and_charges_that_do_not_converge_are_said(b
     assert np.isfinite(compute(atoms.numbers, atoms.positions, 0, 1).energy)  # the next one is not spoilt
 
 
+def test_a_second_attempt_gives_the_same_spin_density(baseline, monkeypatch):
+    atoms, original = rattled("CH3"), TightBinding._new
+    expected = TightBinding(baseline, spins=True)(atoms.numbers, atoms.positions, 0, 2).spin
+
+    def reluctant(self, *args):
+        made = original(self, *args)
+        if not args[-1]:  # the first attempt, without damping
+            made.set("max-iter", 1)
+        return made
+
+    monkeypatch.setattr(TightBinding, "_new", reluctant)
+    found = TightBinding(baseline, spins=True)(atoms.numbers, atoms.positions, 0, 2).spin
+    np.testing.assert_array_equal(found.principal, expected.principal)
+    np.testing.assert_allclose(found.matrix, expected.matrix, atol=1e-6)
+
+
 def test_a_first_failure_is_tried_again_with_stronger_damping(baseline, monkeypatch):
     atoms, seen, original = rattled("H2O"), [], TightBinding._new
 
