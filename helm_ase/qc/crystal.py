@@ -15,6 +15,7 @@ from helm_ase.qc.molecule import basis_of, check_basis_name, check_impostors
 from helm_ase.representation import AOBasis
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.level import LevelOfTheory, plain
+from helm_ase.units import BOHR_IN_ANGSTROM
 
 VACUUM = 10.0
 """Vacuum, Å, between a slab or chain and its images, as PySCF treats all three directions as periodic."""
@@ -85,8 +86,9 @@ def build_content(
         check_valence_basis(level.basis, level.pseudopotential)
     else:
         check_basis_name(level.basis)
-    mole = gto.Mole(verbose=0, symmetry=False, unit="Angstrom")
-    return _built(mole, numbers, positions, level, spin=None)
+    # in bohr: PySCF's conversion differs from ours by a relative 7e-10, enough to part degenerate levels
+    mole = gto.Mole(verbose=0, symmetry=False, unit="Bohr")
+    return _built(mole, numbers, positions / BOHR_IN_ANGSTROM, level, spin=None)
 
 
 def build_cell(

@@ -17,7 +17,7 @@ from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 from helm_ase.units import BOHR_IN_ANGSTROM
 
 NEGLIGIBLE = 1e-9
-"""Blocks of atoms whose overlaps are all smaller are zero in S and H0, whatever the cell is."""
+"""Blocks of atoms whose overlaps have a smaller norm are zero in S and H0, whatever the cell is."""
 
 SMALLEST_FIELD = 1e-7
 """The same for fields of charges; what projectors do reaches farther, as the root of overlaps."""
@@ -45,22 +45,23 @@ class CrystalIntegrals:
     def __init__(self, content: Any, lattice: Lattice, basis: AOBasis) -> None:
         self.content, self.lattice, self.basis = content, lattice, basis
         self.numbers = atomic_numbers(content)
-        s = lattice_integrals(content, basis, negligible=NEGLIGIBLE, lattice=lattice).reorder("pyscf")
-        kinetic = lattice_integrals(content, basis, "kinetic", NEGLIGIBLE, lattice).reorder("pyscf")
+        # which translations these leave out must not matter: pairs of atoms are chosen below
+        s = lattice_integrals(content, basis, negligible=NEGLIGIBLE / 100, lattice=lattice).reorder("pyscf")
+        kinetic = lattice_integrals(content, basis, "kinetic", NEGLIGIBLE / 100, lattice).reorder("pyscf")
         self.translations = s.translations
         self.half = s.translations[len(s.translations) // 2 :]
-        self._reach = self._largest_of_blocks(s.values)  # (n_T, N, N)
+        self._reach = self._norms_of_blocks(s.values)  # (n_T, N, N)
         near = self._spread(self._reach > NEGLIGIBLE)
         self._near = near[len(near) // 2 :]
         self.overlap = s.values * near
         self.kinetic = np.stack([kinetic.at(t) for t in self.half]) * self._near
         self._images: dict[float, tuple[Array, NDArray[np.int64]]] = {}
 
-    def _largest_of_blocks(self, values: Array) -> Array:
-        """Largest element of the blocks of two atoms, (n_T, A, A) → (n_T, N, N)."""
+    def _norms_of_blocks(self, values: Array) -> Array:
+        """Norms of the blocks of two atoms, which rotations leave alone, (n_T, A, A) → (n_T, N, N)."""
         first = self.basis.offsets(self.numbers)[:-1]
-        rows = np.maximum.reduceat(np.abs(values), first, axis=1)
-        return np.asarray(np.maximum.reduceat(rows, first, axis=2))
+        squares = np.add.reduceat(values**2, first, axis=1)
+        return np.asarray(np.sqrt(np.add.reduceat(squares, first, axis=2)))
 
     def _spread(self, blocks: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Values of pairs of atoms on all their functions, (n_T, N, N) → (n_T, A, A)."""

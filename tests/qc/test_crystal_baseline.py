@@ -8,6 +8,7 @@ from ase.build import graphene
 from pyscf.pbc.gto.pseudo import pp_int
 from pyscf.scf import hf
 
+from helm_ase.electronic.band_levels import levels_at
 from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.errors import BasisError, SettingError
 from helm_ase.qc.atomic_operators import operator_hamiltonian
@@ -20,6 +21,7 @@ from helm_ase.qc.molecule import basis_of, build_mole
 from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.level import LevelOfTheory
+from helm_ase.units import HARTREE_IN_EV
 from shared.geometries import FORMAMIDE
 from shared.whole_sums import screening
 
@@ -91,8 +93,8 @@ def test_a_supercell_has_the_same_blocks(make):
     n = (2, 1, 1)
     h0, s, *_ = made_of(atoms, [BORON, NITROGEN])
     h2, s2, *_ = made_of(atoms.repeat(n), [BORON, NITROGEN])
-    assert apart(s2, s.supercell(n)) < 2e-7
-    assert apart(h2, h0.supercell(n)) < 3e-6
+    assert apart(s2, s.supercell(n)) < 1e-12
+    assert apart(h2, h0.supercell(n)) < 1e-6
 
 
 @pytest.mark.parametrize("make", [sheet, pytest.param(bulk, marks=pytest.mark.slow)])
@@ -104,7 +106,17 @@ def test_another_cell_and_another_wrapping_have_the_same_blocks(make):
     other.positions += moved @ other.cell.array
     other.cell = u @ other.cell.array
     h2, *_ = made_of(other, [BORON, NITROGEN])
-    assert apart(h2, h0.rewrapped(moved).recelled(u)) < 3e-6
+    assert apart(h2, h0.rewrapped(moved).recelled(u)) < 1e-6
+
+
+def test_symmetry_keeps_the_two_levels_of_graphene_at_K_together():
+    atoms = graphene(a=2.46)
+    h0, s, *_ = made_of(atoms, [CARBON])
+    corner = np.array([[1 / 3, 1 / 3, 0]])
+    energies = levels_at(LatticeOperator.of(h0), LatticeOperator.of(s), corner)[0].numpy()
+    gaps = np.diff(energies)
+    assert np.sort(gaps)[2] < 1e-9 / HARTREE_IN_EV
+    assert np.sort(gaps)[3] > 1e-3  # three pairs and no more
 
 
 def test_fields_of_neutral_charges_are_those_of_plane_waves_but_for_a_constant():
