@@ -11,7 +11,8 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import Stationary, ZeroRotation
 from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
-from tqdm import tqdm
+
+from helm_ase.system.terminal import progress_bar
 
 AT_REST = 0.3
 """Largest force, eV/Å, up to which a molecule stores next to no potential energy."""
@@ -50,7 +51,7 @@ def dynamics(
     if watch is not None:
         md.attach(watch, interval=1)
     start, seen = atoms.get_total_energy(), []
-    with tqdm(total=options.md, desc="dynamics", unit="step") as bar:
+    with progress_bar(total=options.md, desc="dynamics", unit="step") as bar:
         for _ in md.irun(options.md):
             seen.append(temperature(atoms, options.nve))
             bar.set_postfix(T=f"{seen[-1]:.0f} K", refresh=False)

@@ -12,7 +12,6 @@ from ase.io.formats import UnknownFileTypeError, filetype, ioformats, parse_file
 from ase.io.trajectory import TrajectoryWriter
 from ase.optimize import BFGS
 from ase.vibrations import VibrationsData
-from tqdm import tqdm
 
 from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.cli.dynamics import dynamics
@@ -28,6 +27,7 @@ from helm_ase.prediction.verdict import SMALLEST_GAP, Trust, Verdict
 from helm_ase.representation.charge_state import charge_state, give_state
 from helm_ase.representation.structure_files import read_frames
 from helm_ase.system.atomic_write import check_apart, whole_file
+from helm_ase.system.terminal import progress_bar
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM
 
 STATIONARY = 0.05
@@ -182,7 +182,7 @@ def optimise(atoms: Atoms, fmax: float, frames: TrajectoryWriter | None, watch: 
     if frames is not None:
         optimizer.attach(frames.write, interval=1)
     optimizer.attach(watch, interval=1)
-    with tqdm(desc="optimising", unit="step") as bar:
+    with progress_bar(desc="optimising", unit="step") as bar:
         for _ in optimizer.irun(fmax=fmax, steps=500):
             bar.set_postfix(fmax=f"{np.linalg.norm(atoms.get_forces(), axis=1).max():.4f} eV/Å")
             bar.update(optimizer.nsteps - bar.n)  # the first of them is the geometry given

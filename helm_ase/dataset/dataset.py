@@ -6,7 +6,6 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from helm_ase.dataset.derived import VIRTUALS, DerivationSettings
 from helm_ase.dataset.derived_cache import DerivedCache, cache_path
@@ -20,6 +19,7 @@ from helm_ase.qc.molecule import ao_basis, check_basis_name
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.level import LevelOfTheory, physical_differences
+from helm_ase.system.terminal import progress_bar
 
 
 class MoleculeDataset(Sequence[Sample]):
@@ -151,7 +151,9 @@ class MoleculeDataset(Sequence[Sample]):
     def loads(self) -> NDArray[np.int64]:
         """Atoms and pairs of every molecule, (M,); read once."""
         if self._loads is None:
-            bar = tqdm(self, desc=f"sizes of {self.source.path.name}", unit="mol", disable=len(self) < 10_000)
+            bar = progress_bar(
+                self, desc=f"sizes of {self.source.path.name}", unit="mol", disable=len(self) < 10_000
+            )
             self._loads = np.array([sample.load for sample in bar], dtype=np.int64)
         return self._loads
 

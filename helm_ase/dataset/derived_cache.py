@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from helm_ase.labels.record_log import BusyError, RecordLog
 from helm_ase.labels.source import LabelSource, OpenFile
 from helm_ase.qc.level import use_one_thread
 from helm_ase.representation.labelled import LabelledMolecule
+from helm_ase.system.terminal import progress_bar
 from helm_ase.system.worker_process import LOOK_EVERY, die_with_parent
 
 T = TypeVar("T")
@@ -103,7 +103,9 @@ class DerivedCache(Generic[T]):
         self.close()
         with closing(self._writer()) as log:
             missing = [k for k in missing if source.key_of(k) not in log]  # what others computed meanwhile
-            bar = tqdm(total=len(missing), desc=f"{self.settings.subject} of {source.path.name}", unit="mol")
+            bar = progress_bar(
+                total=len(missing), desc=f"{self.settings.subject} of {source.path.name}", unit="mol"
+            )
             with bar:
                 for key, payload in self._compute(source, missing, processes):
                     if key not in log:  # the same molecule twice

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from helm_ase.errors import StructureError
 from helm_ase.labelling.cluster import ClusterSettings
@@ -22,6 +21,7 @@ from helm_ase.qc.crystal_labelling import CrystalLabelSettings
 from helm_ase.qc.labelling import LabelSettings
 from helm_ase.qc.level import check_functional
 from helm_ase.representation.structure import CrystalStructure
+from helm_ase.system.terminal import progress_bar
 
 JOURNAL_LIMIT = 2_000_000_000
 """Bytes after which a journal is moved into the label file before the campaign is over."""
@@ -198,7 +198,7 @@ def _label_all(
         return 0, 0
     labelled = failed = lost = 0
     terms = settings.cluster, settings.label, settings.limits, settings.model
-    with tqdm(total=len(tasks), unit="mol", smoothing=0.05, disable=not settings.progress) as bar:
+    with progress_bar(total=len(tasks), unit="mol", smoothing=0.05, disable=not settings.progress) as bar:
         for outcome in distribute(tasks, *terms):
             if outcome.label is not None:
                 journal.add(outcome.label)

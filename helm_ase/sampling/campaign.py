@@ -8,9 +8,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ase import Atoms
-from tqdm import tqdm
 
 from helm_ase.errors import SettingError
 from helm_ase.sampling.dimers import choose_pairs, join, partner_pairs, refused
@@ -19,7 +19,11 @@ from helm_ase.sampling.molecules import Molecule, distinct
 from helm_ase.sampling.optional import require
 from helm_ase.sampling.settings import SamplingSettings
 from helm_ase.sampling.task import Drop, Outcome, Task, draw
+from helm_ase.system.terminal import progress_bar
 from helm_ase.system.worker_process import die_with_parent
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,16 @@ def sample(
     drops = [Drop(name, "dimer", "start", 0.0, settings.seed, why) for name, why in unpaired]
     result = SamplingResult([], drops, len(molecules))
     outcomes = _outcomes(tasks, min(processes, len(tasks)))
-    with closing(outcomes), tqdm(total=len(tasks), unit="task", desc="sample", disable=not progress) as bar:
+    with (
+        closing(outcomes),
+        progress_bar(total=len(tasks), unit="task", desc="sample", disable=not progress) as bar,
+    ):
         _collect(outcomes, settings, result, bar)
     return result
 
 
 def _collect(
-    outcomes: Iterable[Outcome], settings: SamplingSettings, result: SamplingResult, bar: tqdm
+    outcomes: Iterable[Outcome], settings: SamplingSettings, result: SamplingResult, bar: "tqdm"
 ) -> None:
     """Fill ``result`` with what is new, up to the limit."""
     register = Register(settings.duplicate_tolerance)

@@ -1,18 +1,24 @@
-"""Terminal output: control characters from files are escaped, warnings of the package are shown without lines
-of source, and Matplotlib opens no windows."""
+"""Terminal output: control characters from files are escaped, progress bars become lines in log files,
+warnings of the package are shown without lines of source, and Matplotlib opens no windows."""
 
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helm_ase.errors import plain_text
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
 PROGRESS = re.compile(r"(\r|\x1b\[A)")
 """Control characters that progress bars need."""
+
+MINUTE = 60.0
+"""Seconds between two lines of progress in a log file."""
 
 
 class PlainStream:
@@ -31,6 +37,35 @@ class PlainStream:
             "".join(p if PROGRESS.fullmatch(p) and self._progress else plain_text(p) for p in parts)
         )
         return len(text)
+
+
+class _Lines:
+    """Standard error for a progress bar whose states stand below one another."""
+
+    def write(self, text: str) -> int:
+        """Write a state of the bar as a line of its own."""
+        return sys.stderr.write(text.replace("\r", "").strip() + "\n" if text.strip("\r\n ") else "")
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        sys.stderr.flush()
+
+
+def progress_bar(iterable: Iterable[Any] | None = None, **settings: Any) -> "tqdm[Any]":
+    """A progress bar on standard error, as tqdm's; where that is no terminal, a line a minute.
+
+    Parameters
+    ----------
+    iterable
+        What is gone through, if anything.
+    **settings
+        Of ``tqdm``: ``desc``, ``total``, ``unit``, ``disable`` and more.
+    """
+    from tqdm import tqdm
+
+    if not sys.stderr.isatty():
+        settings |= {"file": _Lines(), "mininterval": MINUTE, "maxinterval": MINUTE, "ascii": True}
+    return tqdm(iterable, **settings)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How commands end when they are told to, and what they print where letters are few."""
+"""How commands end when they are told to, and what they print where letters are few or in log files."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 
 import pytest
 from ase.build import molecule
@@ -14,6 +14,7 @@ from ase.io import write
 from psutil import Error, Process
 
 from helm_ase.cli import main
+from helm_ase.system.terminal import progress_bar
 
 HELM = [sys.executable, "-m", "helm_ase.cli"]
 
@@ -142,3 +143,16 @@ def test_a_sample_that_keeps_nothing_fails_and_leaves_an_older_file_alone(tmp_pa
     assert "every structure was dropped" in printed.err
     assert "reason" in printed.out
     assert out.read_text() == "old"
+
+
+def test_in_a_log_file_a_progress_bar_is_a_line_a_minute(monkeypatch):
+    log = StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    for _ in progress_bar(range(1000), desc="molecules"):
+        pass
+    lines = log.getvalue().splitlines()
+    assert len(lines) <= 2
+    assert "molecules: 100%" in lines[-1]
+    assert not {"\r", "\x1b"} & set(log.getvalue())
+    assert not list(progress_bar([], disable=True))
+    assert log.getvalue().splitlines() == lines
