@@ -171,11 +171,20 @@ class CrystalGetters(Copies):
         return BandStructure(way, prediction.levels(way.kpts)[None], reference=fermi_level)
 
     def get_bz_k_points(self) -> NDArray[np.float64]:
-        """All points of the mesh, fractional, (N, 3); a molecule has Γ alone."""
+        """All points of the mesh in the order of ASE's own, fractional, (N, 3); a molecule has Γ alone."""
+        mesh = self._whole_mesh()
+        return np.zeros((1, 3)) if mesh is None else mesh.points.numpy()[mesh.ascending]
+
+    def get_bz_to_ibz_map(self) -> NDArray[np.int64]:
+        """Place among the irreducible points of each of :meth:`get_bz_k_points`, (N,)."""
+        mesh = self._whole_mesh()
+        return np.zeros(1, np.int64) if mesh is None else mesh.places[mesh.ascending]
+
+    def _whole_mesh(self) -> KMesh | None:
         atoms = self._current(None)
         if atoms is None or not atoms.pbc.any():
-            return np.zeros((1, 3))
-        return self._mesh(self._solve_crystal(atoms)).points.numpy().copy()
+            return None
+        return self._mesh(self._solve_crystal(atoms))
 
     @locked
     def _outputmixin_get_results(self) -> dict[str, Any]:

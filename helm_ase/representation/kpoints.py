@@ -108,6 +108,16 @@ class KMesh:
         """Points at which something has to be computed, fractional, (K, 3)."""
         return self.points[torch.from_numpy(self._reduction[0])]
 
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Place in :attr:`kpts` of each of :attr:`points` or of its partner, (N,)."""
+        return self._reduction[1]
+
+    @property
+    def ascending(self) -> NDArray[np.int64]:
+        """Order of :attr:`points` in ASE's meshes, (N,): fractions ascend, the last of them fastest."""
+        return np.asarray(np.lexsort(self._doubled.T[::-1]))
+
     @cached_property
     def weights(self) -> Tensor:
         """Weights of :attr:`kpts`, (K,), summing to one."""
