@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from helm_ase.representation.charge_state import ChargeState
-from helm_ase.representation.connectivity import BOND_FACTOR, bonded, fragments
+from helm_ase.representation.connectivity import BOND_FACTOR, bond_matrices, fragments
 
 FACTORS = (BOND_FACTOR, 1.5)
 """Two criteria for bonds: atoms are bonded if they are closer than this factor times the sum of their
@@ -94,7 +94,7 @@ class BondCoverage:
         lengths: dict[BondKind, tuple[float, float]] = {}
         opened = count = 0
         for numbers, positions, state in molecules:
-            matrices = [bonded(numbers, positions, factor) for factor in FACTORS]
+            matrices = bond_matrices(numbers, positions, FACTORS)
             readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices]
             reading = min(readings, key=_Reading.open_valences)  # the stricter one, where both make sense
             environments.update(set(reading.environments))
@@ -124,13 +124,12 @@ class BondCoverage:
         state
             Charge and multiplicity.
         """
-        widest = bonded(numbers, positions, FACTORS[-1])
-        matrices = [*(bonded(numbers, positions, factor) for factor in FACTORS[:-1]), widest]
+        matrices = bond_matrices(numbers, positions, FACTORS)
         readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices if self.environments]
         per_atom = [self._of_atoms(reading) for reading in readings]
         odd = [k for k in range(len(numbers)) if per_atom and all(faults[k] for faults in per_atom)]
         reasons = list(dict.fromkeys(fault for k in odd for fault in _telling(per_atom, k)))
-        parts = open_fragments(numbers, widest, state)
+        parts = open_fragments(numbers, matrices[-1], state)
         if parts > self.open_fragments:
             text = f"{parts} fragments with an odd number of electrons, radicals or ions"
             reasons.insert(0, BondFault(f"{text}: bonds are broken", True, (parts,)))

@@ -7,7 +7,7 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from helm_ase.representation.geometry import near_pairs
+from helm_ase.representation.geometry import FEW, near_pairs
 
 BOND_FACTOR = 1.25
 """Two atoms closer than this many times the sum of their covalent radii are bonded."""
@@ -17,19 +17,39 @@ def bonded(
     numbers: NDArray[np.integer], positions: NDArray[np.float64], factor: float = BOND_FACTOR
 ) -> NDArray[np.bool_]:
     """Bond matrix, symmetric, False on the diagonal; (N, N)."""
+    return bond_matrices(numbers, positions, [factor])[0]
+
+
+def bond_matrices(
+    numbers: NDArray[np.integer], positions: NDArray[np.float64], factors: Sequence[float]
+) -> list[NDArray[np.bool_]]:
+    """Bond matrices, (N, N) each, by several factors of the sum of covalent radii."""
     radii = covalent_radii[np.asarray(numbers, dtype=int)]
-    matrix = np.zeros((len(radii), len(radii)), dtype=bool)
-    first, second, distances = near_pairs(positions, 2 * factor * radii.max(initial=0.0))
-    touch = distances < factor * (radii[first] + radii[second])
-    matrix[first[touch], second[touch]] = matrix[second[touch], first[touch]] = True
-    return matrix
+    first, second, distances = near_pairs(positions, 2 * max(factors) * radii.max(initial=0.0))
+    sums, matrices = radii[first] + radii[second], []
+    for factor in factors:
+        touch = distances < factor * sums
+        matrix = np.zeros((len(radii), len(radii)), dtype=bool)
+        matrix[first[touch], second[touch]] = matrix[second[touch], first[touch]] = True
+        matrices.append(matrix)
+    return matrices
 
 
 def fragments(bonds: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Label of the connected part to which each atom belongs; (N,)."""
-    from scipy.sparse.csgraph import connected_components
+    """Label of the connected part to which each atom belongs, counted in the order of their first atoms;
+    (N,)."""
+    if len(bonds) > FEW:
+        from scipy.sparse.csgraph import connected_components
 
-    return np.asarray(connected_components(bonds, directed=False)[1], dtype=np.int64)
+        return np.asarray(connected_components(bonds, directed=False)[1], dtype=np.int64)
+    reached = np.arange(len(bonds))  # the lowest atom that each knows to be in its part
+    linked = bonds | np.eye(len(bonds), dtype=bool)
+    while True:
+        lowest = np.where(linked, reached, len(bonds)).min(1, initial=len(bonds))
+        lowest = lowest[lowest]
+        if (lowest == reached).all():
+            return np.unique(reached, return_inverse=True)[1]
+        reached = lowest
 
 
 def molecule_hash(numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int = 0) -> str:

@@ -1,5 +1,6 @@
 """Pairs of atoms that are near each other, and checks of geometries for which no calculation makes sense."""
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ def near_pairs(positions: NDArray[np.float64], cutoff: float) -> NearPairs:
     Of many atoms, time and memory are proportional to the atoms and pairs.
     """
     if len(positions) <= FEW:
-        first, second = np.triu_indices(len(positions), k=1)
+        first, second = _all_pairs(len(positions))
     else:
         from scipy.spatial import cKDTree
 
@@ -40,6 +41,14 @@ def near_pairs(positions: NDArray[np.float64], cutoff: float) -> NearPairs:
     distances = np.linalg.norm(positions[first] - positions[second], axis=1)
     near = distances < cutoff
     return NearPairs(first[near], second[near], distances[near])
+
+
+@lru_cache(maxsize=32)
+def _all_pairs(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both indices of every pair of so many atoms; read-only, for callers share them."""
+    first, second = np.triu_indices(count, k=1)
+    first.flags.writeable = second.flags.writeable = False
+    return first, second
 
 
 def check_geometry(numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from scipy.sparse.csgraph import connected_components
 from scipy.stats import special_ortho_group
 
 from helm_ase import load_model
@@ -11,6 +12,7 @@ from helm_ase.representation.bonding import BondCoverage, Environment, open_frag
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.connectivity import bonded, fragments
 from helm_ase.representation.coverage import DistanceCoverage
+from helm_ase.representation.geometry import FEW
 
 NEUTRAL = ChargeState(0, 1)
 KNOWN = (
@@ -144,3 +146,20 @@ def test_nonsense_is_no_record():
         BondCoverage.from_json(
             {"environments": [], "lengths": [[1, 1, 1, 1, 2.0, 1.0]], "open_fragments": 0, "molecules": 1}
         )
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 40, 299])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_fragments_of_few_atoms_are_those_of_a_library_for_graphs(count, share):
+    rng = np.random.default_rng(count)
+    bonds = np.triu(rng.random((count, count)) < share * 2 / max(count, 1), k=1)
+    bonds |= bonds.T
+    expected = connected_components(bonds, directed=False)[1] if count else []
+    np.testing.assert_array_equal(fragments(bonds), expected)
+
+
+def test_a_long_chain_in_any_order_is_one_fragment():
+    order = np.random.default_rng(0).permutation(FEW)
+    bonds = np.zeros((FEW, FEW), dtype=bool)
+    bonds[order[:-1], order[1:]] = bonds[order[1:], order[:-1]] = True
+    assert not fragments(bonds).any()
