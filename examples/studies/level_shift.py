@@ -4,8 +4,8 @@
 
 Labelled frames (``../crystals/carbon_labels.py``) are converged again and their Fock matrices taken apart:
 T + pseudopotential + J, and the rest, which is exchange and correlation.  H0 without a network is fitted to
-the whole and to the first part alone.  Of each fit: the constant (Eh) that multiplies S, and the mean absolute
-error of matrix elements on the frames that were fitted (µEh).
+the whole and to the first part alone.  Of each fit: the constant (Eh) that multiplies S, and the mean
+absolute error of matrix elements on the frames that were fitted (µEh).
 """
 
 import argparse
@@ -49,8 +49,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     source = CrystalSource(options.labels)
     chosen = [x for x in source if x.name.split()[0] == options.kind][: options.frames]
-    print(
-        f"{len(chosen)} frames of {options.kind}\n\n| fitted to | constant, Eh | error of H, µEh |\n| --- | --- | --- |"
-    )
+    print(f"{len(chosen)} frames of {options.kind}\n")
+    print("| fitted to | constant, Eh | error of H, µEh |\n| --- | --- | --- |")
     fitted("F", chosen, source.level)
     fitted("T + pseudopotential + J", [without_exchange(x, source.level) for x in chosen], source.level)
