@@ -16,7 +16,13 @@ from helm_ase.electronic.bands import Bands
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.nn import HELM
 from helm_ase.prediction import domain
-from helm_ase.prediction.crystals import CrystalPrediction, mesh_of, predict_crystal, predict_crystal_energy
+from helm_ase.prediction.crystals import (
+    CrystalPrediction,
+    Grouping,
+    mesh_of,
+    predict_crystal,
+    predict_crystal_energy,
+)
 from helm_ase.prediction.dispersion import add_to_crystal
 from helm_ase.representation.kpoints import KMesh, as_tensor
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
@@ -71,8 +77,8 @@ class CrystalGetters(Copies):
         wanted = set(properties)
         if self.parameters["refine"]:
             raise SettingError("refine= is for molecules only, in this version: leave it out for crystals")
-        if lacking := wanted & {"dipole", "charges"}:
-            raise StructureError(f"{', '.join(sorted(lacking))}: of molecules only, in this version")
+        if "dipole" in wanted:
+            raise StructureError("dipole: of molecules only, in this version")
         if wanted & {"energy", "free_energy", "forces", "stress"}:
             domain.check_trained(checkpoint, "energy")
             prediction = predict_crystal_energy(
@@ -84,9 +90,11 @@ class CrystalGetters(Copies):
                 self.results["forces"] = prediction.forces
             if prediction.stress is not None:
                 self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress)
-        if "hamiltonian" in wanted and self._crystal is None:
+        if wanted & {"hamiltonian", "charges"} and self._crystal is None:
             domain.check_trained(checkpoint, "hamiltonian")
             self._crystal = predict_crystal(model, checkpoint, atoms)
+        if "charges" in wanted and self._crystal is not None:
+            self.results["charges"] = self._crystal.charges(self._mesh(self._crystal), self._width)
 
     @locked
     def _solve_crystal(self, atoms: Atoms | None = None) -> CrystalPrediction:
@@ -135,6 +143,36 @@ class CrystalGetters(Copies):
         """Levels, filling, Fermi level and density of states on the mesh of ``kpts`` (atomic units)."""
         prediction = self._solve_crystal(atoms)
         return prediction.bands(self._mesh(prediction), self._width)
+
+    def get_band_populations(
+        self, by: Grouping = "atom", atoms: Atoms | None = None
+    ) -> tuple[list[str], NDArray[np.float64]]:
+        """Mulliken populations of the levels of :meth:`get_bands`.
+
+        Parameters
+        ----------
+        by
+            ``atom``, ``element``, or ``degree`` of the functions.
+        atoms
+            A crystal; None: the one at hand.
+
+        Returns
+        -------
+        names
+            One name for each of the G groups.
+        populations
+            (1, K, G, A), for ``get_bands().density_of_states(…, populations=…)`` as a tensor.
+
+        Raises
+        ------
+        SettingError
+            If there is no such grouping.
+        StructureError
+            If nothing is periodic.
+        """
+        prediction = self._solve_crystal(atoms)
+        names, populations = prediction.populations(self._mesh(prediction), by)
+        return names, populations.numpy()
 
     def _mesh(self, prediction: CrystalPrediction) -> KMesh:
         return mesh_of(self.parameters.get("kpts"), prediction.lattice)

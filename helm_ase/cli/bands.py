@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from helm_ase.calculator.helm import HELMCalculator
+    from helm_ase.pictures.bands import Projection
 
 DESCRIPTION = """Predict the Hamiltonian of a crystal, print its Fermi level and band gap, draw its band
 structure and density of states, and write the Hamiltonian for other programs."""
@@ -60,6 +61,12 @@ def _add_outputs(bands: argparse.ArgumentParser) -> None:
         "--output",
         metavar="FILE",
         help="picture to write (.png, .pdf, .svg); without it none is drawn",
+    )
+    bands.add_argument(
+        "--project",
+        choices=("atom", "element", "degree"),
+        help="draw the density of states also for each atom, element, or degree (s, p, d ...) of the "
+        "functions, by Mulliken populations",
     )
     bands.add_argument(
         "--wannier90",
@@ -127,9 +134,22 @@ def _bands(options: argparse.Namespace) -> None:
     print(f"path: {structure.path.path}")
     if options.output:
         window = None if options.window is None else (options.window[0], options.window[1])
-        draw_bands(structure, mesh, options.output, atoms.get_chemical_formula(), window)
+        projection = _projection(calc, atoms, options.project)
+        draw_bands(
+            structure, mesh, options.output, atoms.get_chemical_formula(), window, projection=projection
+        )
         print(f"picture: {options.output}")
     _export(options, calc, atoms, mesh.fermi_level * HARTREE_IN_EV)
+
+
+def _projection(calc: "HELMCalculator", atoms: "Atoms", by: Any) -> "Projection | None":
+    """Names of groups of functions and their populations, if projections are wanted."""
+    import torch
+
+    if by is None:
+        return None
+    names, populations = calc.get_band_populations(by, atoms)
+    return names, torch.from_numpy(populations)
 
 
 def _check_new(options: argparse.Namespace) -> None:

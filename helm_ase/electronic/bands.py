@@ -175,8 +175,8 @@ class Bands:
         """
         return gap_of(self.levels.detach(), self.electrons / self.capacity)
 
-    def density_of_states(self, grid: Tensor, width: float) -> Tensor:
-        """Gaussian-broadened density of states, states per Hartree and cell, (s, G).
+    def density_of_states(self, grid: Tensor, width: float, populations: Tensor | None = None) -> Tensor:
+        """Gaussian-broadened density of states, states per Hartree and cell.
 
         Parameters
         ----------
@@ -184,6 +184,14 @@ class Bands:
             Energies, Hartree, (G,).
         width
             Standard deviation, Hartree.
+        populations
+            Shares of P groups of functions in the levels, (s, K, P, A), from
+            :func:`~helm_ase.electronic.band_populations.band_populations`; None: the total.
+
+        Returns
+        -------
+        Tensor
+            (s, G), or projected on the groups (s, P, G).
 
         Raises
         ------
@@ -192,9 +200,13 @@ class Bands:
         """
         points = torch.as_tensor(grid, dtype=torch.float64, device=self.levels.device)
         curves = []
-        for levels, weights in zip(self.levels, self._weights, strict=True):
+        for spin, (levels, weights) in enumerate(zip(self.levels, self._weights, strict=True)):
             real = torch.isfinite(levels)
-            curves.append(density_of_states(levels[real], self.capacity * weights[real], points, width))
+            states = self.capacity * weights[real]  # (M,)
+            if populations is not None:
+                states = states * populations[spin].transpose(0, 1)[:, real]  # (P, M)
+                levels = levels.detach()
+            curves.append(density_of_states(levels[real], states, points, width))
         return torch.stack(curves)
 
 

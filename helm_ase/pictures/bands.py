@@ -1,4 +1,4 @@
-"""Picture of a band structure with the density of states beside it."""
+"""Picture of a band structure with the density of states beside it, total or projected."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 from ase.spectrum.band_structure import BandStructure
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from helm_ase.electronic.bands import Bands
 from helm_ase.pictures.figure import check_format, save
@@ -13,6 +14,9 @@ from helm_ase.units import HARTREE_IN_EV
 
 POINTS = 1500
 """Energies of the density of states."""
+
+Projection = tuple[list[str], Tensor]
+"""Names of groups of functions, and their populations in the levels of the mesh, (s, K, P, A)."""
 
 
 def draw_bands(
@@ -22,6 +26,7 @@ def draw_bands(
     title: str = "",
     window: tuple[float, float] | None = None,
     width: float = 0.15,
+    projection: Projection | None = None,
 ) -> None:
     """Draw bands from the Fermi level on, and the Gaussian-broadened density of states of a mesh.
 
@@ -39,6 +44,9 @@ def draw_bands(
         Lowest and highest energy shown, eV from the Fermi level; absent: all bands.
     width
         Standard deviation of the Gaussians, eV.
+    projection
+        Groups of functions that get curves of their own in the density of states, from
+        :meth:`~helm_ase.HELMCalculator.get_band_populations`.
 
     Raises
     ------
@@ -46,11 +54,16 @@ def draw_bands(
         If matplotlib cannot write that kind of file.
     """
     check_format(path)
-    save(bands_figure(structure, mesh, title, window, width), path)
+    save(bands_figure(structure, mesh, title, window, width, projection), path)
 
 
 def bands_figure(
-    structure: BandStructure, mesh: Bands, title: str, window: tuple[float, float] | None, width: float
+    structure: BandStructure,
+    mesh: Bands,
+    title: str,
+    window: tuple[float, float] | None,
+    width: float,
+    projection: Projection | None = None,
 ) -> Figure:
     """Figure of :func:`draw_bands`."""
     energies = structure.energies[0] - structure.reference
@@ -64,19 +77,27 @@ def bands_figure(
     left.set_title(", ".join(filter(None, [title, describe_gap(mesh)])))
     for x in corners:
         left.axvline(x, color="0.8", lw=0.8, zorder=0)
-    _density(right, mesh, (low, high), width)
+    _density(right, mesh, (low, high), width, projection)
     for axes in (left, right):
         axes.axhline(0, color="0.5", lw=0.8, ls="--", zorder=0)
     return figure
 
 
-def _density(axes: Axes, mesh: Bands, window: tuple[float, float], width: float) -> None:
+def _density(
+    axes: Axes, mesh: Bands, window: tuple[float, float], width: float, projection: Projection | None
+) -> None:
     import torch
 
     grid = np.linspace(*window, POINTS)
     points = torch.from_numpy(grid) / HARTREE_IN_EV + mesh.fermi_level
     curves = mesh.density_of_states(points, width / HARTREE_IN_EV).numpy() / HARTREE_IN_EV
-    axes.plot(curves.sum(0), grid, color="0.2", lw=1.0)
+    axes.plot(curves.sum(0), grid, color="0.2", lw=1.0, label="all")
+    if projection is not None:
+        names, populations = projection
+        parts = mesh.density_of_states(points, width / HARTREE_IN_EV, populations).numpy() / HARTREE_IN_EV
+        for name, curve in zip(names, parts.sum(0), strict=True):
+            axes.plot(curve, grid, lw=0.9, label=name)
+        axes.legend(frameon=False)
     axes.set(xlabel="states per eV", xlim=(0, None))
 
 

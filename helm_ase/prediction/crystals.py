@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.dft.kpoints import BandPath
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.electronic.band_levels import levels_at
+from helm_ase.electronic.band_populations import band_populations, electrons_of_groups
 from helm_ase.electronic.bands import Bands
 from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.errors import PredictionError, SettingError, StructureError
@@ -24,6 +26,8 @@ from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 from helm_ase.system.torch_state import own_torch_state
 from helm_ase.units import HARTREE_IN_EV
+
+Grouping = Literal["atom", "element", "degree"]
 
 DENSITY = 3.5
 """Default density of the k-point mesh, in points per 1/Å, as in ASE."""
@@ -108,6 +112,53 @@ class CrystalPrediction:
         """Levels and filling on a mesh; ``width`` of the Fermi smearing in Hartree."""
         h, s = self.operators
         return Bands.solve([h], s, mesh, self.electrons, width)
+
+    def populations(self, mesh: KMesh, by: Grouping = "atom") -> tuple[list[str], Tensor]:
+        """Mulliken populations of the levels of a mesh.
+
+        Parameters
+        ----------
+        mesh
+            Points.
+        by
+            ``atom``, ``element`` or ``degree`` (s, p, d …) of the functions.
+
+        Returns
+        -------
+        names
+            One name for each of the G groups, e.g. ``C0``, ``C`` or ``p``.
+        populations
+            (1, K, G, A).
+
+        Raises
+        ------
+        SettingError
+            If there is no such grouping.
+        """
+        names, group = self._groups(by)
+        h, s = self.operators
+        return names, band_populations([h], s, mesh.kpts, torch.from_numpy(group))
+
+    def _groups(self, by: Grouping) -> tuple[list[str], NDArray[np.int64]]:
+        """Names of the groups, and the group of every function, (A,)."""
+        basis, numbers = self.hamiltonian.basis, self.hamiltonian.numbers
+        atom = np.repeat(np.arange(len(numbers)), np.diff(basis.offsets(numbers)))
+        if by == "atom":
+            return [f"{chemical_symbols[z]}{k}" for k, z in enumerate(numbers)], atom
+        if by == "element":
+            elements, place = np.unique(numbers, return_inverse=True)
+            return [chemical_symbols[z] for z in elements], place[atom]
+        if by == "degree":
+            degree = np.array([l for l in basis.degrees(numbers) for _ in range(2 * l + 1)])
+            return list("spdfgh"[: degree.max() + 1]), degree
+        raise SettingError(f"by={by!r} is no grouping; there are {', '.join(get_args(Grouping))}")
+
+    def charges(self, mesh: KMesh, width: float) -> NDArray[np.float64]:
+        """Mulliken charges, e, (N,)."""
+        _, populations = self.populations(mesh)
+        numbers, basis = self.hamiltonian.numbers, self.hamiltonian.basis
+        electrons = electrons_of_groups(self.bands(mesh, width), populations).numpy()
+        return np.asarray([basis.electrons([z]) for z in numbers] - electrons)
 
     def levels(self, kpts: ArrayLike | Tensor) -> NDArray[np.float64]:
         """Levels at fractional k points, eV, (K, A)."""

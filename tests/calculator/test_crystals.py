@@ -105,6 +105,38 @@ def test_smearing_moves_the_occupations(path):
     assert 1e-3 < soft.calc.get_occupation_numbers(1)[4] < 1.99
 
 
+def test_charges_are_those_of_the_matrices_and_sum_to_zero(path):
+    atoms = Atoms(
+        "C3", [[0, 0, 0], [1.25, 0.1, 0], [2.5, 0, 0.2]], cell=[3.9, 0, 0], pbc=[True, False, False]
+    )
+    charges = with_calculator(atoms, path, kpts=(6, 1, 1)).get_charges()
+    assert abs(charges.sum()) < 1e-9
+    assert largest(charges) > 1e-3
+    k, weights = atoms.calc.get_ibz_k_points(), atoms.calc.get_k_point_weights()
+    electrons = np.zeros(3)
+    for number, (h, s) in enumerate(zip(*atoms.calc.get_bloch_matrices(k), strict=True)):
+        c = scipy.linalg.eigh(h, s)[1]
+        filled = weights[number] * atoms.calc.get_occupation_numbers(number)
+        electrons += ((c.conj() * (s @ c)).real @ filled).reshape(3, 4).sum(1)
+    np.testing.assert_allclose(charges, 4 - electrons, atol=1e-8)
+    atoms.positions[1, 0] += 0.05
+    assert largest(atoms.get_charges() - charges) > 1e-6
+
+
+@pytest.mark.parametrize(("by", "names"), [
+    ("atom", ["C0", "C1"]), ("element", ["C"]), ("degree", ["s", "p"]),
+])  # fmt: skip
+def test_populations_of_levels_are_named(by, names, path):
+    atoms = with_calculator(chain(), path)
+    calc = atoms.calc
+    found, shares = calc.get_band_populations(by, atoms)
+    assert found == names
+    assert shares.shape == (1, len(calc.get_ibz_k_points()), len(names), 8)
+    assert largest(shares.sum(2) - 1) < 1e-9
+    with pytest.raises(SettingError, match="atom, element, degree"):
+        calc.get_band_populations("shell")
+
+
 # --- energies -----------------------------------------------------------------------------------------
 
 
@@ -183,7 +215,7 @@ def test_what_is_for_molecules_says_so(path):
     atoms = with_calculator(chain(), path)
     for ask in (
         atoms.calc.get_hamiltonian, atoms.calc.get_homo_lumo, atoms.calc.refine, atoms.calc.initial_guess,
-        lambda: atoms.calc.write("x.cube"), atoms.get_dipole_moment, atoms.get_charges,
+        lambda: atoms.calc.write("x.cube"), atoms.get_dipole_moment,
     ):  # fmt: skip
         with pytest.raises(StructureError, match="molecules only"):
             ask()

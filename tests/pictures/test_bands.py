@@ -46,6 +46,18 @@ def test_every_band_is_a_line_and_corners_have_their_names(solved):
     assert np.trapezoid(curve, energies) == pytest.approx(2 * 8, rel=0.01)
 
 
+def test_projections_are_lines_that_add_to_the_whole(model):
+    atoms = chain()
+    calc = HELMCalculator(model=model, kpts=(6, 1, 1), atoms=atoms)
+    names, shares = calc.get_band_populations("degree")
+    structure, mesh = calc.band_structure("GX", npoints=5), calc.get_bands()
+    figure = bands_figure(structure, mesh, "C2", None, 0.2, (names, torch.from_numpy(shares)))
+    whole, *parts = (line.get_xdata() for line in figure.axes[1].lines if len(line.get_xdata()) > 2)
+    np.testing.assert_allclose(sum(parts), whole, atol=1e-9)
+    legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert legend == ["all", "s", "p"]
+
+
 def test_pictures_are_written_whole_or_refused(solved, tmp_path):
     draw_bands(*solved, tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 10_000
@@ -67,7 +79,7 @@ def test_the_command_prints_level_and_gap_and_draws(model, tmp_path, capsys):
         "1",
         "1",
     ]
-    assert main([*arguments, "-o", str(tmp_path / "x.png")]) == 0
+    assert main([*arguments, "-o", str(tmp_path / "x.png"), "--project", "atom"]) == 0
     out = capsys.readouterr().out
     assert "Fermi level:" in out
     assert "6×1×1" in out
