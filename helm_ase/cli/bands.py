@@ -109,7 +109,7 @@ def _add_points(bands: argparse.ArgumentParser) -> None:
 def _bands(options: argparse.Namespace) -> None:
     from helm_ase.calculator.helm import HELMCalculator
     from helm_ase.errors import StructureError
-    from helm_ase.pictures.bands import describe_gap, draw_bands
+    from helm_ase.pictures.bands import describe_gap, draw_bands, gap_of_both
     from helm_ase.pictures.figure import check_format
     from helm_ase.representation.structure_files import read_frames
     from helm_ase.system.atomic_write import check_apart
@@ -130,8 +130,8 @@ def _bands(options: argparse.Namespace) -> None:
     structure = calc.band_structure(options.path, options.points, atoms)
     print(f"model: {calc.checkpoint.name}, k points: {'×'.join(map(str, calc.get_mesh_size(atoms)))}")
     print(f"Fermi level: {mesh.fermi_level * HARTREE_IN_EV:.4f} eV")
-    print(f"on the mesh: {describe_gap(mesh)}")
-    print(f"path: {structure.path.path}")
+    print(f"on the mesh: {describe_gap(mesh.gap)}")
+    print(f"path: {structure.path.path}, with the mesh: {describe_gap(gap_of_both(structure, mesh))}")
     if options.output:
         window = None if options.window is None else (options.window[0], options.window[1])
         projection = _projection(calc, atoms, options.project)

@@ -8,14 +8,15 @@ from helm_ase.cli.structure_options import add_structure_options
 
 DESCRIPTION = """Predict energy, forces, orbitals and dipole moment of a molecule and write them to one HTML
 page, with three-dimensional orbitals that can be rotated in the browser and a verdict on how far the model
-can be trusted there."""
+can be trusted there. Of a crystal (periodic directions, and a model that has learnt crystals) the page
+shows Fermi level, gap, bands, density of states and charges."""
 
 
 def add_commands(commands: Any) -> None:
     """Add ``report``."""
     report = commands.add_parser(
         "report",
-        help="write one HTML page about a molecule, with orbitals that can be rotated",
+        help="write one HTML page about a molecule or crystal, with orbitals that can be rotated, or bands",
         description=DESCRIPTION,
     )
     add_structure_options(report)

@@ -135,7 +135,7 @@ def _judged(atoms: Atoms, options: argparse.Namespace) -> Verdict:
 
 
 def report_file(options: argparse.Namespace) -> None:
-    """Write the page that the options of ``helm-ase report`` ask for.
+    """Write the page that the options of ``helm-ase report`` ask for, of a molecule or of a crystal.
 
     Raises
     ------
@@ -144,15 +144,20 @@ def report_file(options: argparse.Namespace) -> None:
     SettingError
         If there is no such orbital, or a package is missing.
     """
-    from helm_ase.pictures.page import write_page
-
     check_apart([options.output], _inputs(options))
     if not Path(options.output).resolve().parent.is_dir():
         raise SettingError(f"there is no folder {Path(options.output).parent} for {options.output}")
     atoms = _read(options)
     atoms.calc = HELMCalculator(model=options.model, refine=options.refine)
     source = Path(parse_filename(str(options.file))[0]).name
-    write_page(options.output, atoms.calc, options.orbitals, not options.no_check, source=source)
+    if atoms.pbc.any():
+        from helm_ase.pictures.crystal_page import write_crystal_page
+
+        write_crystal_page(options.output, atoms.calc, source)
+    else:
+        from helm_ase.pictures.page import write_page
+
+        write_page(options.output, atoms.calc, options.orbitals, not options.no_check, source=source)
     print(f"verdict  {atoms.calc.get_verdict(atoms)}\nreport: {options.output}")
 
 

@@ -8,12 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from helm_ase.electronic.bands import Bands
+from helm_ase.electronic.bands import Bands, Gap, gap_of
 from helm_ase.pictures.figure import check_format, save
 from helm_ase.units import HARTREE_IN_EV
 
 POINTS = 1500
 """Energies of the density of states."""
+
+SHOWN = 0.01
+"""eV; gaps are written to this."""
 
 Projection = tuple[list[str], Tensor]
 """Names of groups of functions, and their populations in the levels of the mesh, (s, K, P, A)."""
@@ -39,7 +42,7 @@ def draw_bands(
     path
         File to write (PNG, PDF, SVG by suffix).
     title
-        Heading; the gap of the mesh is added.
+        Heading; the gap is added.
     window
         Lowest and highest energy shown, eV from the Fermi level; absent: all bands.
     width
@@ -74,7 +77,7 @@ def bands_figure(
     left.plot(place, energies, color="C0", lw=1.2)
     left.set_xticks(corners, ["Γ" if name == "G" else name for name in names])
     left.set(xlim=(place[0], place[-1]), ylim=(low, high), ylabel="energy − Fermi level (eV)")
-    left.set_title(", ".join(filter(None, [title, describe_gap(mesh)])))
+    left.set_title(", ".join(filter(None, [title, describe_gap(gap_of_both(structure, mesh))])))
     for x in corners:
         left.axvline(x, color="0.8", lw=0.8, zorder=0)
     _density(right, mesh, (low, high), width, projection)
@@ -101,10 +104,17 @@ def _density(
     axes.set(xlabel="states per eV", xlim=(0, None))
 
 
-def describe_gap(mesh: Bands) -> str:
-    """Gap on the mesh in words, e.g. ``gap 5.41 eV (indirect)``; a metal's is ``no gap``."""
-    gap = mesh.gap
-    if gap.fundamental <= 0:
+def gap_of_both(structure: BandStructure, mesh: Bands) -> Gap:
+    """Gap among the points of the path and of the mesh: each misses band edges that the other may hold."""
+    import torch
+
+    path = torch.from_numpy(structure.energies / HARTREE_IN_EV)
+    return gap_of(torch.cat([mesh.levels.detach(), path], dim=1), mesh.electrons / mesh.capacity)
+
+
+def describe_gap(gap: Gap) -> str:
+    """A gap in words, e.g. ``gap 5.41 eV (indirect)``; one that rounds to zero is ``no gap``."""
+    width, direct = gap.fundamental * HARTREE_IN_EV, gap.direct * HARTREE_IN_EV
+    if width < 0.5 * SHOWN:
         return "no gap"
-    kind = "direct" if gap.is_direct else "indirect"
-    return f"gap {gap.fundamental * HARTREE_IN_EV:.2f} eV ({kind})"
+    return f"gap {width:.2f} eV ({'direct' if direct - width < 0.5 * SHOWN else 'indirect'})"

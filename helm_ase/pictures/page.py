@@ -2,58 +2,21 @@
 rotated."""
 
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.electronic.fields import spins_with
 from helm_ase.errors import SettingError
 from helm_ase.pictures.density_of_states import density_of_states_figure
+from helm_ase.pictures.html_document import columns, formula_in_html, svg, table, verdict_box, write_document
 from helm_ase.pictures.levels import level_figure
 from helm_ase.pictures.scene import check_plotly, scene
-from helm_ase.prediction.verdict import Verdict
-from helm_ase.system.atomic_write import whole_file
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM, HARTREE_IN_EV
 
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; worker-src blob:; font-src data:"
-)
-"""Content security policy by which the browser loads nothing from elsewhere."""
-STYLE = """
-* { box-sizing: border-box }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem;
-  margin: 2rem auto; padding: 0 1.2rem; color: #1d2430 }
-h1 { font-size: 2.1rem; font-weight: 650; margin: 0; line-height: 1.2 }
-h2 { font-size: 1.15rem; font-weight: 650; margin: 2.2rem 0 .6rem }
-h2.first { margin-top: 0 }
-table { border-collapse: collapse; width: 100% }
-td, th { padding: .28rem .8rem .28rem 0; text-align: left; border-bottom: 1px solid #eceef2 }
-th { font-weight: 500; color: #667085; font-size: .88rem }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0;
-  white-space: nowrap }
-td.number + td.number, th.number + th.number { padding-left: .8rem }
-.columns { display: flex; flex-wrap: wrap; gap: 0 3.5rem; align-items: flex-start }
-.columns > div { flex: 1 1 19rem; min-width: 0; overflow-x: auto }
-.note { color: #667085; font-size: .88rem; margin: .4rem 0 }
-.columns svg { max-width: 100%; max-height: 26rem; height: auto; width: auto }
-.view { border: 1px solid #eceef2; border-radius: 10px; padding: .4rem; overflow: hidden }
-.verdict { border-left: 5px solid; border-radius: 6px; padding: .55rem .9rem; margin: 1.1rem 0 }
-.verdict b { text-transform: uppercase; letter-spacing: .06em; font-size: .85rem; margin-right: .6rem }
-.trusted { border-color: #2e8b57; background: #f0f8f3 }
-.extrapolating { border-color: #d9930d; background: #fdf6e7 }
-.refused { border-color: #c0392b; background: #fcefed }
-@media (max-width: 40rem) { body { margin: 1rem auto; font-size: 15px } h1 { font-size: 1.7rem }
-  h2.first { margin-top: 2.2rem }
-  .view .plotly-graph-div { height: calc(100vw + 1rem) !important; max-height: 520px } }
-"""
 SHARES = (
     "All orbitals, each a Gaussian 0.3 eV wide (standard deviation), and the Mulliken shares of s, p and d "
     "functions, which can be slightly negative."
@@ -113,43 +76,35 @@ def write_page(
         default_height="520px", config={"displaylogo": False, "displayModeBar": False, "responsive": True},
     )  # fmt: skip
     formula = atoms.get_chemical_formula()
-    parts = _parts(calculator, view, check, source)
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{formula} · helm-ase</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><style>{STYLE}</style></head>'
-        f"<body>{''.join(parts)}</body></html>\n"
-    )
-    with whole_file(path) as partial:
-        partial.write_text(page, encoding="utf8")
+    write_document(path, formula, _parts(calculator, view, check, source))
 
 
 def _parts(calculator: HELMCalculator, view: str, check: bool, source: str) -> list[str]:
     """Sections of the page in their order."""
     structure, formula = calculator.get_electronic_structure(), calculator.atoms.get_chemical_formula()
     return [
-        f"<h1>{_formula(formula)}</h1>",
+        f"<h1>{formula_in_html(formula)}</h1>",
         _origin(calculator, source),
-        _verdict(calculator.get_verdict()),
-        _columns(
-            _table(("", ""), energies(calculator)) + _koopmans(calculator),
+        verdict_box(calculator.get_verdict()),
+        columns(
+            table(("", ""), energies(calculator)) + _koopmans(calculator),
             reliability(calculator) if check else "",
         ),
         f"<h2>Orbitals</h2><div class=view>{view}</div>"
         "<p class=note>Blue and orange are the two signs and enclose 80 % of the orbital's density; drag to "
         "turn, scroll or pinch to zoom. Numbers are those of the atoms in the tables, from 0.</p>",
-        _columns(
-            "<h2>Levels</h2>" + _svg(level_figure(structure, "")),
+        columns(
+            "<h2>Levels</h2>" + svg(level_figure(structure, "")),
             "<h2>Density of states</h2>"
-            + _svg(density_of_states_figure(structure, ""))
+            + svg(density_of_states_figure(structure, ""))
             + f"<p class=note>{SHARES}</p>",
         ),
-        _columns(
+        columns(
             "<h2>Atoms</h2>"
-            + _table(("atom", "Mulliken / e", "Löwdin / e", "|F| / eV/Å"), of_atoms(calculator))
+            + table(("atom", "Mulliken / e", "Löwdin / e", "|F| / eV/Å"), of_atoms(calculator))
             + f"<p class=note>{CHARGES}</p>",
             "<h2>Bonds</h2>"
-            + _table(("bond", "length / Å", "Mayer", "Wiberg"), bonds(calculator))
+            + table(("bond", "length / Å", "Mayer", "Wiberg"), bonds(calculator))
             + f"<p class=note>{ORDERS}</p>",
         ),
     ]
@@ -192,7 +147,7 @@ def reliability(calculator: HELMCalculator) -> str:
     ]
     note = NOTE
     words = f"<p><b>H is {html.escape(trust.words)}.</b></p>"
-    return f"{title}{words}{_table(('', ''), rows)}<p class=note>{note}</p>"
+    return f"{title}{words}{table(('', ''), rows)}<p class=note>{note}</p>"
 
 
 def _change(calculator: HELMCalculator, energy: float) -> str:
@@ -238,12 +193,6 @@ def bonds(calculator: HELMCalculator, least: float = 0.2) -> list[tuple[str, ...
     ]
 
 
-def _verdict(verdict: Verdict) -> str:
-    """The verdict as a box in its colour."""
-    told = [*verdict.reasons, *filter(None, [verdict.evidence])] or ["like the molecules of the training set"]
-    return f'<p class="verdict {verdict.trust}"><b>{verdict.trust}</b>{html.escape("; ".join(told))}</p>'
-
-
 def _koopmans(calculator: HELMCalculator) -> str:
     text = KOOPMANS.format(functional=calculator.checkpoint.level.functional.upper())
     return f"<p class=note>⚠ {html.escape(text)}</p>"
@@ -258,32 +207,3 @@ def _origin(calculator: HELMCalculator, source: str) -> str:
         f"{level.basis}; charge {state['charge']}, multiplicity {state['multiplicity']}"
     )
     return f"<p class=note>{html.escape(text)}</p>"
-
-
-def _formula(formula: str) -> str:
-    return "".join(f"<sub>{c}</sub>" if c.isdigit() else html.escape(c) for c in formula)
-
-
-def _columns(*parts: str) -> str:
-    return f"<div class=columns>{''.join(f'<div>{part}</div>' for part in parts)}</div>"
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    def line(cells: tuple[str, ...], tag: str) -> str:
-        kinds = ["", *[" class=number"] * (len(cells) - 1)]
-        return (
-            "<tr>"
-            + "".join(f"<{tag}{k}>{html.escape(c)}</{tag}>" for c, k in zip(cells, kinds, strict=True))
-            + "</tr>"
-        )
-
-    header = line(head, "th") if any(head) else ""
-    return f"<table>{header}{''.join(line(row, 'td') for row in rows)}</table>"
-
-
-def _svg(figure: Figure) -> str:
-    FigureCanvasAgg(figure)
-    buffer: Any = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text: str = buffer.getvalue()
-    return text[text.index("<svg") :]

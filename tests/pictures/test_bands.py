@@ -13,7 +13,7 @@ from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.errors import SettingError
 from helm_ase.labels.deeph import read_deeph
 from helm_ase.labels.wannier90 import read_wannier90
-from helm_ase.pictures.bands import bands_figure, describe_gap, draw_bands
+from helm_ase.pictures.bands import bands_figure, describe_gap, draw_bands, gap_of_both
 from helm_ase.units import HARTREE_IN_EV
 from shared.crystal_labels import chain, checkpoint
 
@@ -41,7 +41,7 @@ def test_every_band_is_a_line_and_corners_have_their_names(solved):
     lines = [line.get_ydata() for line in left.lines if len(line.get_ydata()) == 11]
     np.testing.assert_allclose(np.array(lines).T, structure.energies[0] - structure.reference)
     assert [t.get_text() for t in left.get_xticklabels()] == ["Γ", "X"]
-    assert left.get_title() == f"C2, {describe_gap(mesh)}"
+    assert left.get_title() == f"C2, {describe_gap(gap_of_both(structure, mesh))}"
     curve, energies = right.lines[0].get_data()
     assert np.trapezoid(curve, energies) == pytest.approx(2 * 8, rel=0.01)
 

@@ -14,7 +14,7 @@ from ase.io import write
 
 from helm_ase import HELMCalculator
 from helm_ase.cli import main
-from helm_ase.pictures import page, scene
+from helm_ase.pictures import html_document, page, scene
 from helm_ase.pictures.figure import formula_words
 
 pytestmark = pytest.mark.scf
@@ -69,10 +69,10 @@ def test_a_page_without_an_error_bar_says_why(tmp_path):
 
 
 def test_names_from_outside_are_text_and_not_code():
-    table = page._table(("<b>", "x"), [("<script>alert(1)</script>", "&")])
+    table = html_document.table(("<b>", "x"), [("<script>alert(1)</script>", "&")])
     assert "<script>" not in table
     assert "&lt;script&gt;" in table
-    assert page._formula("C2H6O") == "C<sub>2</sub>H<sub>6</sub>O"
+    assert html_document.formula_in_html("C2H6O") == "C<sub>2</sub>H<sub>6</sub>O"
 
 
 def test_what_is_missing_is_said_first(monkeypatch, tmp_path, capsys):
