@@ -19,7 +19,7 @@ from helm_ase.qc.crystal import crystal_basis
 from helm_ase.qc.crystal_scf import CrystalSCF, kept_points
 
 
-def without_exchange(label, level):
+def without_xc(label, level):
     """The label with T + pseudopotential + J, counted from the label's own zero, in place of F."""
     mf = CrystalSCF(label.numbers, label.positions, label.lattice, level, label.mesh).converge()
     whole = np.asarray(mf.last_potential)
@@ -31,7 +31,7 @@ def without_exchange(label, level):
 
 def fitted(name, labels, level):
     """Print what a fit to the labels gives."""
-    operators = fit_crystal_operators(labels, level)
+    operators = fit_crystal_operators(labels, level, limit=len(labels))
     basis = crystal_basis(level, sorted({z for x in labels for z in x.numbers.tolist()}))
     samples = [make_crystal_sample(x, level, basis, operators, 9.0) for x in labels]
     error = np.mean([float(s.correction[s.within].abs().mean()) for s in samples])
@@ -52,4 +52,4 @@ if __name__ == "__main__":
     print(f"{len(chosen)} frames of {options.kind}\n")
     print("| fitted to | constant, Eh | error of H, µEh |\n| --- | --- | --- |")
     fitted("F", chosen, source.level)
-    fitted("T + pseudopotential + J", [without_exchange(x, source.level) for x in chosen], source.level)
+    fitted("T + pseudopotential + J", [without_xc(x, source.level) for x in chosen], source.level)

@@ -44,6 +44,7 @@ class CrystalGetters(Copies):
         results: dict[str, Any]
         atoms: Atoms
         _crystal: CrystalPrediction | None
+        _charged_with: str | None
         _loaded: LoadedModel | None
         _tight_binding: EnergyMethod | None
 
@@ -94,7 +95,12 @@ class CrystalGetters(Copies):
             domain.check_trained(checkpoint, "hamiltonian")
             self._crystal = predict_crystal(model, checkpoint, atoms)
         if "charges" in wanted and self._crystal is not None:
+            self._charged_with = self._filling_keywords()
             self.results["charges"] = self._crystal.charges(self._mesh(self._crystal), self._width)
+
+    def _filling_keywords(self) -> str:
+        """The keywords that charges depend on, beside those of the model."""
+        return repr([self.parameters.get(name) for name in ("kpts", "smearing")])
 
     @locked
     def _solve_crystal(self, atoms: Atoms | None = None) -> CrystalPrediction:
@@ -161,7 +167,7 @@ class CrystalGetters(Copies):
         names
             One name for each of the G groups.
         populations
-            (1, K, G, A), for ``get_bands().density_of_states(…, populations=…)`` as a tensor.
+            (1, K, G, A), for ``get_bands().density_of_states(…, populations=…)``.
 
         Raises
         ------
@@ -209,7 +215,10 @@ class CrystalGetters(Copies):
         return BandStructure(way, prediction.levels(way.kpts)[None], reference=fermi_level)
 
     def get_bz_k_points(self) -> NDArray[np.float64]:
-        """All points of the mesh in the order of ASE's own, fractional, (N, 3); a molecule has Γ alone."""
+        """All points of the mesh, fractional, −½ ≤ k < ½, ascending as in ASE's own meshes, (N, 3).
+
+        A molecule has Γ alone.
+        """
         mesh = self._whole_mesh()
         return np.zeros((1, 3)) if mesh is None else mesh.points.numpy()[mesh.ascending]
 
@@ -268,6 +277,6 @@ def refuse_crystal(atoms: Atoms) -> None:
     if atoms.pbc.any():
         raise StructureError(
             "this is for molecules only, in this version; for crystals there are "
-            "get_real_space_hamiltonian(), get_bloch_matrices(kpts), get_bands(), band_structure(path), and "
-            "get_eigenvalues(kpt)"
+            "get_real_space_hamiltonian(), get_bloch_matrices(kpts), get_bands(), band_structure(path), "
+            "get_eigenvalues(kpt), get_band_populations(by) and atoms.get_charges()"
         )

@@ -129,6 +129,7 @@ class HELMCalculator(
         self._crystal: CrystalPrediction | None = None
         self._uncertainty: domain.Uncertainty | None = None
         self._computed_state: ChargeState | None = None
+        self._charged_with: str | None = None
         self._attached: weakref.ref[Atoms] | None = None
         self._warned = domain.ExtrapolationMemory()
         self._extrapolation: domain.Extrapolation | None = None
@@ -203,13 +204,15 @@ class HELMCalculator(
         self.extra_results = {}
         self._network = self._electronic = self._crystal = None
         self._uncertainty = self._last_change = self._extrapolation = None
-        self._computed_state = None
+        self._computed_state = self._charged_with = None
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """List what changed since the last calculation, charge and spin in ``atoms.info`` included."""
         changes: list[str] = super().check_state(atoms, tol=tol)
         if self._loaded is None or self._loaded.keywords != model_keywords(self.parameters):
             changes = [*changes, "parameters"]  # written to directly, without set()
+        elif self._charged_with not in (None, self._filling_keywords()):
+            changes = [*changes, "parameters"]
         if self.atoms is not None and self._state(atoms) != self._computed_state:
             changes = [*changes, "initial_charges"] if "initial_charges" not in changes else changes
         return changes

@@ -131,7 +131,7 @@ def _bands(options: argparse.Namespace) -> None:
     print(f"model: {calc.checkpoint.name}, k points: {'×'.join(map(str, calc.get_mesh_size(atoms)))}")
     print(f"Fermi level: {mesh.fermi_level * HARTREE_IN_EV:.4f} eV")
     print(f"on the mesh: {describe_gap(mesh.gap)}")
-    print(f"path: {structure.path.path}, with the mesh: {describe_gap(gap_of_both(structure, mesh))}")
+    print(f"on the mesh and the path {structure.path.path}: {describe_gap(gap_of_both(structure, mesh))}")
     if options.output:
         window = None if options.window is None else (options.window[0], options.window[1])
         projection = _projection(calc, atoms, options.project)
@@ -144,18 +144,15 @@ def _bands(options: argparse.Namespace) -> None:
 
 def _projection(calc: "HELMCalculator", atoms: "Atoms", by: Any) -> "Projection | None":
     """Names of groups of functions and their populations, if projections are wanted."""
-    import torch
-
-    if by is None:
-        return None
-    names, populations = calc.get_band_populations(by, atoms)
-    return names, torch.from_numpy(populations)
+    return None if by is None else calc.get_band_populations(by, atoms)
 
 
 def _check_new(options: argparse.Namespace) -> None:
     """Refuse to replace files that other programs read: they may be the user's own input."""
     from helm_ase.errors import SettingError
 
+    if options.project and not options.output:
+        raise SettingError("--project belongs to the picture: name it with -o")
     names = [f"{options.wannier90}{end}" for end in ENDINGS] if options.wannier90 else []
     names += [str(Path(options.deeph) / name) for name in FILES] if options.deeph else []
     if there := [name for name in names if Path(name).exists()]:

@@ -16,7 +16,8 @@ def add_commands(commands: Any) -> None:
     """Add ``report``."""
     report = commands.add_parser(
         "report",
-        help="write one HTML page about a molecule or crystal, with orbitals that can be rotated, or bands",
+        help="write one HTML page about a molecule, with orbitals that can be rotated, or a crystal, with "
+        "bands",
         description=DESCRIPTION,
     )
     add_structure_options(report)
@@ -26,9 +27,8 @@ def add_commands(commands: Any) -> None:
     report.add_argument(
         "--orbitals",
         nargs="+",
-        default=["homo", "lumo"],
         metavar="NAME",
-        help="orbitals to show, such as homo, homo-1 or lumo+2 (default: homo lumo)",
+        help="orbitals of a molecule to show, such as homo, homo-1 or lumo+2 (default: homo lumo)",
     )
     report.add_argument(
         "--refine",
@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
     report.add_argument(
         "--no-check",
         action="store_true",
-        help="leave out the estimated error of the Hamiltonian, which takes PySCF one SCF cycle",
+        help="leave out the estimated error of a molecule's Hamiltonian, which takes PySCF one SCF cycle",
     )
     report.set_defaults(command=_report)
 

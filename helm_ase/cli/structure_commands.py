@@ -153,11 +153,16 @@ def report_file(options: argparse.Namespace) -> None:
     if atoms.pbc.any():
         from helm_ase.pictures.crystal_page import write_crystal_page
 
+        if options.orbitals or options.no_check:
+            raise SettingError(
+                "--orbitals and --no-check are for molecules only: leave them out for crystals"
+            )
         write_crystal_page(options.output, atoms.calc, source)
     else:
         from helm_ase.pictures.page import write_page
 
-        write_page(options.output, atoms.calc, options.orbitals, not options.no_check, source=source)
+        shown = options.orbitals or ("homo", "lumo")
+        write_page(options.output, atoms.calc, shown, not options.no_check, source=source)
     print(f"verdict  {atoms.calc.get_verdict(atoms)}\nreport: {options.output}")
 
 
@@ -189,7 +194,8 @@ def optimise(atoms: Atoms, fmax: float, frames: TrajectoryWriter | None, watch: 
     optimizer.attach(watch, interval=1)
     with progress_bar(desc="optimising", unit="step") as bar:
         for _ in optimizer.irun(fmax=fmax, steps=500):
-            bar.set_postfix(fmax=f"{np.linalg.norm(atoms.get_forces(), axis=1).max():.4f} eV/Å")
+            force = np.linalg.norm(atoms.get_forces(), axis=1).max()
+            bar.set_postfix(fmax=f"{force:.4f} eV/Å", refresh=False)
             bar.update(optimizer.nsteps - bar.n)  # the first of them is the geometry given
     state = "converged" if optimizer.converged(atoms.get_forces().ravel()) else "NOT converged"
     print(f"optimisation {state} after {optimizer.nsteps} steps")

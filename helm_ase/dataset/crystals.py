@@ -65,7 +65,8 @@ class CrystalSample:
 def fit_crystal_operators(
     labels: Sequence[LabelledCrystal], level: LevelOfTheory, limit: int = 40
 ) -> tuple[AtomicOperator, ...]:
-    """Operators for which H0(T) is nearest to the H(T) of some labels, the first ``limit``.
+    """Operators for which H0(T) is nearest to the H(T) of some labels: ``limit`` of them, spread over the
+    list, and one more for each element that these lack.
 
     Raises
     ------
@@ -74,13 +75,26 @@ def fit_crystal_operators(
     """
     fit = CrystalOperatorFit()
     basis = crystal_basis(level, sorted({z for x in labels for z in x.numbers.tolist()}))
-    for label in labels[:limit]:
+    for label in _spread(labels, limit):
         matrices = fock_in_canonical_order(label, basis)
         images = _to_images(label, basis, matrices)
         h = RealSpaceMatrix(images.translations.numpy(), images.values.numpy(), label.numbers, basis)
         content = build_content(label.numbers, label.positions, level)
         fit.add(content, label.lattice, basis, h)
     return fit.solve()
+
+
+def _spread(labels: Sequence[LabelledCrystal], limit: int) -> list[LabelledCrystal]:
+    """Some labels of a list, all over it, among which every element occurs."""
+    places = dict.fromkeys(
+        np.linspace(0, len(labels) - 1, min(limit, len(labels))).round().astype(int).tolist()
+    )
+    seen = {z for k in places for z in labels[k].numbers.tolist()}
+    for k, label in enumerate(labels):
+        if not seen.issuperset(label.numbers.tolist()):
+            places[k] = None
+            seen.update(label.numbers.tolist())
+    return [labels[k] for k in places]
 
 
 def make_crystal_sample(

@@ -72,6 +72,12 @@ def electrons_of_groups(bands: Bands, populations: Tensor) -> Tensor:
         Levels and occupations on a mesh.
     populations
         From :func:`band_populations` at the points of the mesh, (s, K, G, A).
+
+    Raises
+    ------
+    SettingError
+        If they belong to other levels.
     """
+    bands.check_populations(populations)
     filled = bands.weights[None, :, None] * bands.occupations  # (s, K, A)
     return torch.einsum("ska,skga->g", filled, populations)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from helm_ase.electronic.band_filling import Filling, Smearing, fill
@@ -19,6 +21,9 @@ from helm_ase.electronic.density_of_states import density_of_states
 from helm_ase.errors import ChargeError, SettingError
 from helm_ase.representation.kpoints import KMesh
 from helm_ase.representation.overlap import OVERLAP_THRESHOLD
+
+INDIRECT = 2e-4
+"""Hartree: smaller differences between direct and fundamental gap are no reason to call a gap indirect."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ class Gap:
 
     @property
     def is_direct(self) -> bool:
-        """Whether both lie at one k point."""
-        return self.highest_occupied == self.lowest_empty
+        """Whether no k point has a direct gap that is larger by more than ``INDIRECT``."""
+        return self.direct - self.fundamental < INDIRECT
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,24 @@ class Bands:
         """
         return gap_of(self.levels.detach(), self.electrons / self.capacity)
 
-    def density_of_states(self, grid: Tensor, width: float, populations: Tensor | None = None) -> Tensor:
+    def check_populations(self, populations: Tensor) -> None:
+        """Refuse populations, (s, K, P, A), of other levels.
+
+        Raises
+        ------
+        SettingError
+            If their shape does not fit.
+        """
+        spins, points, size = self.levels.shape
+        if populations.ndim != 4 or (*populations.shape[:2], populations.shape[3]) != (spins, points, size):
+            raise SettingError(
+                f"populations of shape {tuple(populations.shape)} are not those of levels of shape "
+                f"{tuple(self.levels.shape)}: take both for the same k points"
+            )
+
+    def density_of_states(
+        self, grid: Tensor, width: float, populations: Tensor | NDArray[np.float64] | None = None
+    ) -> Tensor:
         """Gaussian-broadened density of states, states per Hartree and cell.
 
         Parameters
@@ -185,19 +207,22 @@ class Bands:
         width
             Standard deviation, Hartree.
         populations
-            Shares of P groups of functions in the levels, (s, K, P, A), from
+            Shares of P groups of functions in the levels, (s, K, P, A), tensor or array, from
             :func:`~helm_ase.electronic.band_populations.band_populations`; None: the total.
 
         Returns
         -------
         Tensor
-            (s, G), or projected on the groups (s, P, G).
+            (s, G), or projected on the groups (s, P, G), which has no gradient.
 
         Raises
         ------
         SettingError
-            If the width is not positive.
+            If the width is not positive, or the populations belong to other levels.
         """
+        if populations is not None:
+            populations = torch.as_tensor(populations, dtype=torch.float64, device=self.levels.device)
+            self.check_populations(populations)
         points = torch.as_tensor(grid, dtype=torch.float64, device=self.levels.device)
         curves = []
         for spin, (levels, weights) in enumerate(zip(self.levels, self._weights, strict=True)):

@@ -7,7 +7,6 @@ import numpy as np
 from ase.formula import Formula
 from ase.symbols import Symbols
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import PredictionError, SettingError
@@ -19,6 +18,7 @@ from helm_ase.evaluation.scf_comparison import SCFComparison, compare_scf, energ
 from helm_ase.evaluation.selection import Selection
 from helm_ase.qc.level import check_variant
 from helm_ase.representation import LabelledMolecule
+from helm_ase.system.terminal import progress_bar
 from helm_ase.units import HARTREE_IN_EV
 
 
@@ -150,9 +150,10 @@ def _reports(
     reports = answers(
         checkpoint.model, selection.dataset, bool(trained & {"energy", "forces"}), "hamiltonian" in trained
     )
-    bar = tqdm(
-        reports, "molecules", len(selection.dataset), unit="mol", disable=not settings.progress, leave=False
-    )
+    bar = progress_bar(
+        reports, desc="molecules", total=len(selection.dataset), unit="mol", disable=not settings.progress,
+        leave=False,
+    )  # fmt: skip
     for k, answer in enumerate(bar):
         yield _report(_Case(checkpoint, selection, k, answer), settings, k in chosen)
 

@@ -10,7 +10,6 @@ import torch
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from helm_ase.labels.source import LabelSource
 from helm_ase.nn import HELM
@@ -18,6 +17,7 @@ from helm_ase.representation import LabelledMolecule
 from helm_ase.representation.connectivity import bonded
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.system.atomic_write import whole_file
+from helm_ase.system.terminal import progress_bar
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def embed_both(
     models = model, randomised(model, seed)
     rows: tuple[list[NDArray[np.float32]], ...] = ([], [])
     numbers, molecule, environment = [], [], []
-    for k in tqdm(indices.tolist(), "embeddings", unit="mol", disable=not progress, leave=False):
+    for k in progress_bar(indices.tolist(), desc="embeddings", unit="mol", disable=not progress, leave=False):
         label = source[k]
         for embeddings, network in zip(rows, models, strict=True):
             embeddings.append(embed(network, label))

@@ -209,7 +209,7 @@ def _label_all(
                 seconds, what = round(outcome.seconds, 3), settings.fingerprint
                 failures.add(Failure(outcome.key, outcome.name, outcome.reason, seconds, what))
                 failed += 1
-            bar.set_postfix({k: v for k, v in {"failed": failed, "lost": lost}.items() if v})
+            bar.set_postfix({k: v for k, v in {"failed": failed, "lost": lost}.items() if v}, refresh=False)
             bar.update()
             if journal.size > JOURNAL_LIMIT:
                 _move_to_file(journal, Path(settings.output), settings)

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from helm_ase.errors import DatasetError, HelmError, SettingError
 from helm_ase.labels.entry_checks import CHECKS, REBUILD_CHECKS, SETUP, Check, Entry
 from helm_ase.labels.source import LabelSource
 from helm_ase.representation import LabelledMolecule
+from helm_ase.system.terminal import progress_bar
 from helm_ase.units import HARTREE_IN_EV
 
 NAMED_FAILURES = 10
@@ -138,7 +138,7 @@ def check_labels(
     chosen = np.sort(rng.permutation(len(source))[:sample])
     again = set(rng.permutation(chosen)[:rebuild].tolist())
     run = _Run(source)
-    for index in tqdm(chosen.tolist(), desc="checking", unit="mol", disable=not progress):
+    for index in progress_bar(chosen.tolist(), desc="checking", unit="mol", disable=not progress):
         run.examine(index, index in again)
     return Report(str(source.path), len(source), len(chosen), tuple(run.findings()))
 

@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from helm_ase.errors import DatasetError, HelmError, SettingError
 from helm_ase.labels.source import LabelSource
 from helm_ase.labels.writer import LabelWriter
 from helm_ase.representation import LabelledMolecule, LevelOfTheory
 from helm_ase.representation.level import differences, physical_differences
+from helm_ase.system.terminal import progress_bar
 
 Precision = Literal["float32", "float64"]
 
@@ -190,7 +190,7 @@ def _write(
     part: str | None = None,
 ) -> Copied:
     duplicates = renamed = 0
-    bar = tqdm(desc=path.name, unit="mol", total=total, disable=not progress)
+    bar = progress_bar(desc=path.name, unit="mol", total=total, disable=not progress)
     with bar, LabelWriter(path, level, precision=precision) as writer:
         for source, label in _labels(pairs):
             if len(writer) >= total:

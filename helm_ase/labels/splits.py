@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.labels.source import LabelSource
 from helm_ase.representation.bond_graph import parts_of_geometry, parts_of_smiles
+from helm_ase.system.terminal import progress_bar
 
 Parts = dict[str, NDArray[np.int64]]
 """Name of every part → ascending indices; ``train`` is always there."""
@@ -68,7 +68,7 @@ def divide(
         raise SettingError(f"unknown rule {by!r}; allowed: {', '.join(RULES)}, official:NAME")
     if rule == "frame":
         return split_by_frame(len(source), DEFAULT_SHARES | given, seed)
-    entries = tqdm(range(len(source)), desc="molecules", unit="mol", disable=not progress)
+    entries = progress_bar(range(len(source)), desc="molecules", unit="mol", disable=not progress)
     if rule == "recorded":
         return split_as_recorded(source, entries, given)
     if rule == "molecule":

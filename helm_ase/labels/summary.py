@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from helm_ase.labels.formats.helm_h5 import OPTIONAL, HelmH5Source
 from helm_ase.labels.source import LabelSource
 from helm_ase.representation import LevelOfTheory
+from helm_ase.system.terminal import progress_bar
 
 SAMPLE = 2000
 """Number of evenly spaced entries that are read of a file whose format has no columns."""
@@ -109,7 +109,7 @@ def _from_entries(source: LabelSource, summary: Summary, sample: int | None, pro
     states: Counter[tuple[int, int]] = Counter()
     splits: Counter[str] = Counter()
     answers: Counter[str] = Counter()
-    for index in tqdm(chosen.tolist(), desc="reading", unit="mol", disable=not progress):
+    for index in progress_bar(chosen.tolist(), desc="reading", unit="mol", disable=not progress):
         label = source[index]
         numbers.append(label.numbers)
         orbitals.append(label.hamiltonian.shape[-1])

@@ -6,19 +6,20 @@ import numpy as np
 from ase.spectrum.band_structure import BandStructure
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from numpy.typing import NDArray
 
 from helm_ase.electronic.bands import Bands, Gap, gap_of
+from helm_ase.errors import SettingError
 from helm_ase.pictures.figure import check_format, save
 from helm_ase.units import HARTREE_IN_EV
 
 POINTS = 1500
 """Energies of the density of states."""
 
-SHOWN = 0.01
-"""eV; gaps are written to this."""
+MOST_GROUPS = 10
+"""Curves of a projected density of states that can be told apart."""
 
-Projection = tuple[list[str], Tensor]
+Projection = tuple[list[str], NDArray[np.float64]]
 """Names of groups of functions, and their populations in the levels of the mesh, (s, K, P, A)."""
 
 
@@ -54,7 +55,7 @@ def draw_bands(
     Raises
     ------
     SettingError
-        If matplotlib cannot write that kind of file.
+        If matplotlib cannot write that kind of file, or there are too many groups.
     """
     check_format(path)
     save(bands_figure(structure, mesh, title, window, width, projection), path)
@@ -97,6 +98,11 @@ def _density(
     axes.plot(curves.sum(0), grid, color="0.2", lw=1.0, label="all")
     if projection is not None:
         names, populations = projection
+        if len(names) > MOST_GROUPS:
+            raise SettingError(
+                f"{len(names)} curves cannot be told apart (limit {MOST_GROUPS}): project on elements or "
+                "degrees"
+            )
         parts = mesh.density_of_states(points, width / HARTREE_IN_EV, populations).numpy() / HARTREE_IN_EV
         for name, curve in zip(names, parts.sum(0), strict=True):
             axes.plot(curve, grid, lw=0.9, label=name)
@@ -114,7 +120,7 @@ def gap_of_both(structure: BandStructure, mesh: Bands) -> Gap:
 
 def describe_gap(gap: Gap) -> str:
     """A gap in words, e.g. ``gap 5.41 eV (indirect)``; one that rounds to zero is ``no gap``."""
-    width, direct = gap.fundamental * HARTREE_IN_EV, gap.direct * HARTREE_IN_EV
-    if width < 0.5 * SHOWN:
+    width = f"{gap.fundamental * HARTREE_IN_EV:.2f}"
+    if float(width) <= 0:
         return "no gap"
-    return f"gap {width:.2f} eV ({'direct' if direct - width < 0.5 * SHOWN else 'indirect'})"
+    return f"gap {width} eV ({'direct' if gap.is_direct else 'indirect'})"

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 
 from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.electronic.bands import Bands
-from helm_ase.pictures.bands import bands_figure, describe_gap, gap_of_both
+from helm_ase.pictures.bands import MOST_GROUPS, bands_figure, describe_gap, gap_of_both
 from helm_ase.pictures.html_document import columns, formula_in_html, svg, table, verdict_box, write_document
 from helm_ase.units import HARTREE_IN_EV
 
@@ -25,7 +24,7 @@ BANDS = (
 MESH = (
     "The band gap is that among the points of the mesh and of the path; the true edges may lie between them."
 )
-CHARGES = "Mulliken charges in e, of valence electrons; they depend on the basis and sum to zero."
+CHARGES = "Mulliken charges in e, which depend on the basis; they sum to zero."
 LARGEST_TABLE = 100
 """Atoms up to which the page has a table of them."""
 
@@ -34,8 +33,6 @@ def write_crystal_page(
     path: str | Path,
     calculator: HELMCalculator,
     source: str = "",
-    bands: str | None = None,
-    window: tuple[float, float] | None = None,
 ) -> None:
     """Write the page; it appears only when it is complete.
 
@@ -47,25 +44,20 @@ def write_crystal_page(
         Attached to its atoms, of which some direction is periodic.
     source
         Name of the file that the crystal comes from.
-    bands
-        Path through the Brillouin zone, as ASE writes it; None: ASE's own.
-    window
-        Lowest and highest energy of the picture, eV from the Fermi level; None: all bands.
 
     Raises
     ------
     StructureError
         If nothing is periodic.
-    SettingError
-        If the lattice has no such path.
     """
     mesh = calculator.get_bands()
     atoms = calculator.atoms
     assert atoms is not None  # get_bands has asked for them
     by: Any = "element" if len(set(atoms.numbers)) > 1 else "degree"
     names, populations = calculator.get_band_populations(by)
-    structure = calculator.band_structure(bands)
-    figure = bands_figure(structure, mesh, "", window, 0.15, (names, torch.from_numpy(populations)))
+    structure = calculator.band_structure()
+    projection = (names, populations) if len(names) <= MOST_GROUPS else None
+    figure = bands_figure(structure, mesh, "", None, 0.15, projection)
     groups = "the elements" if by == "element" else "functions of each degree"
     formula = atoms.get_chemical_formula()
     parts = [
@@ -86,12 +78,13 @@ def write_crystal_page(
 def _of_bands(calculator: HELMCalculator, mesh: Bands, structure: Any) -> list[tuple[str, str]]:
     """Names and values of what concerns the crystal as a whole."""
     zero = "from the mean potential" if calculator.atoms.pbc.all() else "from the vacuum"
+    gap = gap_of_both(structure, mesh)
     rows = [
         ("k points of the mesh", " × ".join(map(str, calculator.get_mesh_size()))),
         (f"Fermi level, {zero}", f"{mesh.fermi_level * HARTREE_IN_EV:.3f} eV"),
-        ("band gap", describe_gap(gap_of_both(structure, mesh)).removeprefix("gap ")),
+        ("band gap", describe_gap(gap).removeprefix("gap ")),
         ("on the mesh alone", describe_gap(mesh.gap).removeprefix("gap ")),
-        ("smallest direct gap on the mesh", f"{max(mesh.gap.direct, 0) * HARTREE_IN_EV:.2f} eV"),
+        ("smallest direct gap", f"{max(gap.direct, 0) * HARTREE_IN_EV:.2f} eV"),
     ]
     if "energy" in calculator.checkpoint.predicts:
         rows.insert(0, ("energy", f"{calculator.get_property('energy'):.4f} eV"))

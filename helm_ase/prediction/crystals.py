@@ -1,7 +1,7 @@
 """Predictions for periodic ``Atoms``: energy, forces, stress, H(T) and bands."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,9 @@ from helm_ase.system.torch_state import own_torch_state
 from helm_ase.units import HARTREE_IN_EV
 
 Grouping = Literal["atom", "element", "degree"]
+
+MOST_KEPT = 6
+"""Solutions that are kept: levels, and populations by atom, element and degree, of a mesh or two."""
 
 DENSITY = 3.5
 """Default density of the k-point mesh, in points per 1/Å, as in ASE."""
@@ -97,6 +100,8 @@ class CrystalPrediction:
     overlap: RealSpaceMatrix
     electrons: int
     """Number of electrons of a cell, without those of pseudopotentials."""
+    _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What was solved for meshes; threads may share it."""
 
     @cached_property
     def lattice(self) -> Lattice:
@@ -111,7 +116,10 @@ class CrystalPrediction:
     def bands(self, mesh: KMesh, width: float) -> Bands:
         """Levels and filling on a mesh; ``width`` of the Fermi smearing in Hartree."""
         h, s = self.operators
-        return Bands.solve([h], s, mesh, self.electrons, width)
+        found: Bands = self._kept(
+            mesh, ("bands", width), lambda: Bands.solve([h], s, mesh, self.electrons, width)
+        )
+        return found
 
     def populations(self, mesh: KMesh, by: Grouping = "atom") -> tuple[list[str], Tensor]:
         """Mulliken populations of the levels of a mesh.
@@ -137,7 +145,18 @@ class CrystalPrediction:
         """
         names, group = self._groups(by)
         h, s = self.operators
-        return names, band_populations([h], s, mesh.kpts, torch.from_numpy(group))
+        return names, self._kept(
+            mesh, by, lambda: band_populations([h], s, mesh.kpts, torch.from_numpy(group))
+        )
+
+    def _kept(self, mesh: KMesh, name: Hashable, solve: Callable[[], Any]) -> Any:
+        """What ``solve`` gives, solved once for the last few meshes."""
+        found = self._known.get((mesh, name))
+        if found is None:
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            self._known[mesh, name] = found = solve()
+        return found
 
     def _groups(self, by: Grouping) -> tuple[list[str], NDArray[np.int64]]:
         """Names of the groups, and the group of every function, (A,)."""

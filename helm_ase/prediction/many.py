@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from ase import Atoms
-from tqdm import tqdm
 
 from helm_ase.checkpoint import Checkpoint
 from helm_ase.errors import SettingError
@@ -22,6 +21,7 @@ from helm_ase.prediction.batch_engine import (
     Task,
     batches,
 )  # fmt: skip
+from helm_ase.system.terminal import progress_bar
 
 WINDOW, WINDOW_OF_MATRICES, WINDOW_ATOMS = 512, 32, 20_000
 """Structures that are read ahead, the same where matrices are asked for, and atoms of a window."""
@@ -104,7 +104,7 @@ def _results(
 ) -> Iterator[StructurePrediction]:
     """Answers in the order of the structures, computed a window at a time."""
     total = len(structures) if isinstance(structures, Sized) else None
-    with tqdm(total=total, desc="predicting", unit="structure", disable=not progress) as bar:
+    with progress_bar(total=total, desc="predicting", unit="structure", disable=not progress) as bar:
         for window in _windows(structures, engine):
             answers = {item.index: item for item in window if isinstance(item, StructurePrediction)}
             for batch in batches([item for item in window if isinstance(item, Task)], engine.max_load):

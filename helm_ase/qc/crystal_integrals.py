@@ -45,15 +45,16 @@ class CrystalIntegrals:
     def __init__(self, content: Any, lattice: Lattice, basis: AOBasis) -> None:
         self.content, self.lattice, self.basis = content, lattice, basis
         self.numbers = atomic_numbers(content)
-        # which translations these leave out must not matter: pairs of atoms are chosen below
+        # which translations these leave out must not matter: pairs of atoms are chosen here
         s = lattice_integrals(content, basis, negligible=NEGLIGIBLE / 100, lattice=lattice).reorder("pyscf")
         kinetic = lattice_integrals(content, basis, "kinetic", NEGLIGIBLE / 100, lattice).reorder("pyscf")
-        self.translations = s.translations
-        self.half = s.translations[len(s.translations) // 2 :]
-        self._reach = self._norms_of_blocks(s.values)  # (n_T, N, N)
+        reach = self._norms_of_blocks(s.values)  # (n_T, N, N)
+        kept = (reach > NEGLIGIBLE).any((1, 2))
+        self.translations, self._reach = s.translations[kept], reach[kept]
+        self.half = self.translations[len(self.translations) // 2 :]
         near = self._spread(self._reach > NEGLIGIBLE)
         self._near = near[len(near) // 2 :]
-        self.overlap = s.values * near
+        self.overlap = s.values[kept] * near
         self.kinetic = np.stack([kinetic.at(t) for t in self.half]) * self._near
         self._images: dict[float, tuple[Array, NDArray[np.int64]]] = {}
 

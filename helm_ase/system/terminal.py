@@ -44,7 +44,8 @@ class _Lines:
 
     def write(self, text: str) -> int:
         """Write a state of the bar as a line of its own."""
-        return sys.stderr.write(text.replace("\r", "").strip() + "\n" if text.strip("\r\n ") else "")
+        line = PROGRESS.sub("", text).strip()
+        return sys.stderr.write(f"{line}\n" if line else "")
 
     def flush(self) -> None:
         """Write what is buffered."""
@@ -52,7 +53,8 @@ class _Lines:
 
 
 def progress_bar(iterable: Iterable[Any] | None = None, **settings: Any) -> "tqdm[Any]":
-    """A progress bar on standard error, as tqdm's; where that is no terminal, a line a minute.
+    """A progress bar on standard error, as tqdm's; where that is neither a terminal nor a notebook, a line a
+    minute.
 
     Parameters
     ----------
@@ -63,7 +65,9 @@ def progress_bar(iterable: Iterable[Any] | None = None, **settings: Any) -> "tqd
     """
     from tqdm import tqdm
 
-    if not sys.stderr.isatty():
+    if sys.stderr is None:
+        settings["disable"] = True
+    elif not (sys.stderr.isatty() or "ipykernel" in sys.modules):
         settings |= {"file": _Lines(), "mininterval": MINUTE, "maxinterval": MINUTE, "ascii": True}
     return tqdm(iterable, **settings)
 

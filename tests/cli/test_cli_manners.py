@@ -1,18 +1,21 @@
 """How commands end when they are told to, and what they print where letters are few or in log files."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from io import BytesIO, StringIO, TextIOWrapper
+from pathlib import Path
 
 import pytest
 from ase.build import molecule
 from ase.io import write
 from psutil import Error, Process
 
+import helm_ase
 from helm_ase.cli import main
 from helm_ase.system.terminal import progress_bar
 
@@ -148,11 +151,31 @@ def test_a_sample_that_keeps_nothing_fails_and_leaves_an_older_file_alone(tmp_pa
 def test_in_a_log_file_a_progress_bar_is_a_line_a_minute(monkeypatch):
     log = StringIO()
     monkeypatch.setattr(sys, "stderr", log)
-    for _ in progress_bar(range(1000), desc="molecules"):
-        pass
+    with progress_bar(total=30, desc="molecules") as bar:
+        for k in range(30):
+            time.sleep(0.01)  # tqdm would draw three times
+            bar.set_postfix(failed=k, refresh=False)
+            bar.update()
+        with progress_bar(total=1, desc="inner", leave=False) as inner:
+            inner.update()
     lines = log.getvalue().splitlines()
-    assert len(lines) <= 2
+    assert len([line for line in lines if line.startswith("molecules")]) <= 2
     assert "molecules: 100%" in lines[-1]
     assert not {"\r", "\x1b"} & set(log.getvalue())
     assert not list(progress_bar([], disable=True))
     assert log.getvalue().splitlines() == lines
+
+
+def test_without_standard_error_there_is_no_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert list(progress_bar([1, 2])) == [1, 2]
+
+
+def test_bars_of_commands_are_redrawn_by_time_alone():
+    """What is written beside a bar would otherwise draw it anew each time."""
+    package = Path(helm_ase.__file__).parent
+    calls = [c for p in package.rglob("*.py") for c in re.findall(r"set_postfix\(.*", p.read_text("utf8"))]
+    assert calls
+    assert all("refresh=False" in c for c in calls)
+    assert not [p for p in package.rglob("*.py") if re.search(r"\btqdm\(", p.read_text("utf8"))
+                and p.name != "terminal.py"]  # fmt: skip

@@ -1,10 +1,12 @@
 """Samples of crystals: what is left of F(k) after H0, on the translations that the network sees."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from helm_ase.dataset.crystals import fit_crystal_operators, make_crystal_sample, pairs_within
+from helm_ase.dataset.crystals import _spread, fit_crystal_operators, make_crystal_sample, pairs_within
 from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.errors import DatasetError
 from helm_ase.qc.crystal import crystal_basis
@@ -58,6 +60,17 @@ def test_the_fit_of_labels_leaves_nothing_where_operators_made_them():
     for one in made:
         rest = make_crystal_sample(one, LEVEL, BASIS, found, 4.0).rest.values
         assert largest(rest) < 2e-3
+
+
+def test_some_labels_of_a_list_are_of_all_of_it_and_hold_every_element():
+    made = [SimpleNamespace(numbers=np.array([6, 6])) for _ in range(100)]
+    made.insert(73, SimpleNamespace(numbers=np.array([5, 7])))
+    chosen = _spread(made, 10)
+    places = [k for k, x in enumerate(made) if any(x is y for y in chosen)]
+    assert len(chosen) == 11
+    assert {0, 73, 100} <= set(places)
+    assert len(_spread(made[:3], 10)) == 3
+    assert _spread([], 10) == []
 
 
 def test_energies_that_are_not_known_are_no_numbers(sample):

@@ -51,11 +51,14 @@ def test_projections_are_lines_that_add_to_the_whole(model):
     calc = HELMCalculator(model=model, kpts=(6, 1, 1), atoms=atoms)
     names, shares = calc.get_band_populations("degree")
     structure, mesh = calc.band_structure("GX", npoints=5), calc.get_bands()
-    figure = bands_figure(structure, mesh, "C2", None, 0.2, (names, torch.from_numpy(shares)))
+    figure = bands_figure(structure, mesh, "C2", None, 0.2, (names, shares))
     whole, *parts = (line.get_xdata() for line in figure.axes[1].lines if len(line.get_xdata()) > 2)
     np.testing.assert_allclose(sum(parts), whole, atol=1e-9)
     legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert legend == ["all", "s", "p"]
+    many = np.repeat(shares, 6, axis=2) / 6
+    with pytest.raises(SettingError, match="cannot be told apart"):
+        bands_figure(structure, mesh, "C2", None, 0.2, ([str(k) for k in range(12)], many))
 
 
 def test_pictures_are_written_whole_or_refused(solved, tmp_path):
@@ -101,5 +104,7 @@ def test_the_command_prints_level_and_gap_and_draws(model, tmp_path, capsys):
     assert main([*arguments, "--deeph", str(tmp_path / "d")]) == 1  # it may be another program's input
     assert "exists: remove it" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "d").iterdir()} == before
+    assert main([*arguments, "--project", "atom"]) == 1
+    assert "name it with -o" in capsys.readouterr().err
     assert main(["bands", str(tmp_path / "chain.extxyz"), "--model", "helm-hcnof-1"]) == 1
     assert "molecule in a box" in capsys.readouterr().err

@@ -37,6 +37,8 @@ def test_the_command_writes_the_page_of_a_crystal(model, tmp_path, capsys):
     assert "chain.extxyz · chain of 2 atoms a cell, predicted by test crystals" in text
     assert "<h1>C<sub>2</sub></h1>" in text
     assert text.count("<svg") == 1
+    assert main([*arguments, "--orbitals", "homo"]) == 1
+    assert "for molecules only" in capsys.readouterr().err
     assert "Content-Security-Policy" in text.split("<style>")[0]
 
 
@@ -55,7 +57,7 @@ def test_charges_stand_in_the_table_and_bulk_has_no_vacuum(model, tmp_path):
 
 @pytest.mark.parametrize(("fundamental", "direct", "words"), [
     (0.0, 0.0, "no gap"), (0.004, 0.004, "no gap"), (1.234, 1.234, "gap 1.23 eV (direct)"),
-    (1.234, 1.235, "gap 1.23 eV (direct)"), (1.234, 1.334, "gap 1.23 eV (indirect)"),
+    (1.234, 1.236, "gap 1.23 eV (direct)"), (1.234, 1.334, "gap 1.23 eV (indirect)"),
 ])  # fmt: skip
 def test_gaps_in_words(fundamental, direct, words):
     assert describe_gap(Gap(fundamental / HARTREE_IN_EV, direct / HARTREE_IN_EV, 0, 1)) == words
