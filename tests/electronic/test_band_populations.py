@@ -78,9 +78,8 @@ def test_populations_of_other_levels_are_refused():
 
 
 def test_single_cells_have_the_populations_of_molecules():
-    h, s = operators("honeycomb")
-    home = h.translations.abs().sum(1) == 0
-    h, s = (LatticeOperator(x.translations[home], x.values[home]) for x in (h, s))
+    homes = [(x, x.translations.abs().sum(1) == 0) for x in operators("honeycomb")]
+    h, s = (LatticeOperator(x.translations[home], x.values[home]) for x, home in homes)
     group = torch.arange(h.size) % 3  # no symmetry makes them alike
     shares = band_populations([h], s, torch.zeros(1, 3, dtype=torch.float64), group)[0, 0]
     orbitals = torch.from_numpy(scipy.linalg.eigh(h.values[0].numpy(), s.values[0].numpy())[1])
