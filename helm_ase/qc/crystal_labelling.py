@@ -28,6 +28,9 @@ from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 SHORTEST_OF_MESH = 14.7
 """Å; with the functions of SZV bases no vector of the mesh's supercell should be shorter."""
 
+LONGER = (1.0, 1.08, 1.16, 1.25, 1.35, 1.45, 1.6)
+"""Factors of it that are tried in turn where functions reach farther."""
+
 LARGEST_ALIAS = 5e-6
 """Largest aliasing of S(T); orbital energies between the points of the mesh err by about 3e5 meV times it."""
 
@@ -38,7 +41,7 @@ class CrystalLabelSettings:
 
     level: LevelOfTheory = field(default_factory=crystal_level)
     mesh: tuple[int, int, int] | None = None
-    """Γ-centred; None: as coarse as ``SHORTEST_OF_MESH`` allows."""
+    """Γ-centred; None: as coarse as the aliasing of S(T) allows."""
     forces: bool = False
     """By central differences, 6 (N − 1) SCFs."""
     stress: bool = False
@@ -86,13 +89,13 @@ def label_crystal(
     begin = time.process_time()
     cell = build_cell(numbers, positions, lattice, settings.level)
     basis = crystal_basis(settings.level, numbers.tolist())
-    mesh = settings.mesh or mesh_of(lattice)
-    alias = alias_of(lattice_integrals(cell, basis, lattice=lattice), lattice, positions, mesh)
+    exact = lattice_integrals(cell, basis, lattice=lattice)
+    mesh, alias = fine_enough(exact, lattice, positions, settings)
     if alias > settings.largest_alias:
         raise SettingError(
             f"{name}: on a mesh of {'×'.join(map(str, mesh))} k points S(T) is wrong by {alias:.1g} (limit "
             f"{settings.largest_alias:g}), and so is H(T) between them: take a finer mesh; no vector of its "
-            f"supercell should be shorter than {SHORTEST_OF_MESH:g} Å"
+            f"supercell should be shorter than {SHORTEST_OF_MESH:g} Å, and diffuse functions need more"
         )
     crystal = CrystalSCF(numbers, positions, lattice, settings.level, mesh, settings.max_cycles)
     mf = crystal.converge()
@@ -126,6 +129,33 @@ def label_crystal_structure(structure: CrystalStructure, settings: CrystalLabelS
         structure.name, structure.numbers, structure.positions, structure.lattice, settings, structure.split
     )
     return replace(label, details={**structure.details, **label.details})
+
+
+def fine_enough(
+    overlap: RealSpaceMatrix,
+    lattice: Lattice,
+    positions: NDArray[np.float64],
+    settings: CrystalLabelSettings,
+) -> tuple[tuple[int, int, int], float]:
+    """The mesh that is asked for, or the coarsest that tells S(T); and the error of S(T) on it.
+
+    Parameters
+    ----------
+    overlap
+        S(T) by integrals.
+    lattice, positions
+        The crystal; positions in Å, (N, 3).
+    settings
+        Mesh, if one is asked for, and the largest error.
+    """
+    if settings.mesh is not None:
+        return settings.mesh, alias_of(overlap, lattice, positions, settings.mesh)
+    for longer in LONGER:
+        mesh = mesh_of(lattice, longer * SHORTEST_OF_MESH)
+        alias = alias_of(overlap, lattice, positions, mesh)
+        if alias <= settings.largest_alias:
+            break
+    return mesh, alias
 
 
 def mesh_of(lattice: Lattice, shortest: float = SHORTEST_OF_MESH) -> tuple[int, int, int]:

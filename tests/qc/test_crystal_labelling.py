@@ -15,7 +15,7 @@ from helm_ase.electronic.bands import Bands
 from helm_ase.electronic.bloch import LatticeOperator, inverse_bloch_sum
 from helm_ase.errors import BasisError, SettingError, StructureError
 from helm_ase.qc.crystal import box_of, build_cell, build_content, crystal_basis, crystal_level
-from helm_ase.qc.crystal_labelling import CrystalLabelSettings, alias_of, label_crystal, mesh_of
+from helm_ase.qc.crystal_labelling import CrystalLabelSettings, alias_of, fine_enough, label_crystal, mesh_of
 from helm_ase.qc.crystal_scf import (
     CrystalSCF,
     fock_and_overlap,
@@ -69,6 +69,21 @@ def test_the_mesh_of_a_lattice_leaves_no_short_vector_in_its_supercell(atoms, me
 ])  # fmt: skip
 def test_the_overlap_tells_a_mesh_that_is_too_coarse(atoms, mesh, low, high):
     assert low <= alias_of(overlap(atoms), Lattice.of_atoms(atoms), atoms.positions, mesh) < high
+
+
+@pytest.mark.parametrize("name", ["gth-szv-molopt-sr", "gth-dzvp-molopt-sr"])
+def test_where_functions_reach_far_the_mesh_is_finer_by_itself(name):
+    atoms = graphene(formula="BN", a=2.6, vacuum=5.0)  # boron's functions are wider than carbon's
+    numbers, positions, lattice = described(atoms)
+    level = crystal_level(basis=name)
+    basis = crystal_basis(level, numbers.tolist())
+    exact = lattice_integrals(build_content(numbers, positions, level), basis, lattice=lattice)
+    assert alias_of(exact, lattice, positions, mesh_of(lattice)) > 5e-6
+    mesh, alias = fine_enough(exact, lattice, positions, CrystalLabelSettings(level))
+    assert alias <= 5e-6
+    assert alias == alias_of(exact, lattice, positions, mesh)
+    asked = CrystalLabelSettings(level, (2, 2, 1))
+    assert fine_enough(exact, lattice, positions, asked)[0] == (2, 2, 1)
 
 
 def test_what_the_overlap_tells_is_the_error_of_a_real_round_trip():
