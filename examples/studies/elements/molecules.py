@@ -6,14 +6,16 @@
 
 The elements are those of OMol_CSH_58k (arXiv 2510.00224): H to Ca, Ga to Ba and Hf to Bi, with the 4d and 5d
 metals between; all molecules are closed shells.  ``--split`` copies sampled frames and gives each the split
-of its molecule: of the molecules that are listed under one element every fourth, beginning with the third, is
-for validation, so that every element is judged by a molecule of which no frame was trained on.
+and the element of its molecule: of the molecules that are listed under one element every fourth, beginning
+with the third, is for validation, so that every element is judged by a molecule of which no frame was trained
+on.  Each molecule comes once, at random, before any comes again, so that labelling may be stopped early.
 
 A molecule is a central atom with ligands in the directions that repel each other least; sampling relaxes it.
 """
 
 import argparse
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -161,15 +163,22 @@ def build(element: str, text: str) -> Atoms:
 
 
 def with_splits(sampled: str) -> Iterator[Atoms]:
-    """Frames that sampling has made, with the splits of their molecules, known by formula and charge."""
-    splits = {}
+    """Frames that sampling has made, with splits and elements of their molecules, known by formula and
+    charge."""
+    known = {}
     for element, number, text in entries():
         atoms = build(element, text)
         key = atoms.get_chemical_formula(), atoms.info["charge"]
-        if splits.setdefault(key, split_of(number)) != split_of(number):
+        if known.setdefault(key, (split_of(number), atomic_numbers[element]))[0] != split_of(number):
             raise SystemExit(f"{key[0]} is in both splits")
-    for atoms in iread(sampled):
-        atoms.info["split"] = splits[atoms.get_chemical_formula(), int(atoms.info["charge"])]
+    random, count, placed = np.random.default_rng(0), Counter(), []
+    frames = list(iread(sampled))
+    for k in random.permutation(len(frames)):
+        key = frames[k].get_chemical_formula(), int(frames[k].info["charge"])
+        frames[k].info["split"], frames[k].info["element"] = known[key]
+        placed.append((count[key], len(placed), frames[k]))
+        count[key] += 1
+    for *_, atoms in sorted(placed, key=lambda x: x[:2]):
         yield atoms
 
 
