@@ -14,6 +14,8 @@ import argparse
 import torch
 
 from helm_ase.checkpoint import Checkpoint, load_model
+from helm_ase.dataset.crystals import make_crystal_sample
+from helm_ase.electronic.band_levels import levels
 from helm_ase.labels.crystals import CrystalSource
 from helm_ase.training.crystal_upscaling import UpscalingSample, band_errors, upscale, upscaling_sample
 from helm_ase.training.crystals import CrystalTraining
@@ -21,22 +23,26 @@ from helm_ase.training.recipe import OptimiserSettings
 from helm_ase.units import HARTREE_IN_EV
 
 
-def unseen(path: str, model: Checkpoint, virtuals: int) -> dict[str, UpscalingSample]:
-    """Samples of the split ``val`` by the names of their frames."""
+def unseen(path: str, model: Checkpoint, virtuals: int) -> list[UpscalingSample]:
+    """Samples of the split ``val``."""
     source = CrystalSource(path)
-    return {x.name: upscaling_sample(x, source.level, model, virtuals) for x in source if x.split == "val"}
+    return [upscaling_sample(x, source.level, model, virtuals) for x in source if x.split == "val"]
 
 
-def of_small_basis(larger: dict[str, UpscalingSample], small: dict[str, UpscalingSample]) -> str:
+def of_small_basis(larger: list[UpscalingSample], path: str, model: Checkpoint) -> str:
     """Errors of converged calculations in the small basis, of the frames that both files hold."""
-    found = []
-    for name in larger.keys() & small.keys():
-        one, other = larger[name], small[name]
-        if one.kpts.shape != other.kpts.shape or not torch.allclose(one.kpts, other.kpts):
-            continue
-        count = min(one.levels.shape[1], other.levels.shape[1])
-        errors = 1000 * HARTREE_IN_EV * (other.levels - one.levels)[:, :count].abs()
-        found.append([float(x.mean()) for x in (errors[:, : one.occupied], errors[:, one.occupied :])])
+    source, found = CrystalSource(path), []
+    small = {label.name: label for label in source}
+    operators, cutoff = model.baseline.operators, model.model.cutoff
+    for one in larger:
+        if one.name in small:
+            sample = make_crystal_sample(small[one.name], source.level, model.basis, operators, cutoff)
+            h, s, _ = sample.reference(one.kpts)  # the mesh of the larger basis is finer
+            other = levels(h, s)[:, : one.levels.shape[1]]
+            errors = 1000 * HARTREE_IN_EV * (other - one.levels[:, : other.shape[1]]).abs()
+            found.append([float(x.mean()) for x in (errors[:, : one.occupied], errors[:, one.occupied :])])
+    if not found:
+        return "no frame is in both files"
     occupied, virtual = torch.tensor(found).mean(0).tolist()
     return f"occupied {occupied:.0f} meV, virtual {virtual:.0f} meV ({len(found)} frames)"
 
@@ -59,8 +65,8 @@ if __name__ == "__main__":
     )  # fmt: skip
     upscaled, history = upscale(options.larger, start, options.output, settings, progress=True)
     frames = unseen(options.larger, start, settings.virtuals)
-    print("small basis:", of_small_basis(frames, unseen(options.small, start, settings.virtuals)))
+    print("small basis:", of_small_basis(frames, options.small, start))
     for title, model in (("H0", None), ("model before", start.model), ("model after", upscaled.model)):
-        errors = band_errors(model, list(frames.values()))
+        errors = band_errors(model, frames)
         if errors is not None:
             print(f"{title}: occupied {errors.occupied:.0f} meV, virtual {errors.virtual:.0f} meV")
