@@ -419,8 +419,15 @@ def test_molecules_are_built_as_they_are_written(elements):
     assert (tetrahedron @ tetrahedron.T)[np.triu_indices(4, 1)] == pytest.approx([-1 / 3] * 6, abs=1e-3)
 
 
-def test_frames_get_the_split_of_their_molecule(elements, tmp_path):
-    made = [elements.build(*x) for x in (("Li", "H"), ("Li", "Cl"), ("Hg", "Mex2"))]
+def test_frames_get_splits_and_every_molecule_comes_before_any_comes_again(elements, tmp_path):
+    listed = (("Li", "F"), ("Li", "Cl"), ("Hg", "Mex2"), ("F", "F"))
+    made = [elements.build(*x) for x in listed for _ in range(3)]
     ase.io.write(tmp_path / "sampled.xyz", made, format="extxyz")
-    splits = [atoms.info["split"] for atoms in elements.with_splits(str(tmp_path / "sampled.xyz"))]
-    assert splits == ["train", "val", "val"]
+    frames = list(elements.with_splits(str(tmp_path / "sampled.xyz")))
+    ase.io.write(tmp_path / "pool.xyz", frames, format="extxyz")
+    frames = ase.io.read(tmp_path / "pool.xyz", ":")
+    known = {"FLi": ("train", 3), "ClLi": ("val", 3), "C2H6Hg": ("val", 80), "F2": ("train", 9)}
+    for start in (0, 4, 8):
+        assert {a.get_chemical_formula() for a in frames[start : start + 4]} == set(known)
+    for atoms in frames:
+        assert (atoms.info["split"], atoms.info["element"]) == known[atoms.get_chemical_formula()]

@@ -59,6 +59,8 @@ def by_pyscf(model: str, atoms: Atoms, kpts: np.ndarray, mesh: int) -> tuple[np.
     level, lattice = load_shared(model).level, Lattice.of_atoms(atoms)
     crystal = CrystalSCF(atoms.numbers, atoms.positions, lattice, level, (mesh, mesh, 1))
     mf, scf = timed(crystal.converge)
+    for kept in ("get_hcore", "get_veff"):  # our own, which know the points of the mesh only
+        delattr(mf, kept)
     levels, bands = timed(lambda: mf.get_bands(mf.cell.get_abs_kpts(kpts))[0])
     return np.array(levels) * HARTREE_IN_EV, {"SCF": scf, "bands": bands}
 
