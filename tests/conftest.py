@@ -24,6 +24,17 @@ def bounded():
     process.stop()
 
 
+@pytest.fixture(scope="session")
+def crystal_model(tmp_path_factory):
+    """Path of a model of crystals with random weights."""
+    from helm_ase.checkpoint.format import save_checkpoint
+    from shared.crystal_labels import checkpoint
+
+    target = tmp_path_factory.mktemp("model") / "crystals.safetensors"
+    save_checkpoint(checkpoint(), target)
+    return str(target)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240607)

@@ -211,7 +211,7 @@ class HELMCalculator(
         changes: list[str] = super().check_state(atoms, tol=tol)
         if self._loaded is None or self._loaded.keywords != model_keywords(self.parameters):
             changes = [*changes, "parameters"]  # written to directly, without set()
-        elif self._charged_with not in (None, self._filling_keywords()):
+        elif self._charged_with is not None and self._charged_with != self._filling_keywords():
             changes = [*changes, "parameters"]
         if self.atoms is not None and self._state(atoms) != self._computed_state:
             changes = [*changes, "initial_charges"] if "initial_charges" not in changes else changes

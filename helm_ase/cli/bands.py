@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from helm_ase.calculator.helm import HELMCalculator
-    from helm_ase.pictures.bands import Projection
 
 DESCRIPTION = """Predict the Hamiltonian of a crystal, print its Fermi level and band gap, draw its band
 structure and density of states, and write the Hamiltonian for other programs."""
@@ -134,17 +133,12 @@ def _bands(options: argparse.Namespace) -> None:
     print(f"on the mesh and the path {structure.path.path}: {describe_gap(gap_of_both(structure, mesh))}")
     if options.output:
         window = None if options.window is None else (options.window[0], options.window[1])
-        projection = _projection(calc, atoms, options.project)
+        projection = calc.get_band_populations(options.project, atoms) if options.project else None
         draw_bands(
             structure, mesh, options.output, atoms.get_chemical_formula(), window, projection=projection
         )
         print(f"picture: {options.output}")
     _export(options, calc, atoms, mesh.fermi_level * HARTREE_IN_EV)
-
-
-def _projection(calc: "HELMCalculator", atoms: "Atoms", by: Any) -> "Projection | None":
-    """Names of groups of functions and their populations, if projections are wanted."""
-    return None if by is None else calc.get_band_populations(by, atoms)
 
 
 def _check_new(options: argparse.Namespace) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from helm_ase.electronic.bloch import LatticeOperator, inverse_bloch_sum
@@ -159,13 +158,8 @@ def fock_in_canonical_order(label: LabelledCrystal, basis: AOBasis) -> Tensor:
 
 
 def _to_images(label: LabelledCrystal, basis: AOBasis, matrices: Tensor) -> LatticeOperator:
-    atom = torch.from_numpy(atom_of_function(basis, label.numbers))
+    atom = torch.from_numpy(basis.atoms_of_functions(label.numbers))
     return inverse_bloch_sum(matrices, label.k_mesh, label.lattice, label.positions, atom)
-
-
-def atom_of_function(basis: AOBasis, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Atom on which each function of a cell sits, (A,)."""
-    return np.repeat(np.arange(len(numbers)), np.diff(basis.offsets(numbers)))
 
 
 def pairs_within(graph: AtomicGraph, basis: AOBasis) -> Tensor:
@@ -177,7 +171,7 @@ def pairs_within(graph: AtomicGraph, basis: AOBasis) -> Tensor:
     blocks[graph.slot, i, j] = True
     blocks[graph.partner[graph.slot], j, i] = True
     blocks[graph.home[0], range(atoms), range(atoms)] = True
-    atom = torch.from_numpy(atom_of_function(basis, numbers))
+    atom = torch.from_numpy(basis.atoms_of_functions(numbers))
     return blocks[:, atom][:, :, atom]
 
 

@@ -56,8 +56,7 @@ def orthogonalised(
             f"orthonormal; take a smaller basis"
         )
     root = (vectors * eigenvalues.rsqrt()[:, None]) @ vectors.mH
-    offsets = hamiltonian.basis.offsets(hamiltonian.numbers)
-    atom = torch.from_numpy(np.repeat(np.arange(len(hamiltonian.numbers)), np.diff(offsets)))
+    atom = torch.from_numpy(hamiltonian.basis.atoms_of_functions(hamiltonian.numbers))
     made = inverse_bloch_sum(root @ h @ root, mesh, lattice, positions, atom)
     return RealSpaceMatrix(
         made.translations.numpy(), made.values.numpy(), hamiltonian.numbers, hamiltonian.basis,

@@ -67,7 +67,7 @@ def write_wannier90(
     size = hamiltonian.values.shape[1]
     home = np.where(hamiltonian.translations.any(1), 0.0, 1.0)
     values = hamiltonian.values * HARTREE_IN_EV - zero * home[:, None, None] * np.eye(size)
-    centre = np.repeat(np.arange(len(atoms)), np.diff(hamiltonian.basis.offsets(hamiltonian.numbers)))
+    centre = hamiltonian.basis.atoms_of_functions(hamiltonian.numbers)
     texts = {
         f"{prefix.name}_hr.dat": _hr(hamiltonian.translations, values),
         f"{prefix.name}_centres.xyz": _centres(atoms, centre),

@@ -1,7 +1,6 @@
 """HTML report of a crystal in one self-contained file: Fermi level and gap, bands, density of states and
 charges."""
 
-import html
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,15 @@ from ase import Atoms
 from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.electronic.bands import Bands
 from helm_ase.pictures.bands import MOST_GROUPS, bands_figure, describe_gap, gap_of_both
-from helm_ase.pictures.html_document import columns, formula_in_html, svg, table, verdict_box, write_document
+from helm_ase.pictures.html_document import (
+    columns,
+    formula_in_html,
+    origin,
+    svg,
+    table,
+    verdict_box,
+    write_document,
+)
 from helm_ase.units import HARTREE_IN_EV
 
 KINDS = {1: "chain", 2: "slab", 3: "bulk"}
@@ -60,9 +67,10 @@ def write_crystal_page(
     figure = bands_figure(structure, mesh, "", None, 0.15, projection)
     groups = "the elements" if by == "element" else "functions of each degree"
     formula = atoms.get_chemical_formula()
+    kind = f"{KINDS[int(atoms.pbc.sum())]} of {len(atoms)} atoms a cell"
     parts = [
         f"<h1>{formula_in_html(formula)}</h1>",
-        _origin(calculator, atoms, source),
+        origin(calculator, source, before=kind),
         verdict_box(calculator.get_verdict(atoms)),
         columns(
             table(("", ""), _of_bands(calculator, mesh, structure)) + f"<p class=note>{MESH}</p>",
@@ -115,14 +123,3 @@ def _atoms(calculator: HELMCalculator, atoms: Atoms) -> str:
         + table(("atom", "Mulliken / e", "x / Å", "y / Å", "z / Å"), rows)
         + f"<p class=note>{CHARGES}</p>"
     )
-
-
-def _origin(calculator: HELMCalculator, atoms: Atoms, source: str) -> str:
-    checkpoint = calculator.checkpoint
-    level = checkpoint.level
-    text = f"{source} · " if source else ""
-    text += (
-        f"{KINDS[int(atoms.pbc.sum())]} of {len(atoms)} atoms a cell, predicted by {checkpoint.name} "
-        f"({checkpoint.sha256[:12]}) at {level.functional.upper()}/{level.basis}"
-    )
-    return f"<p class=note>{html.escape(text)}</p>"

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.prediction.verdict import Verdict
 from helm_ase.system.atomic_write import whole_file
 
@@ -68,6 +69,15 @@ def write_document(path: str | Path, title: str, parts: Sequence[str]) -> None:
     )
     with whole_file(path) as partial:
         partial.write_text(page, encoding="utf8")
+
+
+def origin(calculator: HELMCalculator, source: str, before: str = "", after: str = "") -> str:
+    """Where the numbers come from: file, model and level of theory, with words before and after them."""
+    checkpoint = calculator.checkpoint
+    level = f"{checkpoint.level.functional.upper()}/{checkpoint.level.basis}"
+    model = f"predicted by {checkpoint.name} ({checkpoint.sha256[:12]}) at {level}"
+    told = "; ".join(filter(None, [", ".join(filter(None, [before, model])), after]))
+    return f"<p class=note>{html.escape(' · '.join(filter(None, [source, told])))}</p>"
 
 
 def verdict_box(verdict: Verdict) -> str:

@@ -12,7 +12,15 @@ from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.electronic.fields import spins_with
 from helm_ase.errors import SettingError
 from helm_ase.pictures.density_of_states import density_of_states_figure
-from helm_ase.pictures.html_document import columns, formula_in_html, svg, table, verdict_box, write_document
+from helm_ase.pictures.html_document import (
+    columns,
+    formula_in_html,
+    origin,
+    svg,
+    table,
+    verdict_box,
+    write_document,
+)
 from helm_ase.pictures.levels import level_figure
 from helm_ase.pictures.scene import check_plotly, scene
 from helm_ase.units import ATOMIC_DIPOLE_IN_E_ANGSTROM, DEBYE_IN_E_ANGSTROM, HARTREE_IN_EV
@@ -82,9 +90,11 @@ def write_page(
 def _parts(calculator: HELMCalculator, view: str, check: bool, source: str) -> list[str]:
     """Sections of the page in their order."""
     structure, formula = calculator.get_electronic_structure(), calculator.atoms.get_chemical_formula()
+    state = calculator.todict()
+    charged = f"charge {state['charge']}, multiplicity {state['multiplicity']}"
     return [
         f"<h1>{formula_in_html(formula)}</h1>",
-        _origin(calculator, source),
+        origin(calculator, source, after=charged),
         verdict_box(calculator.get_verdict()),
         columns(
             table(("", ""), energies(calculator)) + _koopmans(calculator),
@@ -196,14 +206,3 @@ def bonds(calculator: HELMCalculator, least: float = 0.2) -> list[tuple[str, ...
 def _koopmans(calculator: HELMCalculator) -> str:
     text = KOOPMANS.format(functional=calculator.checkpoint.level.functional.upper())
     return f"<p class=note>⚠ {html.escape(text)}</p>"
-
-
-def _origin(calculator: HELMCalculator, source: str) -> str:
-    checkpoint, state = calculator.checkpoint, calculator.todict()
-    level = checkpoint.level
-    text = f"{source} · " if source else ""
-    text += (
-        f"predicted by {checkpoint.name} ({checkpoint.sha256[:12]}) at {level.functional.upper()}/"
-        f"{level.basis}; charge {state['charge']}, multiplicity {state['multiplicity']}"
-    )
-    return f"<p class=note>{html.escape(text)}</p>"

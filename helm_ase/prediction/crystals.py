@@ -161,7 +161,7 @@ class CrystalPrediction:
     def _groups(self, by: Grouping) -> tuple[list[str], NDArray[np.int64]]:
         """Names of the groups, and the group of every function, (A,)."""
         basis, numbers = self.hamiltonian.basis, self.hamiltonian.numbers
-        atom = np.repeat(np.arange(len(numbers)), np.diff(basis.offsets(numbers)))
+        atom = basis.atoms_of_functions(numbers)
         if by == "atom":
             return [f"{chemical_symbols[z]}{k}" for k, z in enumerate(numbers)], atom
         if by == "element":

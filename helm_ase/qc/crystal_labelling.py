@@ -180,7 +180,7 @@ def alias_of(
     H reaches about as far as S does for functionals without exact exchange, so this error tells that of H.
     """
     translations, shares = nearest_images(lattice, positions, mesh)
-    atom = np.repeat(np.arange(len(overlap.numbers)), np.diff(overlap.basis.offsets(overlap.numbers)))
+    atom = overlap.basis.atoms_of_functions(overlap.numbers)
     folded: dict[tuple[int, ...], NDArray[np.float64]] = {}
     for t, block in zip(overlap.translations % np.array(mesh), overlap.values, strict=True):
         key = tuple(t.tolist())

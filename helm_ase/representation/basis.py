@@ -79,6 +79,10 @@ class AOBasis:
         """First AO of every atom and, last, the number of AOs; shape (N + 1,)."""
         return np.concatenate([[0], np.cumsum([self.size_of(int(z)) for z in numbers])]).astype(np.int64)
 
+    def atoms_of_functions(self, numbers: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
+        """Atom on which each AO sits, (A,)."""
+        return np.repeat(np.arange(len(numbers)), np.diff(self.offsets(numbers)))
+
     @cached_property
     def slots(self) -> dict[int, tuple[tuple[int, int], ...]]:
         """Atomic number → one ``(l, k)`` per shell: the k-th shell of degree l on that element.

@@ -15,19 +15,11 @@ from ase.phonons import Phonons
 from scipy.linalg import eigh
 
 from helm_ase import HELMCalculator
-from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.units import HARTREE_IN_EV
-from shared.crystal_labels import chain, checkpoint
+from shared.crystal_labels import chain
 from shared.deviations import largest
 
 pytestmark = [pytest.mark.client, pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")]
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    target = tmp_path_factory.mktemp("model") / "crystals.safetensors"
-    save_checkpoint(checkpoint(), target)
-    return str(target)
 
 
 def diamond():
@@ -35,18 +27,18 @@ def diamond():
     return Atoms("C2", [[0, 0, 0], [0.9, 0.9, 0.9]], cell=[[0, a, a], [a, 0, a], [a, a, 0]], pbc=True)
 
 
-def calculator(path, **keywords):
-    return HELMCalculator(model=path, dtype="float64", **keywords)
+def calculator(crystal_model, **keywords):
+    return HELMCalculator(model=crystal_model, dtype="float64", **keywords)
 
 
 @pytest.mark.parametrize(("make", "kpts", "width"), [
     (chain, (6, 1, 1), 0.3), (diamond, (4, 3, 2), 0.0),
     pytest.param(diamond, {"size": (4, 3, 2), "gamma": False}, 0.0, marks=pytest.mark.slow),
 ])  # fmt: skip
-def test_the_density_of_states_holds_two_electrons_in_each_level(make, kpts, width, path):
+def test_the_density_of_states_holds_two_electrons_in_each_level(make, kpts, width, crystal_model):
     """Width 0 stands for ASE's tetrahedra, which need the points of the whole zone in ASE's order."""
     atoms = make()
-    atoms.calc = calculator(path, kpts=kpts)
+    atoms.calc = calculator(crystal_model, kpts=kpts)
     levels = np.array([atoms.calc.get_eigenvalues(k) for k in range(len(atoms.calc.get_ibz_k_points()))])
     levels -= atoms.calc.get_fermi_level()
     dos = DOS(atoms.calc, width=width, window=(levels.min() - 5, levels.max() + 5), npts=4001)
@@ -56,10 +48,10 @@ def test_the_density_of_states_holds_two_electrons_in_each_level(make, kpts, wid
 
 
 @pytest.mark.parametrize("gamma", [True, False])
-def test_points_of_the_whole_zone_have_the_levels_that_the_map_gives_them(gamma, path):
+def test_points_of_the_whole_zone_have_the_levels_that_the_map_gives_them(gamma, crystal_model):
     atoms = diamond()
     atoms.positions[1] += [0.1, -0.05, 0.2]
-    atoms.calc = calculator(path, kpts={"size": (4, 3, 2), "gamma": gamma})
+    atoms.calc = calculator(crystal_model, kpts={"size": (4, 3, 2), "gamma": gamma})
     whole = atoms.calc.get_bz_k_points()
     few = np.array([atoms.calc.get_eigenvalues(k) for k in range(len(atoms.calc.get_ibz_k_points()))])
     h, s = atoms.calc.get_bloch_matrices(whole)
@@ -70,14 +62,20 @@ def test_points_of_the_whole_zone_have_the_levels_that_the_map_gives_them(gamma,
     assert np.ptp(few, axis=0).max() > 0.1
 
 
-def test_phonons_know_translations_and_fold_as_a_larger_cell_does(path, tmp_path):
+def test_phonons_know_translations_and_fold_as_a_larger_cell_does(crystal_model, tmp_path):
     atoms = chain()
     atoms.center(vacuum=4.0, axis=(1, 2))
-    small = Phonons(atoms, calculator(path), supercell=(4, 1, 1), delta=0.01, name=tmp_path / "small")
+    small = Phonons(
+        atoms, calculator(crystal_model), supercell=(4, 1, 1), delta=0.01, name=tmp_path / "small"
+    )
     small.run()
     small.read(acoustic=False)
     double = Phonons(
-        atoms.repeat((2, 1, 1)), calculator(path), supercell=(2, 1, 1), delta=0.01, name=tmp_path / "double"
+        atoms.repeat((2, 1, 1)),
+        calculator(crystal_model),
+        supercell=(2, 1, 1),
+        delta=0.01,
+        name=tmp_path / "double",
     )
     double.run()
     double.read(acoustic=False)
@@ -94,9 +92,9 @@ def test_phonons_know_translations_and_fold_as_a_larger_cell_does(path, tmp_path
 
 
 @pytest.mark.parametrize("make", [diamond, pytest.param(lambda: graphene(a=2.5), marks=pytest.mark.slow)])
-def test_cell_and_atoms_relax_together_and_stay_symmetric(make, path):
+def test_cell_and_atoms_relax_together_and_stay_symmetric(make, crystal_model):
     atoms = make()
-    atoms.calc = calculator(path)
+    atoms.calc = calculator(crystal_model)
     if not atoms.cell.volume:
         atoms.center(vacuum=5.0, axis=2)
     mask = np.outer(atoms.pbc, atoms.pbc)
@@ -108,14 +106,14 @@ def test_cell_and_atoms_relax_together_and_stay_symmetric(make, path):
     assert np.ptp(lengths) < 1e-6 * lengths[0]
 
 
-def test_energy_is_conserved_in_a_cell_of_32_atoms(path):
+def test_energy_is_conserved_in_a_cell_of_32_atoms(crystal_model):
     drifts = []
     for step in (0.5, 0.25):
         atoms = diamond().repeat((4, 2, 2))
         rng = np.random.default_rng(3)
         thermalize_momenta(atoms, 600.0, rng=rng)
         Stationary(atoms)
-        atoms.calc = calculator(path)
+        atoms.calc = calculator(crystal_model)
         energies = []
         md = VelocityVerlet(atoms, step * units.fs)
         for _ in md.irun(round(10 / step)):

@@ -7,7 +7,6 @@ import scipy.linalg
 import torch
 
 from helm_ase import HELMCalculator
-from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.cli import main
 from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.errors import SettingError
@@ -15,20 +14,13 @@ from helm_ase.labels.deeph import read_deeph
 from helm_ase.labels.wannier90 import read_wannier90
 from helm_ase.pictures.bands import bands_figure, describe_gap, draw_bands, gap_of_both
 from helm_ase.units import HARTREE_IN_EV
-from shared.crystal_labels import chain, checkpoint
+from shared.crystal_labels import chain
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    target = tmp_path_factory.mktemp("model") / "crystals.safetensors"
-    save_checkpoint(checkpoint(), target)
-    return str(target)
-
-
-@pytest.fixture(scope="module")
-def solved(model):
+def solved(crystal_model):
     atoms = chain()
-    calc = HELMCalculator(model=model, kpts=(6, 1, 1), atoms=atoms)
+    calc = HELMCalculator(model=crystal_model, kpts=(6, 1, 1), atoms=atoms)
     return calc.band_structure("GX", npoints=11), calc.get_bands()
 
 
@@ -46,9 +38,9 @@ def test_every_band_is_a_line_and_corners_have_their_names(solved):
     assert np.trapezoid(curve, energies) == pytest.approx(2 * 8, rel=0.01)
 
 
-def test_projections_are_lines_that_add_to_the_whole(model):
+def test_projections_are_lines_that_add_to_the_whole(crystal_model):
     atoms = chain()
-    calc = HELMCalculator(model=model, kpts=(6, 1, 1), atoms=atoms)
+    calc = HELMCalculator(model=crystal_model, kpts=(6, 1, 1), atoms=atoms)
     names, shares = calc.get_band_populations("degree")
     structure, mesh = calc.band_structure("GX", npoints=5), calc.get_bands()
     figure = bands_figure(structure, mesh, "C2", None, 0.2, (names, shares))
@@ -68,13 +60,13 @@ def test_pictures_are_written_whole_or_refused(solved, tmp_path):
         draw_bands(*solved, tmp_path / "x.dat")
 
 
-def test_the_command_prints_level_and_gap_and_draws(model, tmp_path, capsys):
+def test_the_command_prints_level_and_gap_and_draws(crystal_model, tmp_path, capsys):
     chain().write(tmp_path / "chain.extxyz")
     arguments = [
         "bands",
         str(tmp_path / "chain.extxyz"),
         "--model",
-        model,
+        crystal_model,
         "--points",
         "9",
         "--kpts",
@@ -89,7 +81,7 @@ def test_the_command_prints_level_and_gap_and_draws(model, tmp_path, capsys):
     assert (tmp_path / "x.png").exists()
     assert main([*arguments, "--wannier90", str(tmp_path / "w"), "--deeph", str(tmp_path / "d")]) == 0
     assert f"DeepH: {tmp_path / 'd'}" in capsys.readouterr().out
-    calc, atoms = HELMCalculator(model=model, dtype="float64"), ase.io.read(tmp_path / "chain.extxyz")
+    calc, atoms = HELMCalculator(model=crystal_model, dtype="float64"), ase.io.read(tmp_path / "chain.extxyz")
     k = np.array([[0.21, 0, 0]])
     exact = calc.get_bloch_matrices(k, atoms)
     wannier, deeph = read_wannier90(tmp_path / "w"), read_deeph(tmp_path / "d")

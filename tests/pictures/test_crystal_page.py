@@ -5,31 +5,30 @@ from ase import Atoms
 from ase.io import write
 
 from helm_ase import HELMCalculator
-from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.cli import main
 from helm_ase.electronic.bands import Gap
 from helm_ase.pictures.bands import describe_gap
 from helm_ase.pictures.crystal_page import write_crystal_page
 from helm_ase.units import HARTREE_IN_EV
-from shared.crystal_labels import chain, checkpoint
+from shared.crystal_labels import chain
 
 pytestmark = pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    target = tmp_path_factory.mktemp("model") / "crystals.safetensors"
-    save_checkpoint(checkpoint(), target)
-    return str(target)
-
-
-def test_the_command_writes_the_page_of_a_crystal(model, tmp_path, capsys):
+def test_the_command_writes_the_page_of_a_crystal(crystal_model, tmp_path, capsys):
     write(tmp_path / "chain.extxyz", chain())
-    arguments = ["report", str(tmp_path / "chain.extxyz"), "--model", model, "-o", str(tmp_path / "x.html")]
+    arguments = [
+        "report",
+        str(tmp_path / "chain.extxyz"),
+        "--model",
+        crystal_model,
+        "-o",
+        str(tmp_path / "x.html"),
+    ]
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("verdict  ")
     text = (tmp_path / "x.html").read_text(encoding="utf8")
-    calc, atoms = HELMCalculator(model=model), chain()
+    calc, atoms = HELMCalculator(model=crystal_model), chain()
     atoms.calc = calc
     assert f"{calc.get_fermi_level():.3f} eV" in text
     assert f"{atoms.get_potential_energy():.4f} eV" in text
@@ -42,11 +41,11 @@ def test_the_command_writes_the_page_of_a_crystal(model, tmp_path, capsys):
     assert "Content-Security-Policy" in text.split("<style>")[0]
 
 
-def test_charges_stand_in_the_table_and_bulk_has_no_vacuum(model, tmp_path):
+def test_charges_stand_in_the_table_and_bulk_has_no_vacuum(crystal_model, tmp_path):
     atoms = Atoms(
         "C3", [[0, 0, 0], [0.9, 0.9, 0.9], [2.0, 0.7, 0.1]], cell=[[0, 2, 2], [2, 0, 2], [2, 2, 0]], pbc=True
     )
-    atoms.calc = HELMCalculator(model=model, kpts=(2, 2, 2))
+    atoms.calc = HELMCalculator(model=crystal_model, kpts=(2, 2, 2))
     atoms.calc.get_bands(atoms)
     write_crystal_page(tmp_path / "x.html", atoms.calc)
     text = (tmp_path / "x.html").read_text(encoding="utf8")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from ase.data import chemical_symbols
-from molecules import build, entries
+from molecules import known_molecules
 
 from helm_ase.cli import main as helm_ase
 from helm_ase.training.configuration import read_recipe
@@ -29,16 +29,6 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def listed_under() -> dict[tuple[str, int], int]:
-    """Formula and charge → atomic number of the element under which a molecule is listed."""
-    found: dict[tuple[str, int], int] = {}
-    for element, _, text in entries():
-        atoms = build(element, text)
-        key = atoms.get_chemical_formula(), atoms.info["charge"]
-        found.setdefault(key, chemical_symbols.index(element))
-    return found
-
-
 def row(name: str, molecules: list[dict[str, str]]) -> str:
     """Means of the columns over some molecules."""
     means = [np.nanmean([abs(float(m[c] or "nan")) for m in molecules]) for c in COLUMNS]
@@ -49,10 +39,11 @@ def row(name: str, molecules: list[dict[str, str]]) -> str:
 
 def report(path: Path) -> str:
     """Table from the file of molecules that ``helm-ase evaluate`` writes."""
-    element, groups = listed_under(), defaultdict(list)
+    known, groups = known_molecules(), defaultdict(list)
     with path.open(encoding="utf8") as file:
         for molecule in csv.DictReader(file):
-            groups[element[molecule["formula"], int(molecule["charge"])]].append(molecule)
+            _, element = known[molecule["formula"], int(molecule["charge"])]
+            groups[element].append(molecule)
     head = f"| element | frames | {' | '.join(COLUMNS.values())} | ghosts |"
     lines = [head, "| --- " * (len(COLUMNS) + 3) + "|"]
     lines += [row(chemical_symbols[z], groups[z]) for z in sorted(groups)]

@@ -162,15 +162,20 @@ def build(element: str, text: str) -> Atoms:
     return atoms
 
 
-def with_splits(sampled: str) -> Iterator[Atoms]:
-    """Frames that sampling has made, with splits and elements of their molecules, known by formula and
-    charge."""
+def known_molecules() -> dict[tuple[str, int], tuple[str, int]]:
+    """Formula and charge → split, and atomic number of the element under which a molecule is listed."""
     known = {}
     for element, number, text in entries():
         atoms = build(element, text)
         key = atoms.get_chemical_formula(), atoms.info["charge"]
         if known.setdefault(key, (split_of(number), atomic_numbers[element]))[0] != split_of(number):
             raise SystemExit(f"{key[0]} is in both splits")
+    return known
+
+
+def with_splits(sampled: str) -> Iterator[Atoms]:
+    """Frames that sampling has made, with splits and elements of their molecules."""
+    known = known_molecules()
     random, count, placed = np.random.default_rng(0), Counter(), []
     frames = list(iread(sampled))
     for k in random.permutation(len(frames)):
