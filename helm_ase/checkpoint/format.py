@@ -89,9 +89,10 @@ class Checkpoint:
 
     @property
     def bonding(self) -> BondCoverage | None:
-        """Bonds that occurred in training, from the header or the error-bar file; None if not recorded."""
+        """Bonds that occurred in training, from the error-bar file, which is the later one, or the header;
+        None if not recorded."""
         beside = None if self.uncertainty is None else self.uncertainty.bonding
-        return self.coverage.bonding or beside
+        return beside or self.coverage.bonding
 
     @property
     def knows(self) -> Knowledge:

@@ -20,21 +20,21 @@ from helm_ase.system.atomic_write import whole_file
 
 SUFFIX = ".uncertainty.safetensors"
 HEADER_KEY = "helm_ase_uncertainty"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
 class EnergyUncertainty:
     """Error bar of energies from the last layer of the energy head: its prediction rigidity.
 
-    With the features f of a molecule, averaged over its N atoms, and their second moments C over the training
-    set, the expected square error of the energy per atom is
+    With the features f of atoms and their second moments C over the training set, the expected square
+    error of the energy per atom is
 
-        u² = a² N fᵀ (C + s)⁻¹ f + b²
+        u² = a² ⟨fᵀ (C + s)⁻¹ f⟩ + b²,
 
-    (Bigi, Chong, Ceriotti and Grasselli, Mach. Learn.: Sci. Technol. 5, 045018, 2024).  It grows where
-    features point into directions that training has not shown.  The factor N is not
-    in that paper: errors of molecules of different size ask for it.
+    where ⟨…⟩ is the mean over the atoms of a molecule of their local prediction rigidities (Bigi, Chong,
+    Ceriotti and Grasselli, Mach. Learn.: Sci. Technol. 5, 045018, 2024).  It grows where features point into
+    directions that training has not shown.
     """
 
     model_sha256: str
@@ -51,12 +51,41 @@ class EnergyUncertainty:
     """Record of the calibration: numbers of molecules, correlations, shares of flagged molecules; JSON
     values."""
     bonding: BondCoverage | None = None
-    """Bonds that occurred in training, for models whose header does not record them."""
+    """Bonds that occurred in training; they stand in for those of the checkpoint's header."""
+    of_atoms: bool = True
+    """False in files of format 1: f is the mean over the atoms of a molecule, C is of such means, and in
+    place of ⟨…⟩ stands the number of atoms times the rigidity of f."""
+
+    def rigidities(self, features: Tensor, atoms: Tensor) -> Tensor:
+        """⟨fᵀ (C + s)⁻¹ f⟩ of molecules.
+
+        Parameters
+        ----------
+        features
+            f of the atoms of all molecules, one after another, (N, F).
+        atoms
+            Numbers of atoms, (B,).
+
+        Returns
+        -------
+        Tensor
+            (B,), float64.
+        """
+        atoms = atoms.cpu()
+        owner = torch.arange(len(atoms), device="cpu").repeat_interleave(atoms)  # (N,)
+        white = features.double().cpu() @ self.whitening.T  # (N, F)
+
+        def mean(x: Tensor) -> Tensor:
+            sums = x.new_zeros(len(atoms), x.shape[1]).index_add(0, owner, x)
+            return sums / atoms[:, None]
+
+        if self.of_atoms:
+            return mean(white.square().sum(1, keepdim=True))[:, 0]
+        return mean(white).square().sum(1) * atoms
 
     def per_atom(self, features: Tensor, atoms: Tensor) -> Tensor:
-        """u for features averaged over the atoms of molecules, (B, F), and their sizes; eV/atom, (B,)."""
-        rigid = (features.double().cpu() @ self.whitening.T).square().sum(1) * atoms.double().cpu()
-        return (self.scale**2 * rigid + self.floor**2).sqrt()
+        """u of molecules, eV/atom, (B,); parameters as in :meth:`rigidities`."""
+        return (self.scale**2 * self.rigidities(features, atoms) + self.floor**2).sqrt()
 
 
 def uncertainty_path(checkpoint: str | Path) -> Path:
@@ -70,7 +99,7 @@ def save_uncertainty(uncertainty: EnergyUncertainty, path: str | Path) -> None:
     header = {
         "format_version": FORMAT_VERSION, "model_sha256": uncertainty.model_sha256,
         "scale": uncertainty.scale, "floor": uncertainty.floor, "threshold": uncertainty.threshold,
-        "facts": dict(uncertainty.facts),
+        "facts": dict(uncertainty.facts), "of_atoms": uncertainty.of_atoms,
     }  # fmt: skip
     if uncertainty.bonding is not None:
         header["bonding"] = uncertainty.bonding.to_json()
@@ -100,7 +129,7 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
         uncertainty = EnergyUncertainty(
             str(header["model_sha256"]), whitening, float(header["scale"]), float(header["floor"]),
             float(header["threshold"]), dict(header["facts"]),
-            None if bonds is None else BondCoverage.from_json(bonds),
+            None if bonds is None else BondCoverage.from_json(bonds), bool(header.get("of_atoms", False)),
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not an error bar of a model: {error!r}") from error

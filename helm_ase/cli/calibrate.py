@@ -8,11 +8,11 @@ from typing import Any
 DESCRIPTION = """Derive from label files how the error of a model's energies can be estimated for a new
 structure, and write the result to a file.  With that file beside the checkpoint, get_uncertainty() and
 get_verdict() of the calculator, and the commands run and report, give an error bar for every energy."""
-EPILOG = """The error bar, in eV/atom, grows with the distance of a structure from the training set, measured
-in the features of the network's last layer.  Its scale is fitted to one half of the validation molecules and
-tested on the other half; the command prints the result for both.  An error bar above the threshold, below
-which nine of ten training molecules lie, counts as extrapolation.  The file also records the lengths of the
-bonds in the training set, by which broken bonds are recognised."""
+EPILOG = """The error bar, in eV/atom, grows with the distance of a structure's atoms from the training set,
+measured in the features of the network's last layer.  Its scale is fitted to one half of the validation
+molecules and tested on the other half; the command prints the result for both.  An error bar above the
+threshold, which best tells errors above 10 meV/atom from errors below 3 meV/atom, counts as extrapolation.
+The file also records the lengths of the bonds in the training set, by which broken bonds are recognised."""
 
 
 def add_commands(commands: Any) -> None:
@@ -64,14 +64,19 @@ def _calibrate(options: argparse.Namespace) -> None:
     from helm_ase.labels.formats import open_labels
     from helm_ase.representation.bonding import BondCoverage
     from helm_ase.representation.charge_state import ChargeState
+    from helm_ase.system.terminal import progress_bar
 
     target = Path(options.output) if options.output else uncertainty_path(resolve(options.checkpoint))
     checkpoint = load_model(options.checkpoint)
     sources = [open_labels(path) for path in options.data]
-    train, validation = (
-        collect(checkpoint, known_labels(checkpoint, sources, split))
-        for split in (options.train_split, options.split)
-    )
+
+    def labels_of(split: str) -> Any:
+        return progress_bar(
+            known_labels(checkpoint, sources, split), desc=f"split {split}", unit=" molecules"
+        )
+
+    train = collect(checkpoint, labels_of(options.train_split), with_errors=False)
+    validation = collect(checkpoint, labels_of(options.split))
     bonds = BondCoverage.collect(
         (label.numbers, label.positions, ChargeState(label.charge, label.multiplicity))
         for label in known_labels(checkpoint, sources, options.train_split)

@@ -1,7 +1,7 @@
 """Error bar of a model's energies, from its training set, with a scale fitted to its validation set."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,6 @@ RIDGES = (1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 """Values of the ridge parameter s that are tried, relative to the mean of the diagonal of C."""
 LARGE, SMALL = 10e-3, 3e-3
 """Errors in eV/atom above which an error bar should exceed its threshold, and below which it should not."""
-KNOWN = 0.9
-"""Fraction of the training molecules whose error bars are below the threshold."""
 FEWEST = 20
 """Smallest number of validation molecules from which an error bar can be calibrated."""
 
@@ -34,15 +32,27 @@ class EnergyErrors:
     """Features and energy errors of M molecules."""
 
     features: NDArray[np.float64]
-    """(M, F)."""
+    """Last hidden layer of the energy head for the atoms of all molecules, one after another, (N, F)."""
     errors: NDArray[np.float64]
     """Predicted − label, eV/atom, (M,)."""
     atoms: NDArray[np.int64]
     """Number of atoms of each molecule, (M,)."""
 
 
-def collect(checkpoint: Checkpoint, labels: Iterable[LabelledMolecule]) -> EnergyErrors:
-    """Features and errors of all labels with an energy; no Hamiltonian and no H0 are computed."""
+def collect(
+    checkpoint: Checkpoint, labels: Iterable[LabelledMolecule], with_errors: bool = True
+) -> EnergyErrors:
+    """Features and errors of all labels with an energy; no Hamiltonian and no H0 are computed.
+
+    Parameters
+    ----------
+    checkpoint
+        The model.
+    labels
+        Labelled molecules at its level of theory.
+    with_errors
+        False: errors are NaN, and the energy baseline, which takes longer than the network, is not computed.
+    """
     baseline = TightBinding(checkpoint.energy_baseline) if checkpoint.energy_baseline else None
     features: list[NDArray[np.float64]] = []
     errors: list[float] = []
@@ -59,15 +69,15 @@ def collect(checkpoint: Checkpoint, labels: Iterable[LabelledMolecule]) -> Energ
         atoms.append(len(label.numbers))
         load += int(graph.num_nodes) + graph.pair_index.shape[1]
         if load > MAX_LOAD:
-            _answer(checkpoint, baseline, waiting, features, errors)
+            _answer(checkpoint, baseline, with_errors, waiting, features, errors)
             waiting, load = [], 0
     if waiting:
-        _answer(checkpoint, baseline, waiting, features, errors)
-    return EnergyErrors(np.array(features), np.array(errors), np.array(atoms))
+        _answer(checkpoint, baseline, with_errors, waiting, features, errors)
+    return EnergyErrors(np.concatenate(features), np.array(errors), np.array(atoms))
 
 
 def _answer(
-    checkpoint: Checkpoint, baseline: TightBinding | None,
+    checkpoint: Checkpoint, baseline: TightBinding | None, with_errors: bool,
     waiting: Sequence[tuple[LabelledMolecule, AtomicGraph]], features: list[NDArray[np.float64]],
     errors: list[float],
 ) -> None:  # fmt: skip
@@ -77,7 +87,10 @@ def _answer(
         out = checkpoint.model(batch, energy=True)
     assert out.energy is not None
     assert out.energy_features is not None
-    features.extend(out.energy_features.cpu().double().numpy())
+    features.append(out.energy_features.cpu().double().numpy())
+    if not with_errors:
+        errors.extend([float("nan")] * len(waiting))
+        return
     for (label, _), energy in zip(waiting, out.energy.tolist(), strict=True):
         if baseline is not None:
             e0 = baseline(label.numbers, label.positions, label.charge, label.multiplicity).energy
@@ -88,7 +101,8 @@ def _answer(
 def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErrors) -> EnergyUncertainty:
     """Fit an error bar to one half of the validation set, and test it on the other half.
 
-    Its threshold is the value below which the error bars of nine of ten training molecules lie.
+    Its threshold is where it best tells molecules with large errors from those with small ones (Youden's
+    index), on the same half.
 
     Parameters
     ----------
@@ -109,24 +123,29 @@ def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErr
             f"{len(validation.errors)} validation molecules with energies are too few for an error bar; at "
             f"least {FEWEST} are needed"
         )
-    v = validation
-    fitted, tried = (EnergyErrors(v.features[k::2], v.errors[k::2], v.atoms[k::2]) for k in (0, 1))
+    fitted, tried = (every_second(validation, first) for first in (0, 1))
     moments = train.features.T @ train.features / len(train.features)
     best: tuple[float, EnergyUncertainty] | None = None
     for ridge in RIDGES:
         whitening = _whitening(moments, ridge)
-        scale, floor, loss = _scale_and_floor(_rigidity(whitening, fitted), fitted.errors)
+        made = EnergyUncertainty(checkpoint.sha256, torch.from_numpy(whitening), 1.0, 0.0, float("inf"))
+        scale, floor, loss = _scale_and_floor(np.square(bars(made, fitted)), fitted.errors)
         if best is None or loss < best[0]:
-            made = torch.from_numpy(whitening)
-            best = loss, EnergyUncertainty(checkpoint.sha256, made, scale, floor, float("inf"))
+            best = loss, replace(made, scale=scale, floor=floor)
     assert best is not None
-    threshold = float(np.quantile(bars(best[1], train), KNOWN))
+    threshold = _threshold(bars(best[1], fitted), fitted.errors)
     facts = {"training molecules": len(train.errors)} | {
         f"{name} half": judge(bars(best[1], half), half.errors, threshold)
         for name, half in (("calibration", fitted), ("other", tried))
     }
-    b = best[1]
-    return EnergyUncertainty(b.model_sha256, b.whitening, b.scale, b.floor, threshold, facts)
+    return replace(best[1], threshold=threshold, facts=facts)
+
+
+def every_second(molecules: EnergyErrors, first: int) -> EnergyErrors:
+    """Every second molecule, from the given one on."""
+    chosen = np.arange(len(molecules.atoms)) % 2 == first
+    rows = np.repeat(chosen, molecules.atoms)
+    return EnergyErrors(molecules.features[rows], molecules.errors[chosen], molecules.atoms[chosen])
 
 
 def bars(uncertainty: EnergyUncertainty, molecules: EnergyErrors) -> NDArray[np.float64]:
@@ -157,8 +176,15 @@ def _whitening(moments: NDArray[np.float64], ridge: float) -> NDArray[np.float64
     return np.asarray(np.linalg.inv(np.linalg.cholesky(shifted)))
 
 
-def _rigidity(whitening: NDArray[np.float64], molecules: EnergyErrors) -> NDArray[np.float64]:
-    return np.asarray(np.square(molecules.features @ whitening.T).sum(1) * molecules.atoms)
+def _threshold(bar: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
+    """Error bar at which the share of large errors above exceeds that of small ones above by most; the
+    largest bar if there are no large errors."""
+    large, small = bar[np.abs(errors) > LARGE], bar[np.abs(errors) < SMALL]
+    if not len(large) or not len(small):
+        return float(bar.max())
+    tried = np.sort(bar)
+    above = [(large[:, None] > tried).mean(0), (small[:, None] > tried).mean(0)]
+    return float(tried[np.argmax(above[0] - above[1])])
 
 
 def _scale_and_floor(

@@ -74,6 +74,8 @@ def _answer(model: HELM, batch: Sequence[Sample], energy: bool, hamiltonian: boo
             output = out.correction[k]
             correction = applied_correction(model, output, sample.overlap, spins, numbers).numpy()
         own = None if forces is None else forces[first : first + n]
-        features = None if out.energy_features is None else out.energy_features[k].cpu().double().numpy()
+        features = None
+        if out.energy_features is not None:
+            features = out.energy_features[first : first + n].mean(0).cpu().double().numpy()
         yield Answer(sample, correction, energies[k], own, features)
         first += n

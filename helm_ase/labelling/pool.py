@@ -226,9 +226,9 @@ def _judge(
             raise answer.error
     features, size = answers[0].features, len(structure.atoms)
     assert features is not None
-    judged = replace(structure, features=features)
+    judged = replace(structure, features=features.mean(0))
     if checkpoint.uncertainty is not None:
-        bar = checkpoint.uncertainty.per_atom(torch.from_numpy(features)[None], torch.tensor([size]))
+        bar = checkpoint.uncertainty.per_atom(torch.from_numpy(features), torch.tensor([size]))
         judged = replace(judged, error_bar=float(bar[0]))
     energies = [answer.energy for answer in answers if answer.energy is not None]
     if len(answers) > 1:

@@ -88,7 +88,7 @@ class Prediction(NamedTuple):
     ``HELMSettings.correction`` computes ΔH from it.  For crystals, ΔH(T) for the translations of the graph,
     (n_T, 1, A, A)."""
     energy_features: Tensor | None = None
-    """Last hidden layer of the energy head, mean over the atoms of a molecule, (B, F), without gradient."""
+    """Last hidden layer of the energy head, (N, F), without gradient."""
     stress: Tensor | None = None
     """∂E/∂ε over the volume of the cell, eV/Å³, float64, (B, 3, 3)."""
 
@@ -242,10 +242,8 @@ class HELM(nn.Module):
             reference = self.state_reference[state.charge, state.multiplicity]
             atomic = atomic + atomic_terms.share.double() * reference[state.molecule]
         molecule, count = molecule_index(graph), count_molecules(graph)
-        features = atomic_terms.features.detach()
-        sums = features.new_zeros(count, features.shape[1]).index_add(0, molecule, features)
-        atoms = torch.bincount(molecule, minlength=count).to(sums)
-        return atomic.new_zeros(count).index_add(0, molecule, atomic), sums / atoms[:, None]
+        total = atomic.new_zeros(count).index_add(0, molecule, atomic)
+        return total, atomic_terms.features.detach()
 
     def _gradients(
         self, graph: Data, total: Tensor, position: Tensor, strain: Tensor | None

@@ -65,8 +65,7 @@ class StructurePrediction:
     hamiltonian: NDArray[np.float64] | None = None
     """Hartree, PySCF AO order, (A, A), or (2, A, A) of an open shell."""
     features: NDArray[np.float64] | None = None
-    """Last hidden layer of the energy head, mean over the atoms, (F,), from which the error bar is
-    computed."""
+    """Last hidden layer of the energy head, (N, F), from which the error bar is computed."""
     verdict: Verdict | None = None
     """Whether to trust the answer, and why: from bonds and distances and, where they were asked for, from the
     error bar of the energy and the gap."""
@@ -185,28 +184,27 @@ class BatchEngine:
                 return [StructurePrediction(batch[0].index, error=error)]
             half = len(batch) // 2
             return [*self.run(batch[:half]), *self.run(batch[half:])]
-        rows = [None] * len(batch) if features is None else features
         results = [self._finished(task, *result) for task, result in zip(batch, answers, strict=True)]
         return [
             result if result.error else self._judged(result, task, row)
-            for result, task, row in zip(results, batch, rows, strict=True)
+            for result, task, row in zip(results, batch, features, strict=True)
         ]
 
     def _judged(
         self, answer: StructurePrediction, task: Task, features: torch.Tensor | None
     ) -> StructurePrediction:
-        """The same answer with its verdict and, if they were asked for, its features (F,)."""
+        """The same answer with its verdict and, if they were asked for, its features (N, F)."""
         bar: Uncertainty | None = None
         if features is not None and self.energies:
-            bar = uncertainty_of(self.checkpoint, features[None], len(task.atoms), self.bars)
+            bar = uncertainty_of(self.checkpoint, features, len(task.atoms), self.bars)
         verdict = judge(task.extrapolation, task.state, bar, gap=answer.gap)
         own = features.numpy() if self.features and features is not None else None
         return replace(answer, verdict=verdict, features=own)
 
     def _network(
         self, batch: Sequence[Task]
-    ) -> tuple[list[tuple[float, Any, torch.Tensor | None]], torch.Tensor | None]:
-        """Energy (eV), forces (eV/Å, (N, 3)) and the output for ΔH of each; features, float64, (B, F)."""
+    ) -> tuple[list[tuple[float, Any, torch.Tensor | None]], Sequence[torch.Tensor | None]]:
+        """Energy (eV), forces (eV/Å, (N, 3)) and the output for ΔH of each, and its features, (N, F)."""
         with torch.inference_mode(False), torch.no_grad():  # forces switch autograd on by themselves
             graph = batch_graphs([task.graph for task in batch]).to(self.model.energy_reference.device)
             out = self.model(
@@ -223,7 +221,9 @@ class BatchEngine:
         matrices: list[torch.Tensor | None] = [None] * len(batch)
         if out.correction is not None:
             matrices = list(out.correction.cpu())
-        features = None if out.energy_features is None else out.energy_features.double().cpu()
+        features: Sequence[torch.Tensor | None] = [None] * len(batch)
+        if out.energy_features is not None:
+            features = out.energy_features.double().cpu().split([len(task.atoms) for task in batch])
         return list(zip(energies, forces, matrices, strict=True)), features
 
     def _finished(

@@ -299,7 +299,7 @@ def uncertainty_of(
     checkpoint
         Checkpoint of the model.
     features
-        Last hidden layer of the energy head, mean over atoms, (1, F).
+        Last hidden layer of the energy head, (N, F).
     atoms
         How many there are.
     memory

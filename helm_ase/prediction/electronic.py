@@ -119,7 +119,7 @@ class EnergyPrediction(NamedTuple):
     forces: NDArray[np.float64] | None
     """eV/Å, (N, 3)."""
     features: torch.Tensor
-    """Last hidden layer of the energy head, mean over atoms, (1, F), for the error bar."""
+    """Last hidden layer of the energy head, (N, F), for the error bar."""
 
 
 def predict_energy(

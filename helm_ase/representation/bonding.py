@@ -21,6 +21,9 @@ FACTORS = (BOND_FACTOR, 1.5)
 """Two criteria for bonds: atoms are bonded if they are closer than this factor times the sum of their
 covalent radii.  Between the two limits lie both stretched bonds and close contacts, so an atom counts as
 known if it is known by either criterion."""
+HYDROGEN_FACTOR = 1.8
+"""The same for bonds of hydrogen where fragments are told apart: on its way from one atom to another a proton
+is far from both."""
 VALENCE = dict.fromkeys((1, 9, 17, 35, 53), 1) | dict.fromkeys((8, 16, 34), 2) | {
     5: 3, 7: 3, 15: 3, 33: 3, 6: 4, 14: 4, 32: 4,
 }  # fmt: skip
@@ -38,6 +41,12 @@ collapsed."""
 
 RARE = 1e-3
 """Smallest fraction of the geometries in which an environment must occur to count as known."""
+RARELY_OPEN = 5e-3
+"""The same for dissociation into radicals: a few stretched bonds among thousands of molecules do not teach a
+model how all bonds break."""
+ONIUM = {7: 4, 15: 4, 33: 4, 8: 3, 16: 3, 34: 3}
+"""Neighbours with which an element, in a fragment with an odd number of electrons, makes this a cation, as in
+ammonium and sulfonium."""
 
 
 class Environment(NamedTuple):
@@ -80,8 +89,8 @@ class BondCoverage:
     lengths: Mapping[BondKind, tuple[float, float]]
     """Kind of bond → shortest and longest, Å."""
     open_fragments: int = 0
-    """Most fragments of one molecule with an odd number of electrons, beyond those that its charge and
-    multiplicity ask for: radicals, or ions."""
+    """Most fragments of one molecule with an odd number of electrons, as :func:`open_fragments` counts them,
+    that were not rare."""
     molecules: int = 0
     """From how many geometries this was collected."""
 
@@ -92,7 +101,7 @@ class BondCoverage:
         """Collect a record from geometries given as (numbers, positions in Å, charge and multiplicity)."""
         environments: Counter[Environment] = Counter()
         lengths: dict[BondKind, tuple[float, float]] = {}
-        opened = count = 0
+        opened: Counter[int] = Counter()
         for numbers, positions, state in molecules:
             matrices = bond_matrices(numbers, positions, FACTORS)
             readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices]
@@ -102,10 +111,11 @@ class BondCoverage:
                 kind = reading.kind(i, j)
                 low, high = lengths.get(kind, (length, length))
                 lengths[kind] = min(low, length), max(high, length)
-            opened = max(opened, open_fragments(numbers, matrices[-1], state))
-            count += 1
+            opened[open_fragments(numbers, linked_atoms(numbers, positions), state)] += 1
+        count = opened.total()
         common = frozenset(e for e, n in environments.items() if n >= RARE * count)
-        return cls(common, lengths, opened, count)
+        usual = max((k for k, n in opened.items() if n >= RARELY_OPEN * count), default=0)
+        return cls(common, lengths, usual, count)
 
     @classmethod
     def of_closed_shells(cls) -> "BondCoverage":
@@ -129,7 +139,7 @@ class BondCoverage:
         per_atom = [self._of_atoms(reading) for reading in readings]
         odd = [k for k in range(len(numbers)) if per_atom and all(faults[k] for faults in per_atom)]
         reasons = list(dict.fromkeys(fault for k in odd for fault in _telling(per_atom, k)))
-        parts = open_fragments(numbers, matrices[-1], state)
+        parts = open_fragments(numbers, linked_atoms(numbers, positions), state)
         if parts > self.open_fragments:
             text = f"{parts} fragments with an odd number of electrons, radicals or ions"
             reasons.insert(0, BondFault(f"{text}: bonds are broken", True, (parts,)))
@@ -201,7 +211,9 @@ class BondCoverage:
 
 
 def open_fragments(numbers: NDArray[np.int64], bonds: NDArray[np.bool_], state: ChargeState) -> int:
-    """Fragments with an odd number of electrons, were they neutral, beyond |charge| + multiplicity − 1.
+    """Fragments with an odd number of electrons, were they neutral, which neither ions nor unpaired electrons
+    explain: multiplicity − 1 are radicals, and as many are ions as the charge asks for and as there are onium
+    cations and anions beside them.
 
     Parameters
     ----------
@@ -211,8 +223,18 @@ def open_fragments(numbers: NDArray[np.int64], bonds: NDArray[np.bool_], state: 
         Charge and multiplicity.
     """
     parts = fragments(bonds)
-    odd = int(np.sum(np.bincount(parts, weights=numbers).astype(int) % 2))
-    return max(odd - abs(state.charge) - (state.multiplicity - 1), 0)
+    odd = np.bincount(parts, weights=numbers).astype(int) % 2 == 1
+    saturated = bonds.sum(1) >= [ONIUM.get(int(z), len(numbers) + 1) for z in numbers]
+    cations = len({k for k in parts[saturated].tolist() if odd[k]})
+    ions = max(abs(state.charge), cations + max(cations - state.charge, 0))
+    return max(int(odd.sum()) - ions - (state.multiplicity - 1), 0)
+
+
+def linked_atoms(numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Bonds by the wide criteria by which fragments are told apart, (N, N)."""
+    wide, widest = bond_matrices(numbers, positions, (FACTORS[-1], HYDROGEN_FACTOR))
+    hydrogen = numbers == 1
+    return np.asarray(wide | widest & (hydrogen[:, None] | hydrogen))
 
 
 def _telling(per_atom: "list[list[list[BondFault]]]", k: int) -> list[BondFault]:

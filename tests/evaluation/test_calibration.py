@@ -23,34 +23,61 @@ from helm_ase.evaluation.calibration import EnergyErrors, bars, calibrate, colle
 from shared.evaluated_models import CLOSED, checkpoint, label, write
 
 
-def drawn(count, spread, seed, noise=1e-3):
-    """Features of a linear model with known error: a noise in every feature, seen through the features."""
+def drawn(count, spread, seed, noise=6e-3):
+    """Features of a linear model with known error: a noise in every feature, seen through the features.
+
+    Molecules have three atoms, and some are more unusual than others.
+    """
     rng = np.random.default_rng(seed)
-    features = rng.normal(size=(count, 4)) * spread
-    return EnergyErrors(features, features @ (noise * rng.normal(size=4)), np.full(count, 4))
+    features = rng.normal(size=(3 * count, 4)) * spread
+    features *= np.repeat(rng.lognormal(sigma=0.7, size=(count, 1)), 3, axis=0)
+    errors = (features @ (noise * rng.normal(size=4))).reshape(count, 3).mean(1)
+    return EnergyErrors(features, errors, np.full(count, 3))
 
 
 def test_features_are_those_of_which_the_energy_is_a_linear_function():
     subject, labels = checkpoint(), [label(name, 0, 1, 0) for name in CLOSED]
     found = collect(subject, labels)
     last = subject.model.energy_head.mlp[-1]
-    for features, error, item in zip(found.features, found.errors, labels, strict=True):
-        linear = features @ last.weight[0].double().detach().numpy() + float(last.bias.detach())
+    atoms = np.split(found.features, np.cumsum(found.atoms)[:-1])
+    for features, error, item in zip(atoms, found.errors, labels, strict=True):
+        linear = features.mean(0) @ last.weight[0].double().detach().numpy() + float(last.bias.detach())
         energy = (error + item.energy / len(item.numbers)) - float(
             subject.model.energy_reference[subject.model.element_index[torch.tensor(item.numbers)]].mean()
         )
         assert energy == pytest.approx(linear * float(subject.model.energy_scale), abs=1e-4)
     assert found.atoms.tolist() == [len(item.numbers) for item in labels]
+    without = collect(subject, labels, with_errors=False)
+    assert np.array_equal(without.features, found.features)
+    assert np.isnan(without.errors).all()
 
 
 def test_directions_that_training_has_not_shown_have_large_bars():
     spread = np.array([1.0, 1.0, 1.0, 1e-3])
-    made = calibrate(checkpoint(), drawn(400, spread, 0), drawn(60, spread, 1))
+    made = calibrate(checkpoint(), drawn(400, spread, 0), drawn(200, spread, 1))
     inside, outside = drawn(50, spread, 2), drawn(50, np.ones(4), 3)
     assert np.median(bars(made, outside)) > 10 * np.median(bars(made, inside))
-    assert (bars(made, inside) < made.threshold).mean() > 0.7
     assert (bars(made, outside) > made.threshold).mean() > 0.9
     assert set(made.facts) == {"training molecules", "calibration half", "other half"}
+    found = made.facts["other half"]
+    assert found["spearman"] > 0.4
+    assert found["large flagged"] / found["large"] > 0.7 > 0.4 > found["small flagged"] / found["small"]
+    assert min(found["large"], found["small"]) > 10
+
+
+def test_without_large_errors_what_is_beyond_the_calibration_is_flagged():
+    made = calibrate(checkpoint(), drawn(400, np.ones(4), 0), drawn(60, np.ones(4), 1, noise=1e-5))
+    assert made.facts["calibration half"]["large"] == 0
+    assert made.facts["calibration half"]["small flagged"] == 0
+    assert np.isfinite(made.threshold)
+
+
+def test_files_of_format_1_mean_the_rigidity_of_averaged_features():
+    features, atoms = torch.tensor([[1.0, 0], [-1.0, 0], [0, 2.0]]), torch.tensor([2, 1])
+    made = EnergyUncertainty("", torch.eye(2, dtype=torch.float64), 1.0, 0.0, 1.0)
+    assert made.rigidities(features, atoms).tolist() == [1.0, 4.0]
+    assert replace(made, of_atoms=False).rigidities(features, atoms).tolist() == [0.0, 4.0]
+    assert load_model("helm-hcnof-2").uncertainty.of_atoms is False
 
 
 def test_what_is_flagged_is_counted():

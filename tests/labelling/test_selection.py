@@ -155,7 +155,7 @@ def test_features_of_many_are_those_of_one_and_give_the_error_bar(pool):
     for atoms, found in zip(pool, predict_many(pool, ["features"], MODEL), strict=True):
         assert found.energy is None
         own = HELMCalculator(MODEL).get_uncertainty(atoms)
-        ours = bar.per_atom(torch.from_numpy(found.features)[None], torch.tensor([len(atoms)]))
+        ours = bar.per_atom(torch.from_numpy(found.features), torch.tensor([len(atoms)]))
         assert float(ours) == pytest.approx(own.per_atom, rel=1e-3)
 
 

@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import special_ortho_group
 
 from helm_ase import load_model
-from helm_ase.representation.bonding import BondCoverage, Environment, open_fragments
+from helm_ase.representation.bonding import BondCoverage, Environment, linked_atoms, open_fragments
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.connectivity import bonded, fragments
 from helm_ase.representation.coverage import DistanceCoverage
@@ -95,6 +95,44 @@ def test_fragments_are_counted_by_the_parity_of_their_electrons():
     assert opened(radicals) == 2
     assert opened(radicals, ChargeState(0, 3)) == 0  # a triplet is two
     assert opened(radicals, ChargeState(-1, 2)) == 0  # OH and OH⁻
+
+
+def test_ion_pairs_are_no_radicals():
+    def opened(atoms, state=NEUTRAL):
+        return open_fragments(atoms.numbers, linked_atoms(atoms.numbers, atoms.positions), state)
+
+    ammonium = molecule("CH4")
+    ammonium.numbers[0] = 7
+    fluoride, hydroxyl = Atoms("F", [[0, 0, 5]]), Atoms("OH", [[0, 0, 5], [0, 0, 5.97]])
+    assert opened(ammonium, ChargeState(1, 1)) == 0
+    assert opened(ammonium + fluoride) == 0
+    assert opened(ammonium + fluoride + Atoms("F", [[0, 0, -5]]), ChargeState(-1, 1)) == 0
+    assert opened(ammonium + molecule("H2O") + Atoms("F", [[5, 5, 5]])) == 0
+    assert opened(ammonium + hydroxyl, ChargeState(1, 2)) == 0
+    assert opened(molecule("CH3") + hydroxyl) == 2
+    assert opened(ammonium + fluoride + molecule("CH3") + Atoms("OH", [[9, 0, 0], [9, 0, 1]])) == 2
+
+
+def test_a_proton_between_two_atoms_belongs_to_one_fragment_and_a_lost_hydrogen_to_none():
+    def opened(length):
+        atoms = Atoms("OHO", [[0, 0, 0], [0, 0, length], [0, 0, 2 * length]])
+        return open_fragments(atoms.numbers, linked_atoms(atoms.numbers, atoms.positions), ChargeState(-1, 1))
+
+    assert opened(1.6) == 0
+    lost = Atoms("OH2", [[0, 0, 0], [0, 0, 0.97], [2.0, 0, 0]])
+    assert open_fragments(lost.numbers, linked_atoms(lost.numbers, lost.positions), NEUTRAL) == 2
+
+
+def test_a_few_broken_bonds_among_many_molecules_are_not_learnt():
+    broken, whole = Atoms("F2", [[0, 0, 0], [0, 0, 2.3]]), molecule("CH3OH")
+
+    def collected(count):
+        geometries = [broken] * count + [whole] * 1000
+        return BondCoverage.collect((a.numbers, a.positions, NEUTRAL) for a in geometries)
+
+    assert collected(3).open_fragments == 0
+    assert any(fault.broken for fault in faults(collected(3), broken))
+    assert collected(20).open_fragments == 2
 
 
 def test_without_a_record_only_fragments_are_known():
