@@ -121,7 +121,7 @@ def resolve(model: str | Path | None = None, sha256: str | None = None) -> Path:
 
 def _resolve_entry(entry: ModelEntry) -> Path:
     packaged = checkpoint_folder() / entry.file
-    if entry.embedded and packaged.is_file():
+    if packaged.is_file():  # embedded, or in a checkout, which holds all weights
         expected = {packaged: entry.sha256, uncertainty_path(packaged): entry.uncertainty_sha256}
         for path, sha256 in expected.items():
             if sha256 and (not path.is_file() or file_sha256(path) != sha256):

@@ -21,26 +21,28 @@ from helm_ase.system.atomic_write import whole_file
 SUFFIX = ".uncertainty.safetensors"
 HEADER_KEY = "helm_ase_uncertainty"
 FORMAT_VERSION = 2
+AT_ONCE = 64
+"""Atoms whose distances from the training set are computed at once."""
 
 
 @dataclass(frozen=True)
 class EnergyUncertainty:
-    """Error bar of energies from the last layer of the energy head: its prediction rigidity.
+    """Error bar of energies, from the last hidden layer of the energy head.
 
-    With the features f of atoms and their second moments C over the training set, the expected square
-    error of the energy per atom is
+    With the features f of atoms, and W that scales their principal axes over the training set to a variance
+    of one, the expected square error of the energy per atom is
 
-        u² = a² ⟨fᵀ (C + s)⁻¹ f⟩ + b²,
+        u² = a² ⟨min_t |W (f − f_t)|²⟩ + b²,
 
-    where ⟨…⟩ is the mean over the atoms of a molecule of their local prediction rigidities (Bigi, Chong,
-    Ceriotti and Grasselli, Mach. Learn.: Sci. Technol. 5, 045018, 2024).  It grows where features point into
-    directions that training has not shown.
+    where t are atoms of the training set and ⟨…⟩ is the mean over the atoms of a molecule: the distance from
+    the training set in the space of features (Janet et al., Chem. Sci. 10, 7913, 2019), squared as a variance
+    is and atom by atom.
     """
 
     model_sha256: str
     """Checksum of the checkpoint it belongs to."""
     whitening: Tensor
-    """W with WᵀW = (C + s)⁻¹, (F, F), float64."""
+    """W, (D, F), float64."""
     scale: float
     """Scale a of the error bar, eV/atom."""
     floor: float
@@ -52,12 +54,13 @@ class EnergyUncertainty:
     values."""
     bonding: BondCoverage | None = None
     """Bonds that occurred in training; they stand in for those of the checkpoint's header."""
-    of_atoms: bool = True
-    """False in files of format 1: f is the mean over the atoms of a molecule, C is of such means, and in
-    place of ⟨…⟩ stands the number of atoms times the rigidity of f."""
+    known: Tensor | None = None
+    """W f_t of the training set, (T, D).  None in files of format 1, with WᵀW = (C + s)⁻¹: there stands, in
+    place of the distance, the prediction rigidity N |W f|² of the mean f over the N atoms of a molecule (Bigi
+    et al., Mach. Learn.: Sci. Technol. 5, 045018, 2024), C being the second moments of such means."""
 
-    def rigidities(self, features: Tensor, atoms: Tensor) -> Tensor:
-        """⟨fᵀ (C + s)⁻¹ f⟩ of molecules.
+    def novelty(self, features: Tensor, atoms: Tensor) -> Tensor:
+        """⟨min_t |W (f − f_t)|²⟩ of molecules.
 
         Parameters
         ----------
@@ -73,19 +76,24 @@ class EnergyUncertainty:
         """
         atoms = atoms.cpu()
         owner = torch.arange(len(atoms), device="cpu").repeat_interleave(atoms)  # (N,)
-        white = features.double().cpu() @ self.whitening.T  # (N, F)
+        white = features.double().cpu() @ self.whitening.T  # (N, D)
 
         def mean(x: Tensor) -> Tensor:
-            sums = x.new_zeros(len(atoms), x.shape[1]).index_add(0, owner, x)
-            return sums / atoms[:, None]
+            return x.new_zeros(len(atoms), x.shape[1]).index_add(0, owner, x) / atoms[:, None]
 
-        if self.of_atoms:
-            return mean(white.square().sum(1, keepdim=True))[:, 0]
-        return mean(white).square().sum(1) * atoms
+        if self.known is None:
+            return mean(white).square().sum(1) * atoms
+        return mean(nearest(white, self.known).square()[:, None])[:, 0]
 
     def per_atom(self, features: Tensor, atoms: Tensor) -> Tensor:
-        """u of molecules, eV/atom, (B,); parameters as in :meth:`rigidities`."""
-        return (self.scale**2 * self.rigidities(features, atoms) + self.floor**2).sqrt()
+        """u of molecules, eV/atom, (B,); parameters as in :meth:`novelty`."""
+        return (self.scale**2 * self.novelty(features, atoms) + self.floor**2).sqrt()
+
+
+def nearest(points: Tensor, known: Tensor) -> Tensor:
+    """Distance of each point, (N, D), from the nearest known one, (T, D); (N,), float64."""
+    parts = [torch.cdist(part, known).amin(1) for part in points.to(known.dtype).split(AT_ONCE)]
+    return torch.cat(parts).double() if parts else points.new_zeros(0)
 
 
 def uncertainty_path(checkpoint: str | Path) -> Path:
@@ -99,12 +107,14 @@ def save_uncertainty(uncertainty: EnergyUncertainty, path: str | Path) -> None:
     header = {
         "format_version": FORMAT_VERSION, "model_sha256": uncertainty.model_sha256,
         "scale": uncertainty.scale, "floor": uncertainty.floor, "threshold": uncertainty.threshold,
-        "facts": dict(uncertainty.facts), "of_atoms": uncertainty.of_atoms,
+        "facts": dict(uncertainty.facts),
     }  # fmt: skip
     if uncertainty.bonding is not None:
         header["bonding"] = uncertainty.bonding.to_json()
     with whole_file(Path(path)) as partial:
         tensors = {"whitening": uncertainty.whitening.contiguous()}
+        if uncertainty.known is not None:
+            tensors["known"] = uncertainty.known.half().contiguous()
         try:
             save_file(tensors, partial, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
         except SafetensorError as error:  # what the disk says comes as text
@@ -123,13 +133,14 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER_KEY])
             whitening = file.get_tensor("whitening").double()
+            known = file.get_tensor("known").float() if "known" in file.keys() else None  # noqa: SIM118
         if header["format_version"] > FORMAT_VERSION:
             raise CheckpointError(f"{path} has format {header['format_version']}: upgrade helm-ase")
         bonds = header.get("bonding")
         uncertainty = EnergyUncertainty(
             str(header["model_sha256"]), whitening, float(header["scale"]), float(header["floor"]),
             float(header["threshold"]), dict(header["facts"]),
-            None if bonds is None else BondCoverage.from_json(bonds), bool(header.get("of_atoms", False)),
+            None if bonds is None else BondCoverage.from_json(bonds), known,
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not an error bar of a model: {error!r}") from error
@@ -138,6 +149,9 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
             f"{path} belongs to other weights ({uncertainty.model_sha256[:12]}…, not {model_sha256[:12]}…): "
             "remove it, or replace it with a new one from helm-ase calibrate"
         )
-    if not torch.isfinite(uncertainty.whitening).all() or uncertainty.whitening.ndim != 2:
-        raise CheckpointError(f"{path} holds numbers that are not finite")
+    for tensor in (uncertainty.whitening, uncertainty.known):
+        if tensor is not None and (
+            tensor.ndim != 2 or not tensor.numel() or not torch.isfinite(tensor).all()
+        ):
+            raise CheckpointError(f"{path} holds numbers that are not finite, or none")
     return uncertainty

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import minimize_scalar
+from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 
 from helm_ase.checkpoint import Checkpoint
@@ -19,8 +20,10 @@ from helm_ase.representation.graph import AtomicGraph, batch_graphs
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.units import HARTREE_IN_EV
 
-RIDGES = (1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-"""Values of the ridge parameter s that are tried, relative to the mean of the diagonal of C."""
+AXES = 16
+"""Principal axes of the features in which distances from the training set are measured; more do not help."""
+SPACING = 0.7
+"""Distance, in standard deviations of an axis, within which an atom of the training set stands for others."""
 LARGE, SMALL = 10e-3, 3e-3
 """Errors in eV/atom above which an error bar should exceed its threshold, and below which it should not."""
 FEWEST = 20
@@ -124,21 +127,30 @@ def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErr
             f"least {FEWEST} are needed"
         )
     fitted, tried = (every_second(validation, first) for first in (0, 1))
-    moments = train.features.T @ train.features / len(train.features)
-    best: tuple[float, EnergyUncertainty] | None = None
-    for ridge in RIDGES:
-        whitening = _whitening(moments, ridge)
-        made = EnergyUncertainty(checkpoint.sha256, torch.from_numpy(whitening), 1.0, 0.0, float("inf"))
-        scale, floor, loss = _scale_and_floor(np.square(bars(made, fitted)), fitted.errors)
-        if best is None or loss < best[0]:
-            best = loss, replace(made, scale=scale, floor=floor)
-    assert best is not None
-    threshold = _threshold(bars(best[1], fitted), fitted.errors)
-    facts = {"training molecules": len(train.errors)} | {
-        f"{name} half": judge(bars(best[1], half), half.errors, threshold)
+    whitening = _whitening(train.features)
+    known = thinned(train.features @ whitening.T, SPACING)
+    made = EnergyUncertainty(
+        checkpoint.sha256, torch.from_numpy(whitening), 1.0, 0.0, float("inf"),
+        known=torch.from_numpy(known).half().float(),
+    )  # fmt: skip
+    scale, floor = _scale_and_floor(np.square(bars(made, fitted)), fitted.errors)
+    made = replace(made, scale=scale, floor=floor)
+    threshold = _threshold(bars(made, fitted), fitted.errors)
+    facts = {"training molecules": len(train.errors), "training atoms": len(known)} | {
+        f"{name} half": judge(bars(made, half), half.errors, threshold)
         for name, half in (("calibration", fitted), ("other", tried))
     }
-    return replace(best[1], threshold=threshold, facts=facts)
+    return replace(made, threshold=threshold, facts=facts)
+
+
+def thinned(points: NDArray[np.float64], spacing: float) -> NDArray[np.float64]:
+    """As many of the points, (T, D), that each other one is closer than the spacing to one of them."""
+    tree, free, kept = cKDTree(points), np.ones(len(points), dtype=bool), []
+    for k, point in enumerate(points):
+        if free[k]:
+            kept.append(k)
+            free[tree.query_ball_point(point, spacing)] = False
+    return points[kept]
 
 
 def every_second(molecules: EnergyErrors, first: int) -> EnergyErrors:
@@ -170,10 +182,11 @@ def judge(bar: NDArray[np.float64], errors: NDArray[np.float64], threshold: floa
     }
 
 
-def _whitening(moments: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
-    """W with WᵀW = (C + s)⁻¹."""
-    shifted = moments + ridge * np.trace(moments) / len(moments) * np.eye(len(moments))
-    return np.asarray(np.linalg.inv(np.linalg.cholesky(shifted)))
+def _whitening(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """W: the leading principal axes of the features, (N, F), each divided by its spread; (D, F)."""
+    variances, axes = np.linalg.eigh(features.T @ features / len(features))
+    leading = np.flatnonzero(variances > 1e-12 * variances[-1])[-AXES:]
+    return np.asarray(axes[:, leading].T / np.sqrt(variances[leading, None]))
 
 
 def _threshold(bar: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
@@ -187,17 +200,16 @@ def _threshold(bar: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
     return float(tried[np.argmax(above[0] - above[1])])
 
 
-def _scale_and_floor(
-    rigidity: NDArray[np.float64], errors: NDArray[np.float64]
-) -> tuple[float, float, float]:
-    """Maximum-likelihood values of a and b for Laplace-distributed errors, and the mean negative
-    log-likelihood."""
+def _scale_and_floor(novelty: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[float, float]:
+    """Scale a with the largest likelihood for Laplace-distributed errors, and floor b: the median error
+    of the quarter of the molecules with the smallest novelty."""
     size = np.abs(errors).clip(min=1e-6)
+    floor = float(np.median(size[novelty <= np.quantile(novelty, 0.25)]))
 
-    def loss(x: NDArray[np.float64]) -> float:
-        width = np.sqrt(np.exp(2 * x[0]) * rigidity + np.exp(2 * x[1]))
+    def loss(log_scale: float) -> float:
+        width = np.sqrt(np.exp(2 * log_scale) * novelty + floor**2)
         return float(np.mean(np.log(width) + np.sqrt(2) * size / width))
 
-    start = np.log([np.sqrt(np.mean(size**2) / rigidity.mean()), np.median(size)])
-    optimum = minimize(loss, start, method="Nelder-Mead")
-    return float(np.exp(optimum.x[0])), float(np.exp(optimum.x[1])), float(optimum.fun)
+    middle = np.log(np.sqrt(np.mean(size**2) / max(novelty.mean(), 1e-12)))
+    optimum = minimize_scalar(loss, bounds=(middle - 10, middle + 10), method="bounded")
+    return float(np.exp(optimum.x)), floor

@@ -19,7 +19,7 @@ from helm_ase.checkpoint.uncertainty import (
 )
 from helm_ase.cli import main
 from helm_ase.errors import CheckpointError, SettingError
-from helm_ase.evaluation.calibration import EnergyErrors, bars, calibrate, collect, judge
+from helm_ase.evaluation.calibration import EnergyErrors, bars, calibrate, collect, judge, thinned
 from shared.evaluated_models import CLOSED, checkpoint, label, write
 
 
@@ -58,10 +58,10 @@ def test_directions_that_training_has_not_shown_have_large_bars():
     inside, outside = drawn(50, spread, 2), drawn(50, np.ones(4), 3)
     assert np.median(bars(made, outside)) > 10 * np.median(bars(made, inside))
     assert (bars(made, outside) > made.threshold).mean() > 0.9
-    assert set(made.facts) == {"training molecules", "calibration half", "other half"}
+    assert set(made.facts) == {"training molecules", "training atoms", "calibration half", "other half"}
     found = made.facts["other half"]
     assert found["spearman"] > 0.4
-    assert found["large flagged"] / found["large"] > 0.7 > 0.4 > found["small flagged"] / found["small"]
+    assert found["large flagged"] / found["large"] > 0.25 + found["small flagged"] / found["small"]
     assert min(found["large"], found["small"]) > 10
 
 
@@ -75,9 +75,26 @@ def test_without_large_errors_what_is_beyond_the_calibration_is_flagged():
 def test_files_of_format_1_mean_the_rigidity_of_averaged_features():
     features, atoms = torch.tensor([[1.0, 0], [-1.0, 0], [0, 2.0]]), torch.tensor([2, 1])
     made = EnergyUncertainty("", torch.eye(2, dtype=torch.float64), 1.0, 0.0, 1.0)
-    assert made.rigidities(features, atoms).tolist() == [1.0, 4.0]
-    assert replace(made, of_atoms=False).rigidities(features, atoms).tolist() == [0.0, 4.0]
-    assert load_model("helm-hcnof-2").uncertainty.of_atoms is False
+    assert made.novelty(features, atoms).tolist() == [0.0, 4.0]
+    assert load_model("helm-hcnof-2").uncertainty.known is None
+
+
+def test_novelty_is_the_mean_square_distance_of_atoms_from_the_nearest_of_training():
+    features, atoms = torch.tensor([[1.0, 0], [-1.0, 0], [0, 2.0]]), torch.tensor([2, 1])
+    known = torch.tensor([[1.0, 0], [0, 0], [0, 5]])
+    made = EnergyUncertainty("", 2 * torch.eye(2, dtype=torch.float64), 1.0, 0.0, 1.0, known=known)
+    assert made.novelty(features, atoms).tolist() == [2.5, 1.0]  # W doubles the features, not what is known
+    assert made.per_atom(features, atoms).tolist() == [2.5**0.5, 1.0]
+
+
+def test_thinned_points_stand_for_all(rng):
+    points = rng.normal(size=(500, 3))
+    kept = thinned(points, 0.5)
+    distances = np.linalg.norm(points[:, None] - kept, axis=2)
+    assert distances.min(1).max() < 0.5
+    assert len(kept) < 400
+    own = np.linalg.norm(kept[:, None] - kept, axis=2)
+    assert own[~np.eye(len(kept), dtype=bool)].min() >= 0.5
 
 
 def test_what_is_flagged_is_counted():
@@ -93,7 +110,10 @@ def test_too_few_molecules_are_refused():
 
 @pytest.fixture
 def made():
-    return EnergyUncertainty("abc", torch.eye(3, dtype=torch.float64), 0.1, 0.01, 0.5, {"molecules": 3})
+    known = torch.arange(6.0).reshape(2, 3)
+    return EnergyUncertainty(
+        "abc", torch.eye(3, dtype=torch.float64), 0.1, 0.01, 0.5, {"molecules": 3}, known=known
+    )
 
 
 def test_a_bar_survives_its_file_and_other_weights_are_refused(made, tmp_path):
@@ -101,7 +121,8 @@ def test_a_bar_survives_its_file_and_other_weights_are_refused(made, tmp_path):
     save_uncertainty(made, path)
     back = read_uncertainty(path, "abc")
     assert torch.equal(back.whitening, made.whitening)
-    assert replace(back, whitening=made.whitening) == made
+    assert torch.equal(back.known, made.known)
+    assert replace(back, whitening=made.whitening, known=made.known) == made
     with pytest.raises(CheckpointError, match="other weights"):
         read_uncertainty(path, "abd")
     path.write_bytes(path.read_bytes()[:100])
