@@ -16,8 +16,9 @@ is over all reactions that the subset has in the set, n and MAD are of those ans
 are over the same reactions.  Energies are the model's by its head and, if asked for, E[D(H)] and those after
 SCF steps, where there are labels only for what is labelled.  ``--trained`` names label files of the training:
 reactions with a species of more than three heavy atoms whose molecular graph is in their split ``train`` are
-counted apart.  ``--dispersion`` adds D3(BJ) to the model and its level, and compares the sums with the
-references; ``--counterpoise`` adds gCP, too, which takes back what a small basis binds too much.
+counted apart.  Reactions with a species none of whose atoms are bonded, so that its coordinates must be in
+another unit, are left out.  ``--dispersion`` adds D3(BJ) to the model and its level, and compares the sums
+with the references; ``--counterpoise`` adds gCP, too, which takes back what a small basis binds too much.
 """
 
 from common import header, machine, one_thread, table
@@ -49,6 +50,7 @@ from methods import (  # noqa: E402
 from helm_ase.labels.formats import open_labels  # noqa: E402
 from helm_ase.prediction.dispersion import dispersion_of  # noqa: E402
 from helm_ase.qc.dispersion import counterpoise  # noqa: E402
+from helm_ase.representation.connectivity import bonded  # noqa: E402
 from helm_ase.representation.structure import Structure  # noqa: E402
 from helm_ase.units import HARTREE_IN_EV  # noqa: E402
 
@@ -56,6 +58,8 @@ KCAL = kcal / mol
 """eV."""
 TYPICAL = 56.84
 """kcal/mol; mean |reference| of GMTKN55, to which WTMAD-2 scales every subset."""
+LOOSE = 1.5
+"""Atoms further apart than this many times the sum of their covalent radii are not even loosely bonded."""
 FIRST = frozenset((1, 6, 7, 8, 9))
 """Elements of the reactions that the first models can answer."""
 SMALL = 3
@@ -82,6 +86,11 @@ class Reaction:
         return all(
             s.charge == 0 and s.multiplicity == 1 and set(s.numbers.tolist()) <= FIRST for s in self.species
         )
+
+    @property
+    def has_bonds(self) -> bool:
+        """Whether every species of several atoms has bonds; else its coordinates are in another unit."""
+        return all(len(s.numbers) == 1 or bonded(s.numbers, s.positions, LOOSE).any() for s in self.species)
 
     def energy(self, energies: Iterable[float | None]) -> float:
         """kcal/mol of energies of the species in eV; NaN if one is missing."""
@@ -257,9 +266,10 @@ def main() -> None:
     add_energy_options(parser)
     options = parser.parse_args()
     model, kinds = Model(options.model), energy_kinds(options)
-    reactions = [
+    wanted = [
         r for r in read_reactions(options.reactions) if not options.subsets or r.subset in options.subsets
     ]
+    reactions = [r for r in wanted if r.has_bonds]
     level = read_level(options.labels, {s.key for r in reactions for s in r.species}, model)
     trained = trained_graphs(options.trained)
     corrections = corrections_of(options, model)
@@ -267,7 +277,7 @@ def main() -> None:
     parts, totals = report_of(rows, kinds, bool(level), bool(trained), list(corrections))
     facts = machine() | {
         "model": model.name, "model_sha256": model.identity[:16],
-        "reactions": len(rows), "labelled_species": len(level),
+        "reactions": len(rows), "left_out": len(wanted) - len(rows), "labelled_species": len(level),
     }  # fmt: skip
     report = "\n\n".join([header("Reaction energies of GMTKN55", **facts), *parts])
     publish(report, {"totals": totals, "reactions": rows}, options)
