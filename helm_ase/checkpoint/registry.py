@@ -72,7 +72,7 @@ def load_model(model: str | Path | None = None, sha256: str | None = None) -> Ch
     Examples
     --------
     >>> from helm_ase import load_model
-    >>> sorted(load_model().basis.elements)
+    >>> sorted(load_model("helm-hcnof-2").basis.elements)
     [1, 6, 7, 8, 9]
     """
     shared = load_shared(model, sha256)
@@ -158,6 +158,9 @@ def _fetch(url: str, file: str, sha256: str, target: Path | None = None, size: i
             f"'helm-ase download' and copy the file to {target}"
         )
     if urlparse(url).scheme not in ("http", "https"):
-        raise CheckpointError(f"{file} has the relative address {url!r}: set HELM_WEIGHTS_URL")
+        raise CheckpointError(
+            f"{file} is not in this installation and has the relative address {url!r}: set HELM_WEIGHTS_URL "
+            "to the server of your weights, or load the file from checkpoints/ of the source by its path"
+        )
     download(url, target, sha256, size)
     return target

@@ -32,11 +32,11 @@ class EnergyUncertainty:
     With the features f of atoms, and W that scales their principal axes over the training set to a variance
     of one, the expected square error of the energy per atom is
 
-        u² = a² ⟨min_t |W (f − f_t)|²⟩ + b²,
+        u² = a² ⟨min_t |W (f − f_t)|³⟩^⅔ + b²,
 
     where t are atoms of the training set and ⟨…⟩ is the mean over the atoms of a molecule: the distance from
     the training set in the space of features (Janet et al., Chem. Sci. 10, 7913, 2019), squared as a variance
-    is and atom by atom.
+    is.  By the third power, one strange atom among many ordinary ones is not averaged away.
     """
 
     model_sha256: str
@@ -58,9 +58,12 @@ class EnergyUncertainty:
     """W f_t of the training set, (T, D).  None in files of format 1, with WᵀW = (C + s)⁻¹: there stands, in
     place of the distance, the prediction rigidity N |W f|² of the mean f over the N atoms of a molecule (Bigi
     et al., Mach. Learn.: Sci. Technol. 5, 045018, 2024), C being the second moments of such means."""
+    metric: Tensor | None = None
+    """V with VᵀV = (C + s)⁻¹ and these moments C, by which structures are compared, (F, F), float64; None in
+    files of format 1, where it is W."""
 
     def novelty(self, features: Tensor, atoms: Tensor) -> Tensor:
-        """⟨min_t |W (f − f_t)|²⟩ of molecules.
+        """⟨min_t |W (f − f_t)|³⟩^⅔ of molecules.
 
         Parameters
         ----------
@@ -83,7 +86,7 @@ class EnergyUncertainty:
 
         if self.known is None:
             return mean(white).square().sum(1) * atoms
-        return mean(nearest(white, self.known).square()[:, None])[:, 0]
+        return mean(nearest(white, self.known).pow(3)[:, None])[:, 0].pow(2 / 3)
 
     def per_atom(self, features: Tensor, atoms: Tensor) -> Tensor:
         """u of molecules, eV/atom, (B,); parameters as in :meth:`novelty`."""
@@ -115,6 +118,8 @@ def save_uncertainty(uncertainty: EnergyUncertainty, path: str | Path) -> None:
         tensors = {"whitening": uncertainty.whitening.contiguous()}
         if uncertainty.known is not None:
             tensors["known"] = uncertainty.known.half().contiguous()
+        if uncertainty.metric is not None:
+            tensors["metric"] = uncertainty.metric.contiguous()
         try:
             save_file(tensors, partial, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
         except SafetensorError as error:  # what the disk says comes as text
@@ -133,14 +138,18 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER_KEY])
             whitening = file.get_tensor("whitening").double()
-            known = file.get_tensor("known").float() if "known" in file.keys() else None  # noqa: SIM118
+            known, metric = (
+                file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
+                for name in ("known", "metric")
+            )
         if header["format_version"] > FORMAT_VERSION:
             raise CheckpointError(f"{path} has format {header['format_version']}: upgrade helm-ase")
         bonds = header.get("bonding")
         uncertainty = EnergyUncertainty(
             str(header["model_sha256"]), whitening, float(header["scale"]), float(header["floor"]),
             float(header["threshold"]), dict(header["facts"]),
-            None if bonds is None else BondCoverage.from_json(bonds), known,
+            None if bonds is None else BondCoverage.from_json(bonds),
+            None if known is None else known.float(), None if metric is None else metric.double(),
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not an error bar of a model: {error!r}") from error
@@ -149,9 +158,11 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
             f"{path} belongs to other weights ({uncertainty.model_sha256[:12]}…, not {model_sha256[:12]}…): "
             "remove it, or replace it with a new one from helm-ase calibrate"
         )
-    for tensor in (uncertainty.whitening, uncertainty.known):
+    for tensor in (uncertainty.whitening, uncertainty.known, uncertainty.metric):
         if tensor is not None and (
             tensor.ndim != 2 or not tensor.numel() or not torch.isfinite(tensor).all()
         ):
             raise CheckpointError(f"{path} holds numbers that are not finite, or none")
+    if uncertainty.known is not None and uncertainty.known.shape[1] != len(uncertainty.whitening):
+        raise CheckpointError(f"{path} is damaged: its atoms and axes do not fit")
     return uncertainty

@@ -11,7 +11,7 @@ get_verdict() of the calculator, and the commands run and report, give an error 
 EPILOG = """The error bar, in eV/atom, grows with the distance of a structure's atoms from the training set,
 measured in the features of the network's last layer.  Its scale is fitted to one half of the validation
 molecules and tested on the other half; the command prints the result for both.  An error bar above the
-threshold, which best tells errors above 10 meV/atom from errors below 3 meV/atom, counts as extrapolation.
+threshold, which one in five molecules with errors below 3 meV/atom exceeds, counts as extrapolation.
 The file also records the lengths of the bonds in the training set, by which broken bonds are recognised."""
 
 

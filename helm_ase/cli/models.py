@@ -85,15 +85,22 @@ def _models(options: argparse.Namespace) -> None:
         where = "embedded" if entry.embedded else "download"
         mark = "*" if name == default else " "
         print(f"{mark} {name:<20} {entry.size / 1e6:6.1f} MB  {where:<9} {entry.description}")
-    print("* default; embedded models come with the package, others are downloaded on first use")
+    print("* default; embedded models come with the package, others are downloaded (HELM_WEIGHTS_URL)")
 
 
 def _download(options: argparse.Namespace) -> None:
     from helm_ase.checkpoint import default_model, list_models, resolve
+    from helm_ase.errors import CheckpointError
 
     names = list(list_models()) if options.all else options.names or [default_model()]
+    failed: list[CheckpointError] = []
     for name in names:
-        print(f"{name}: {resolve(name)}")
+        try:
+            print(f"{name}: {resolve(name)}")
+        except CheckpointError as error:
+            failed.append(error)
+    if failed:
+        raise CheckpointError("; ".join(map(str, failed)))
 
 
 def _publish(options: argparse.Namespace) -> None:

@@ -26,6 +26,12 @@ SPACING = 0.7
 """Distance, in standard deviations of an axis, within which an atom of the training set stands for others."""
 LARGE, SMALL = 10e-3, 3e-3
 """Errors in eV/atom above which an error bar should exceed its threshold, and below which it should not."""
+FALSE_ALARMS = 0.18
+"""Share of the small errors whose error bars are above the threshold."""
+FEW = 5
+"""Small errors from which on there is such a share."""
+RIDGE = 1e-4
+"""s of the metric of molecules, relative to the mean of the diagonal of C."""
 FEWEST = 20
 """Smallest number of validation molecules from which an error bar can be calibrated."""
 
@@ -76,7 +82,8 @@ def collect(
             waiting, load = [], 0
     if waiting:
         _answer(checkpoint, baseline, with_errors, waiting, features, errors)
-    return EnergyErrors(np.concatenate(features), np.array(errors), np.array(atoms))
+    joined = np.concatenate(features) if features else np.zeros((0, 0))
+    return EnergyErrors(joined, np.array(errors), np.array(atoms, dtype=np.int64))
 
 
 def _answer(
@@ -104,8 +111,7 @@ def _answer(
 def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErrors) -> EnergyUncertainty:
     """Fit an error bar to one half of the validation set, and test it on the other half.
 
-    Its threshold is where it best tells molecules with large errors from those with small ones (Youden's
-    index), on the same half.
+    Its threshold is what nearly one in five molecules with small errors exceeds, on the same half.
 
     Parameters
     ----------
@@ -119,8 +125,10 @@ def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErr
     Raises
     ------
     SettingError
-        If there are too few validation molecules.
+        If there are no training molecules or too few validation molecules.
     """
+    if not len(train.atoms):
+        raise SettingError("there are no training molecules with energies: check the name of the split")
     if len(validation.errors) < FEWEST:
         raise SettingError(
             f"{len(validation.errors)} validation molecules with energies are too few for an error bar; at "
@@ -131,7 +139,7 @@ def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErr
     known = thinned(train.features @ whitening.T, SPACING)
     made = EnergyUncertainty(
         checkpoint.sha256, torch.from_numpy(whitening), 1.0, 0.0, float("inf"),
-        known=torch.from_numpy(known).half().float(),
+        known=torch.from_numpy(known).half().float(), metric=torch.from_numpy(_metric(train)),
     )  # fmt: skip
     scale, floor = _scale_and_floor(np.square(bars(made, fitted)), fitted.errors)
     made = replace(made, scale=scale, floor=floor)
@@ -170,7 +178,8 @@ def judge(bar: NDArray[np.float64], errors: NDArray[np.float64], threshold: floa
     """Quality of an error bar on some molecules: rank correlation, and how many are flagged; JSON."""
     size, flagged = np.abs(errors), bar > threshold
     large, small = size > LARGE, size < SMALL
-    rho = spearmanr(bar, size).statistic if len(size) > 2 else float("nan")
+    varies = len(size) > 2 and np.ptp(bar) > 0 and np.ptp(size) > 0
+    rho = spearmanr(bar, size).statistic if varies else 0.0
     return {
         "molecules": len(size),
         "spearman": round(float(rho), 3),
@@ -183,28 +192,32 @@ def judge(bar: NDArray[np.float64], errors: NDArray[np.float64], threshold: floa
 
 
 def _whitening(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """W: the leading principal axes of the features, (N, F), each divided by its spread; (D, F)."""
-    variances, axes = np.linalg.eigh(features.T @ features / len(features))
+    """W: the leading principal axes of the features, (N, F), each over its standard deviation; (D, F)."""
+    variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(features, rowvar=False, bias=True)))
     leading = np.flatnonzero(variances > 1e-12 * variances[-1])[-AXES:]
     return np.asarray(axes[:, leading].T / np.sqrt(variances[leading, None]))
 
 
 def _threshold(bar: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
-    """Error bar at which the share of large errors above exceeds that of small ones above by most; the
-    largest bar if there are no large errors."""
-    large, small = bar[np.abs(errors) > LARGE], bar[np.abs(errors) < SMALL]
-    if not len(large) or not len(small):
-        return float(bar.max())
-    tried = np.sort(bar)
-    above = [(large[:, None] > tried).mean(0), (small[:, None] > tried).mean(0)]
-    return float(tried[np.argmax(above[0] - above[1])])
+    """Error bar that a given share of the small errors exceeds; the smallest bar if there are hardly any."""
+    small = bar[np.abs(errors) < SMALL]
+    return float(np.quantile(small, 1 - FALSE_ALARMS) if len(small) >= FEW else bar.min())
+
+
+def _metric(molecules: EnergyErrors) -> NDArray[np.float64]:
+    """V with VᵀV = (C + s)⁻¹ for the mean features of molecules, (F, F)."""
+    first = np.cumsum(molecules.atoms) - molecules.atoms
+    means = np.add.reduceat(molecules.features, first) / molecules.atoms[:, None]
+    moments = means.T @ means / len(means)
+    ridge = RIDGE * np.trace(moments) / len(moments)
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(moments + ridge * np.eye(len(moments)))))
 
 
 def _scale_and_floor(novelty: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[float, float]:
-    """Scale a with the largest likelihood for Laplace-distributed errors, and floor b: the median error
-    of the quarter of the molecules with the smallest novelty."""
+    """Scale a with the largest likelihood for Laplace-distributed errors, and floor b: the root mean square
+    error of the quarter of the molecules with the smallest novelty, from their mean absolute error."""
     size = np.abs(errors).clip(min=1e-6)
-    floor = float(np.median(size[novelty <= np.quantile(novelty, 0.25)]))
+    floor = float(np.sqrt(2) * np.mean(size[novelty <= np.quantile(novelty, 0.25)]))
 
     def loss(log_scale: float) -> float:
         width = np.sqrt(np.exp(2 * log_scale) * novelty + floor**2)

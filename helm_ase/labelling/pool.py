@@ -258,9 +258,11 @@ def _features(judged: Sequence[AssessedStructure], checkpoint: Checkpoint) -> ND
     if not judged:
         return np.zeros((0, 1))
     features = np.stack([j.features for j in judged])
-    if checkpoint.uncertainty is None:
+    bar = checkpoint.uncertainty
+    if bar is None:
         return whiten(features)
-    return np.asarray(features @ checkpoint.uncertainty.whitening.numpy().T)
+    metric = bar.whitening if bar.metric is None else bar.metric
+    return np.asarray(features @ metric.numpy().T)
 
 
 def _kind(atoms: Atoms) -> tuple[object, ...]:

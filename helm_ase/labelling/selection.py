@@ -53,9 +53,10 @@ def choose(candidates: Candidates, count: int, diverse: bool = True) -> list[Cho
         v_i = K_ii − K_iS (K_SS + σ²)⁻¹ K_Si,   σ = 0.1 × the median of u.
 
     This is the greedy mode of a determinantal point process with quality u and similarity φ·φ (Kulesza and
-    Taskar, Found. Trends Mach. Learn. 5, 123, 2012; Chen, Zhang and Zhou, NeurIPS 2018), and with φ the
-    features whitened over the training set, and u from them, the greedy choice of batches in Bayesian
-    regression on the last layer (MaxDet of Holzmüller, Zaverkin, Kästner and Steinwart, JMLR 24, 164, 2023).
+    Taskar, Found. Trends Mach. Learn. 5, 123, 2012; Chen, Zhang and Zhou, NeurIPS 2018).  With φ the features
+    whitened over the training set, and u their prediction rigidity, it is the greedy choice of batches in
+    Bayesian regression on the last layer (MaxDet of Holzmüller, Zaverkin, Kästner and Steinwart, JMLR 24,
+    164, 2023).
     Without diversity, the largest u.  Copies of a chosen structure are never chosen.
 
     Parameters

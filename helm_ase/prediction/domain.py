@@ -21,7 +21,7 @@ from helm_ase.representation.geometry import check_geometry
 from helm_ase.representation.lattice import Lattice
 
 CLOSED_SHELL = (
-    "neither a closed-shell model nor the restricted Kohn–Sham method it learnt describes broken bonds"
+    "closed shells were learnt from restricted Kohn–Sham theory, which does not describe broken bonds"
 )
 JUMP = 0.5
 """Displacement of an atom, Å, above which the next calculation counts as a new geometry, not as a step."""

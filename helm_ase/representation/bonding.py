@@ -21,9 +21,9 @@ FACTORS = (BOND_FACTOR, 1.5)
 """Two criteria for bonds: atoms are bonded if they are closer than this factor times the sum of their
 covalent radii.  Between the two limits lie both stretched bonds and close contacts, so an atom counts as
 known if it is known by either criterion."""
-HYDROGEN_FACTOR = 1.8
-"""The same for bonds of hydrogen where fragments are told apart: on its way from one atom to another a proton
-is far from both."""
+SHARED_HYDROGEN = 1.8
+"""The same for a hydrogen that is this near to two heavy atoms, where fragments are told apart: on its way
+from one to the other a proton is far from both."""
 VALENCE = dict.fromkeys((1, 9, 17, 35, 53), 1) | dict.fromkeys((8, 16, 34), 2) | {
     5: 3, 7: 3, 15: 3, 33: 3, 6: 4, 14: 4, 32: 4,
 }  # fmt: skip
@@ -45,8 +45,10 @@ RARELY_OPEN = 5e-3
 """The same for dissociation into radicals: a few stretched bonds among thousands of molecules do not teach a
 model how all bonds break."""
 ONIUM = {7: 4, 15: 4, 33: 4, 8: 3, 16: 3, 34: 3}
-"""Neighbours with which an element, in a fragment with an odd number of electrons, makes this a cation, as in
-ammonium and sulfonium."""
+"""Neighbours of an element in onium ions."""
+BESIDE_CATIONS = (1, 6, 7, 14)
+"""Elements bonded to the charged atom of the cations that are recognised; beside oxygen, sulfur, phosphorus
+and nitrogen have as many neighbours in neutral molecules (sulfones, phosphates, N-oxides)."""
 
 
 class Environment(NamedTuple):
@@ -111,7 +113,7 @@ class BondCoverage:
                 kind = reading.kind(i, j)
                 low, high = lengths.get(kind, (length, length))
                 lengths[kind] = min(low, length), max(high, length)
-            opened[open_fragments(numbers, linked_atoms(numbers, positions), state)] += 1
+            opened[open_fragments(numbers, positions, state)] += 1
         count = opened.total()
         common = frozenset(e for e, n in environments.items() if n >= RARE * count)
         usual = max((k for k, n in opened.items() if n >= RARELY_OPEN * count), default=0)
@@ -139,7 +141,7 @@ class BondCoverage:
         per_atom = [self._of_atoms(reading) for reading in readings]
         odd = [k for k in range(len(numbers)) if per_atom and all(faults[k] for faults in per_atom)]
         reasons = list(dict.fromkeys(fault for k in odd for fault in _telling(per_atom, k)))
-        parts = open_fragments(numbers, linked_atoms(numbers, positions), state)
+        parts = open_fragments(numbers, positions, state)
         if parts > self.open_fragments:
             text = f"{parts} fragments with an odd number of electrons, radicals or ions"
             reasons.insert(0, BondFault(f"{text}: bonds are broken", True, (parts,)))
@@ -210,31 +212,43 @@ class BondCoverage:
         return cls(environments, lengths, int(data["open_fragments"]), int(data["molecules"]))
 
 
-def open_fragments(numbers: NDArray[np.int64], bonds: NDArray[np.bool_], state: ChargeState) -> int:
+def open_fragments(numbers: NDArray[np.int64], positions: NDArray[np.float64], state: ChargeState) -> int:
     """Fragments with an odd number of electrons, were they neutral, which neither ions nor unpaired electrons
-    explain: multiplicity − 1 are radicals, and as many are ions as the charge asks for and as there are onium
-    cations and anions beside them.
+    explain: multiplicity − 1 are radicals, and as many are ions as the charge asks for, and as there are
+    onium, amidinium and guanidinium cations and anions beside them.
 
     Parameters
     ----------
-    numbers, bonds
-        Atomic numbers, (N,), and who is bonded to whom, (N, N).
+    numbers, positions
+        Atomic numbers, (N,), and positions in Å, (N, 3).
     state
         Charge and multiplicity.
     """
-    parts = fragments(bonds)
+    tight, wide, widest = bond_matrices(numbers, positions, (*FACTORS, SHARED_HYDROGEN))
+    parts = fragments(wide | _shared_hydrogens(numbers, widest))
     odd = np.bincount(parts, weights=numbers).astype(int) % 2 == 1
-    saturated = bonds.sum(1) >= [ONIUM.get(int(z), len(numbers) + 1) for z in numbers]
-    cations = len({k for k in parts[saturated].tolist() if odd[k]})
+    cations = len({k for k in parts[_charged_atoms(numbers, tight)].tolist() if odd[k]})
     ions = max(abs(state.charge), cations + max(cations - state.charge, 0))
     return max(int(odd.sum()) - ions - (state.multiplicity - 1), 0)
 
 
-def linked_atoms(numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Bonds by the wide criteria by which fragments are told apart, (N, N)."""
-    wide, widest = bond_matrices(numbers, positions, (FACTORS[-1], HYDROGEN_FACTOR))
-    hydrogen = numbers == 1
-    return np.asarray(wide | widest & (hydrogen[:, None] | hydrogen))
+def _shared_hydrogens(numbers: NDArray[np.int64], near: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pairs of a heavy atom and a hydrogen that is near two or more of them, (N, N)."""
+    heavy = numbers != 1
+    shared = ~heavy & (near[:, heavy].sum(1) > 1)
+    pairs = near & shared[:, None] & heavy
+    return np.asarray(pairs | pairs.T)
+
+
+def _charged_atoms(numbers: NDArray[np.int64], bonds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Central atoms of onium, amidinium and guanidinium ions, (N,), if their fragments have an odd number of
+    electrons as neutral ones."""
+    degree = bonds.sum(1)
+    onium = degree == [ONIUM.get(int(z), -1) for z in numbers]
+    flat = (numbers == 7) & (degree == 3)
+    amidinium = (numbers == 6) & (degree == 3) & (bonds[:, flat].sum(1) > 1)
+    plain = ~bonds[:, ~np.isin(numbers, BESIDE_CATIONS)].any(1)
+    return np.asarray((onium | amidinium) & plain)
 
 
 def _telling(per_atom: "list[list[list[BondFault]]]", k: int) -> list[BondFault]:

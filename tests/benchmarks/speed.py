@@ -8,8 +8,9 @@ the minimum of several runs, all in one run of the script; only ratios within a 
 
 Printed, in ms:
 
-- E+F; the parts of the Hamiltonian: network with assembly (assembly also alone), overlap integrals and
-  trust filter, H0, orbitals; "H without H0" is network + assembly + overlap + trust filter;
+- E+F of the network, and of a step of the calculator with the energy baseline; the parts of the Hamiltonian:
+  network with assembly (assembly also alone), overlap integrals and trust filter, H0, orbitals; "H without
+  H0" is network + assembly + overlap + trust filter;
 - PySCF's SCF and gradient at the level of theory of the labels for molecules of up to ``--scf-up-to`` atoms
   (default 21; 60 atoms take minutes), GFN2-xTB energy and gradient, and the ratios;
 - with ``--growth``: E+F and H of n-alkanes, one fresh process each, exponents of a power law in the number
@@ -38,12 +39,14 @@ from molecules import NAMES, molecule  # noqa: E402
 from scf import scf_seconds, xtb_energy_and_forces  # noqa: E402
 
 import helm_ase.nn.model as network  # noqa: E402
+from helm_ase import HELMCalculator  # noqa: E402
 from helm_ase.checkpoint import Checkpoint, load_model  # noqa: E402
 from helm_ase.electronic import ElectronicStructure  # noqa: E402
 from helm_ase.nn import apply_factor  # noqa: E402
 from helm_ase.prediction.electronic import make_graph, predict_energy  # noqa: E402
 from helm_ase.qc.baseline import baseline_hamiltonian  # noqa: E402
 from helm_ase.qc.molecule import build_mole, overlap  # noqa: E402
+from helm_ase.qc.tight_binding import TightBinding  # noqa: E402
 from helm_ase.representation.charge_state import ChargeState  # noqa: E402
 
 ALKANES = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20)
@@ -73,13 +76,32 @@ def time_energy(checkpoint: Checkpoint, atoms: Atoms, repeats: int) -> float:
     return best(cpu_times(lambda: predict_energy(checkpoint.model, atoms, NEUTRAL, True), repeats))
 
 
+def time_calculator(model: str | None, atoms: Atoms, repeats: int) -> float:
+    """Energy and forces of a step of dynamics, energy baseline, error bar and verdict included, ms."""
+    calc, moved = HELMCalculator(model), atoms.copy()
+
+    def step() -> None:
+        moved.positions[0] += 1e-3
+        calc.get_property("forces", moved)
+
+    return best(cpu_times(step, repeats))
+
+
 @torch.no_grad()
 def time_hamiltonian(checkpoint: Checkpoint, atoms: Atoms, repeats: int) -> dict[str, float]:
     """Parts of the Hamiltonian, ms each."""
     model, basis = checkpoint.model, checkpoint.basis
     mole = build_mole(atoms.numbers, atoms.positions, basis.name)
     s = torch.from_numpy(overlap(mole, basis).values)
-    h0 = torch.from_numpy(baseline_hamiltonian(mole, basis, checkpoint.level, checkpoint.baseline).values)
+    charge_method = None
+    if checkpoint.baseline.charges:
+        charge_method = TightBinding(checkpoint.energy_baseline.for_charges)
+
+    def baseline() -> np.ndarray:
+        """H0, the charges to which it responds included."""
+        e0 = charge_method(atoms.numbers, atoms.positions, 0, 1) if charge_method else None
+        charges = None if e0 is None else e0.charges
+        return baseline_hamiltonian(mole, basis, checkpoint.level, checkpoint.baseline, charges).values
 
     def forward() -> torch.Tensor:
         return model(make_graph(model, atoms, NEUTRAL), energy=False, hamiltonian=True).correction[0].double()
@@ -95,11 +117,8 @@ def time_hamiltonian(checkpoint: Checkpoint, atoms: Atoms, repeats: int) -> dict
     parts["trust"] = best(cpu_times(trust, repeats)) if model.settings.trust_delta else 0.0
     h = trust() if model.settings.trust_delta else correction
     electrons = basis.electrons(atoms.numbers, 0)
-    parts["H0"] = best(
-        cpu_times(
-            lambda: baseline_hamiltonian(mole, basis, checkpoint.level, checkpoint.baseline), 2, warm=False
-        )
-    )
+    parts["H0"] = best(cpu_times(baseline, 2, warm=False))
+    h0 = torch.from_numpy(baseline())
     parts["orbitals"] = best(cpu_times(lambda: ElectronicStructure.solve(h0 + h, s, electrons), repeats))
     parts["H without H0"] = parts["network + assembly"] + parts["overlap"] + parts["trust"]
     return parts
@@ -129,7 +148,8 @@ def compare(checkpoint: Checkpoint, arguments: argparse.Namespace) -> list[dict[
             "atoms": len(atoms),
             "AOs": checkpoint.basis.size(atoms.numbers),
         }
-        record["E+F"] = time_energy(checkpoint, atoms, arguments.repeats)
+        record["E+F of the network"] = time_energy(checkpoint, atoms, arguments.repeats)
+        record["E+F"] = time_calculator(arguments.model, atoms, arguments.repeats)
         record |= time_hamiltonian(checkpoint, atoms, arguments.repeats)
         record |= time_references(checkpoint, atoms, len(atoms) <= arguments.scf_up_to)
         if "SCF" in record:

@@ -109,7 +109,7 @@ def test_the_baseline_of_a_model_is_judged_by_charge_and_spin(tmp_path):
     from helm_ase.qc.labelling import LabelSettings, label_structure
     from helm_ase.representation.structure import Structure
 
-    model = Path(__file__).parents[2] / "checkpoints" / "helm-organic-preview.safetensors"
+    model = Path(__file__).parents[2] / "checkpoints" / "helm-organic-1.safetensors"
     checkpoint = load_model(str(model))
     known = tuple(replace(o, exchange=-0.08) for o in checkpoint.baseline.operators)
     with_spins = replace(checkpoint.baseline, operators=known, spins=True)

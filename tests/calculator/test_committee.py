@@ -13,7 +13,7 @@ from helm_ase import HELMCalculator, HELMCommittee, list_models
 from helm_ase.calculator import helm as calculator_module
 from helm_ase.errors import ChargeError, CheckpointError, SettingError
 
-MODELS = sorted(list_models())
+MODELS = sorted(name for name, entry in list_models().items() if entry.embedded)
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def test_energy_and_forces_are_means_and_the_spread_is_their_deviation(methanol)
         single.calc = HELMCalculator(model=model)
         energies.append(single.get_potential_energy())
         forces.append(single.get_forces())
-    assert methanol.get_potential_energy() == pytest.approx(np.mean(energies), abs=1e-9)
-    np.testing.assert_allclose(methanol.get_forces(), np.mean(forces, axis=0), atol=1e-9)
+    assert methanol.get_potential_energy() == pytest.approx(np.mean(energies), abs=1e-6)
+    np.testing.assert_allclose(methanol.get_forces(), np.mean(forces, axis=0), atol=1e-6)
     spread = methanol.calc.get_spread(methanol)
-    assert spread.energy == pytest.approx(np.std(energies, ddof=1), abs=1e-9)
+    assert spread.energy == pytest.approx(np.std(energies, ddof=1), abs=1e-6)
     expected = np.sqrt(np.var(forces, axis=0, ddof=1).sum(1))
-    np.testing.assert_allclose(spread.forces, expected, atol=1e-9)
+    np.testing.assert_allclose(spread.forces, expected, atol=1e-6)
     assert spread.forces.shape == (6,)
     assert spread.energy > 0
 
@@ -64,7 +64,7 @@ def test_another_charge_is_another_question(methanol):
 
 
 def test_what_makes_no_committee_is_refused(monkeypatch):
-    for models in ([], MODELS[:1], "helm-hcnof-1"):
+    for models in ([], MODELS[:1], "helm-hcnof-2"):
         with pytest.raises(SettingError, match="two models or more"):
             HELMCommittee(models)
     with pytest.raises(SettingError, match="agree with itself"):

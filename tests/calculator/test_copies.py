@@ -57,7 +57,7 @@ def test_databases_keep_results_and_the_checksum_of_the_model(water, tmp_path, s
         database.write(water)
     row = connect(tmp_path / f"w.{suffix}").get(1)
     assert row.calculator == "helm"
-    assert row.calculator_parameters["model"] == "helm-hcnof-2"
+    assert row.calculator_parameters["model"] == "helm-organic-1"
     assert row.calculator_parameters["model_sha256"] == water.calc.checkpoint.sha256
     assert row.toatoms().get_potential_energy() == pytest.approx(water.get_potential_energy(), abs=1e-9)
     np.testing.assert_allclose(row.toatoms().get_forces(), water.get_forces(), atol=1e-12)
@@ -66,7 +66,7 @@ def test_databases_keep_results_and_the_checksum_of_the_model(water, tmp_path, s
 def test_todict_is_plain_json_with_the_checksum():
     calc = HELMCalculator(dtype=torch.float64, device=torch.device("cpu"), charge=np.int64(2))
     recorded = json.loads(json.dumps(calc.todict()))
-    assert recorded["model"] == "helm-hcnof-2"
+    assert recorded["model"] == "helm-organic-1"
     assert len(recorded["model_sha256"]) == 64
     assert (recorded["dtype"], recorded["device"], recorded["charge"]) == ("float64", "cpu", 2)
 

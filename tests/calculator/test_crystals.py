@@ -194,7 +194,7 @@ def test_models_of_molecules_refuse_crystals_and_name_both_ways_out():
     atoms = molecule("H2O", vacuum=4.0)
     atoms.pbc = True
     with pytest.raises(StructureError, match=r"molecule in a box.*pbc = False.*; for a crystal"):
-        atoms.calc = HELMCalculator(model="helm-hcnof-1")
+        atoms.calc = HELMCalculator(model="helm-hcnof-2")
 
 
 def test_models_of_crystals_refuse_what_they_have_not_learnt(crystal_model, tmp_path):
@@ -224,7 +224,7 @@ def test_what_is_for_molecules_says_so(crystal_model):
 
 def test_what_is_for_crystals_says_so():
     atoms = molecule("H2O")
-    atoms.calc = HELMCalculator(model="helm-hcnof-1")
+    atoms.calc = HELMCalculator(model="helm-hcnof-2")
     for ask in (atoms.calc.band_structure, atoms.calc.get_real_space_hamiltonian, atoms.calc.get_bands):
         with pytest.raises(StructureError, match="nothing is periodic"):
             ask()

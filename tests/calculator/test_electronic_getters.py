@@ -230,8 +230,9 @@ def test_a_single_atom_and_a_moved_molecule_are_computed_anew():
 
 @pytest.fixture(scope="module")
 def far_apart():
-    """Two molecules of hydrogen, whose blocks vanish, and one nearby."""
-    atoms = Atoms("H6", [[0, 0, z] for z in (0.0, 0.74, 3.0, 3.74, 20.0, 20.74)])
+    """Two molecules of hydrogen and one far away, whose blocks vanish."""
+    atoms = Atoms("H6", [[0, 0, z] for z in (0.0, 0.74, 2.0, 2.74, 20.0, 20.74)])
+    atoms.rattle(0.05, seed=1)  # no element is zero by symmetry
     atoms.calc = HELMCalculator()
     return atoms
 

@@ -32,15 +32,15 @@ def test_periodic_boundaries_switched_on_later_are_refused_too(water):
 
 
 def test_an_unknown_element_is_refused_with_the_known_ones():
-    with pytest.raises(ElementError, match=r"Si.*knows H, C, N, O, F") as caught:
-        molecule("SiH4").calc = HELMCalculator()
+    with pytest.raises(ElementError, match=r"Li.*knows H, B, C, N, O, F, Si") as caught:
+        molecule("LiH").calc = HELMCalculator()
     assert isinstance(caught.value, InputError)
 
 
 def test_an_element_changed_later_is_refused(water):
     water.get_potential_energy()
-    water.symbols[0] = "S"
-    with pytest.raises(ElementError, match="S"):
+    water.symbols[0] = "Te"
+    with pytest.raises(ElementError, match="Te"):
         water.get_potential_energy()
 
 
@@ -132,7 +132,7 @@ def test_another_molecule_is_warned_of_anew():
         )
         atoms.positions[hydrogen] = atoms.positions[oxygen] + [0.45, 0, 0]
         atoms.calc = calc
-        with pytest.warns(ExtrapolationWarning, match="H–O"):
+        with pytest.warns(ExtrapolationWarning, match="H.*–O|O.*–H"):
             atoms.get_potential_energy()
 
 

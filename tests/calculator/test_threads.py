@@ -12,6 +12,7 @@ from ase.build import molecule
 
 from helm_ase import HELMCalculator
 from helm_ase.calculator import computation
+from shared.attached import PURE
 
 pytestmark = pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
 
@@ -28,14 +29,20 @@ def answers(calc, name):
     )
 
 
-def test_threads_that_share_a_calculator_get_their_own_answers():
-    calc = HELMCalculator()
-    expected = {name: answers(HELMCalculator(), name) for name in NAMES}
+@pytest.mark.parametrize("model", [PURE, None])
+def test_threads_that_share_a_calculator_get_their_own_answers(model):
+    calc = HELMCalculator(model)
+    expected = {name: answers(HELMCalculator(model), name) for name in NAMES}
     work = [name for _ in range(4) for name in NAMES]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda name: answers(calc, name), work))
     for name, answer in zip(work, found, strict=True):
-        assert answer == expected[name], name
+        if model == PURE:
+            assert answer == expected[name], name
+        else:  # GFN2-xTB starts from the charges of the molecule before
+            for found_, wanted in zip(answer[:3], expected[name][:3], strict=True):
+                np.testing.assert_allclose(found_, wanted, rtol=1e-6, atol=1e-6)
+            assert answer[3] == expected[name][3]
 
 
 def test_levels_and_matrices_belong_to_the_caller_too():

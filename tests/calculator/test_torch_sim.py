@@ -46,8 +46,8 @@ def test_energies_and_forces_are_those_of_the_calculator(model):
     for k, atoms in enumerate(structures):
         assert np.array_equal(atoms.positions, before[k])
         atoms.calc = HELMCalculator(dtype="float64", device="cpu")
-        assert answers["energy"][k] == pytest.approx(atoms.get_potential_energy(), abs=1e-8)
-        np.testing.assert_allclose(forces[k], atoms.get_forces(), rtol=0, atol=1e-8)
+        assert answers["energy"][k] == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+        np.testing.assert_allclose(forces[k], atoms.get_forces(), rtol=0, atol=1e-6)
 
 
 def test_results_have_the_precision_of_the_state(model):
@@ -83,8 +83,8 @@ def test_what_the_model_does_not_support_is_refused(model):
     crystal.pbc = True
     with pytest.raises(StructureError, match="set pbc to False"):
         model(state_of([crystal]))
-    with pytest.raises(ElementError, match="Si"):
-        model(state_of([molecule("H2O"), molecule("SiH4")]))
+    with pytest.raises(ElementError, match="Li"):
+        model(state_of([molecule("H2O"), molecule("LiH")]))
     with pytest.raises(ChargeError):
         HELMTorchSimModel(device="cpu", charge=1)(state_of([molecule("H2O")]))
     with pytest.raises(SettingError, match="batch is 0"):

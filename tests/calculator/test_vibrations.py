@@ -14,6 +14,7 @@ from helm_ase.checkpoint import save_checkpoint
 from helm_ase.errors import ElementError, StructureError, UntrainedError
 from helm_ase.qc.tight_binding import with_parameters
 from helm_ase.representation.energy_baseline import EnergyBaseline
+from shared.attached import PURE
 from shared.deviations import largest, relative
 from shared.rotations import rotation
 from shared.small_models import tiny_model
@@ -26,7 +27,7 @@ def rattled(name, seed=1):
 
 
 def model_file(folder, **changes):
-    found = replace(load_model(), **changes)
+    found = replace(load_model(PURE), **changes)
     save_checkpoint(found, folder / "model.safetensors")
     return str(folder / "model.safetensors")
 
@@ -34,15 +35,15 @@ def model_file(folder, **changes):
 @pytest.fixture(params=["embedded", "tiny"])
 def calc(request, tmp_path):
     if request.param == "embedded":
-        return HELMCalculator(dtype="float64")
-    network = tiny_model(load_model().basis, cutoff=6.0, pair_cutoff=12.0).cast(torch.float32)
+        return HELMCalculator(PURE, dtype="float64")
+    network = tiny_model(load_model(PURE).basis, cutoff=6.0, pair_cutoff=12.0).cast(torch.float32)
     return HELMCalculator(model=model_file(tmp_path, name="tiny", model=network), dtype="float64")
 
 
 @pytest.fixture
 def calc_with_e0(tmp_path):
     pytest.importorskip("tblite")
-    baseline = with_parameters(EnergyBaseline("gfn2-xtb"), load_model().basis.elements)
+    baseline = with_parameters(EnergyBaseline("gfn2-xtb"), load_model(PURE).basis.elements)
     return HELMCalculator(model=model_file(tmp_path, energy_baseline=baseline), dtype="float64")
 
 
@@ -69,7 +70,7 @@ def test_the_hessian_is_the_slope_of_the_forces(calc, name):
 
 
 def test_with_an_energy_baseline_it_is_the_slope_of_all_forces(calc_with_e0):
-    atoms, plain = rattled("H2O"), HELMCalculator(dtype="float64")
+    atoms, plain = rattled("H2O"), HELMCalculator(PURE, dtype="float64")
     found = calc_with_e0.get_hessian(atoms)
     network = differences_of_forces(plain, atoms)
     e0 = differences_of_forces(calc_with_e0, atoms, 0.01) - differences_of_forces(plain, atoms, 0.01)
@@ -94,7 +95,7 @@ def test_the_hessian_turns_with_the_molecule(calc):
 def test_rows_in_several_passes_are_those_of_one(monkeypatch):
     from helm_ase.prediction import hessian as module
 
-    atoms, calc = rattled("H2O"), HELMCalculator(dtype="float64")
+    atoms, calc = rattled("H2O"), HELMCalculator(PURE, dtype="float64")
     whole = calc.get_hessian(atoms)
     monkeypatch.setattr(module, "LOAD", {"cpu": 24})
     np.testing.assert_allclose(calc.get_hessian(atoms), whole, atol=1e-12)

@@ -115,33 +115,33 @@ def test_the_header_says_everything_needed_to_use_the_model(which, tiny):
     assert header["format_version"] == FORMAT_VERSION
     assert {"functional", "variant", "basis", "density_fitting", "grid_level", "code"} <= set(header["level"])
     assert "VWN" in header["level"]["variant"]
-    assert header["baseline"]["name"] in ("minao", "sap")
+    assert header["baseline"]["name"] in ("sap", "fitted")
     assert header["units"] == {
         "length": "angstrom", "energy": "eV", "forces": "eV/angstrom", "hamiltonian": "hartree",
     }  # fmt: skip
     assert header["ao_order"] == "e3nn"
-    assert header["charges"] == [0]
-    assert header["multiplicities"] == [1]
+    assert 0 in header["charges"]
+    assert 1 in header["multiplicities"]
     training = header["training"]
     files = training.get("data", [{"sha256": training.get("data_sha256", "")}])  # one file in the beginning
     assert all(len(file["sha256"]) == 64 for file in files)
     assert header["metrics"]["hamiltonian"] > 0
 
 
-def test_the_default_model_is_b3lyp_def2_svp_for_hcnof():
+def test_the_default_model_is_b3lyp_def2_svp_for_organic_molecules():
     header = read_header(resolve())
     assert (header["level"]["functional"], header["level"]["basis"]) == ("b3lyp", "def2-svp")
-    assert header["elements"] == [1, 6, 7, 8, 9]
-    assert header["name"] == "helm-hcnof-2"
+    assert header["elements"] == [1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 53]
+    assert header["name"] == "helm-organic-1"
 
 
 def test_the_default_model_was_measured_and_keeps_its_promises():
     metrics = load_model().metrics
     assert metrics["molecules"] >= 50
     assert metrics["hamiltonian"] < 350  # µEh
-    assert metrics["homo"] < 0.07  # eV
-    assert metrics["forces"] < 0.1  # eV/Å
-    assert metrics["energy"] < 0.015  # eV/atom
+    assert metrics["homo"] < 0.12  # eV; half of these molecules are ions or open shells
+    assert metrics["forces"] < 0.06  # eV/Å
+    assert metrics["energy"] < 0.008  # eV/atom
 
 
 def test_nothing_but_numbers_and_text_is_stored():

@@ -18,7 +18,8 @@ def test_a_molecule_is_admitted_if_every_element_and_its_state_occurred():
 def test_a_checkpoint_knows_what_its_header_says():
     checkpoint = load_model()
     knows = checkpoint.knows
-    assert knows.elements == checkpoint.basis.elements == (1, 6, 7, 8, 9)
-    assert (knows.charges, knows.multiplicities) == ((0,), (1,))
+    assert knows.elements == checkpoint.basis.elements
+    assert knows.elements == (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 53)
+    assert (knows.charges, knows.multiplicities) == ((-2, -1, 0, 1, 2), (1, 2, 3, 4))
     assert knows.predicts == checkpoint.predicts == frozenset(EVERYTHING)
     assert knows.dimensions == (0,)

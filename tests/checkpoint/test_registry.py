@@ -129,6 +129,16 @@ def test_a_model_is_downloaded_once_and_then_needs_no_server(cache, server, monk
     assert server.requested == ["/remote.safetensors"]
 
 
+def test_in_a_checkout_that_holds_the_file_nothing_is_downloaded(cache, server):
+    beside = registry.checkpoint_folder() / "remote.safetensors"
+    beside.write_bytes((server.folder / "remote.safetensors").read_bytes())
+    assert resolve("tiny-remote") == beside
+    assert server.requested == []
+    beside.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="wrong checksum"):
+        resolve("tiny-remote")
+
+
 def test_a_slash_at_the_end_of_the_base_address_does_not_matter(cache, server, monkeypatch):
     monkeypatch.setenv("HELM_WEIGHTS_URL", server.url + "/")
     assert resolve("tiny-remote").is_file()

@@ -102,31 +102,35 @@ def test_levels_are_drawn_as_a_png(water, tmp_path, capsys):
 
 def test_models_lists_the_default_with_a_mark(capsys):
     assert run("models") == 0
-    line = next(x for x in capsys.readouterr().out.splitlines() if "helm-hcnof-2" in x)
+    line = next(x for x in capsys.readouterr().out.splitlines() if "helm-organic-1" in x)
     assert line.startswith("*")
     assert "embedded" in line
 
 
 @pytest.mark.parametrize(
     ("arguments", "names"),
-    [([], [2]), (["helm-hcnof-1"], [1]), (["helm-hcnof-2", "helm-hcnof-1"], [2, 1]), (["--all"], [1, 2])],
+    [
+        ([], ["organic-1"]),
+        (["helm-hcnof-2"], ["hcnof-2"]),
+        (["helm-organic-1", "helm-hcnof-2"], ["organic-1", "hcnof-2"]),
+    ],
 )
 def test_download_prints_where_each_model_lies(arguments, names, capsys):
     assert run("download", *arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(": ")[0] for line in lines] == [f"helm-hcnof-{k}" for k in names]
-    assert all(line.endswith(f"helm-hcnof-{k}.safetensors") for line, k in zip(lines, names, strict=True))
+    assert [line.split(": ")[0] for line in lines] == [f"helm-{k}" for k in names]
+    assert all(line.endswith(f"helm-{k}.safetensors") for line, k in zip(lines, names, strict=True))
 
 
 def test_info_names_level_basis_and_elements(capsys):
     assert run("info") == 0
     printed = capsys.readouterr().out
-    for word in ("helm-hcnof-2", "b3lyp", "VWN", "def2-svp", "minao", "H, C, N, O, F", "hamiltonian"):
+    for word in ("helm-organic-1", "b3lyp", "VWN", "def2-svp", "gfn2-xtb", "H, B, C, N, O, F", "hamiltonian"):
         assert word in printed
 
 
 def test_info_as_json_can_be_parsed(capsys):
-    assert run("info", "helm-hcnof-1", "--json") == 0
+    assert run("info", "helm-hcnof-2", "--json") == 0
     header = json.loads(capsys.readouterr().out)
     assert header["elements"] == [1, 6, 7, 8, 9]
     assert header["level"]["functional"] == "b3lyp"
@@ -147,9 +151,9 @@ def test_a_periodic_structure_is_refused(tmp_path, capsys):
 
 
 def test_an_unknown_element_is_refused(tmp_path, capsys):
-    path = tmp_path / "silane.xyz"
-    write(path, molecule("SiH4"))
-    assert "Si" in refused(capsys, "run", path)
+    path = tmp_path / "lithium_hydride.xyz"
+    write(path, molecule("LiH"))
+    assert "Li" in refused(capsys, "run", path)
 
 
 def test_a_missing_file_is_named(tmp_path, capsys):
@@ -224,7 +228,7 @@ def test_run_shows_what_a_model_has_learnt(water, one_sided, tmp_path, capsys):
 
 def test_charge_and_multiplicity_of_the_command_line_win_over_those_of_the_file(water, tmp_path, capsys):
     atoms = read(water)
-    atoms.info |= {"charge": 1, "spin": 2}
+    atoms.info |= {"charge": 3, "spin": 2}
     path, out = tmp_path / "ion.xyz", tmp_path / "out.xyz"
     write(path, atoms)
     assert "charge" in refused(capsys, "run", path)

@@ -65,11 +65,10 @@ def test_directions_that_training_has_not_shown_have_large_bars():
     assert min(found["large"], found["small"]) > 10
 
 
-def test_without_large_errors_what_is_beyond_the_calibration_is_flagged():
+def test_without_large_errors_no_more_small_ones_are_flagged():
     made = calibrate(checkpoint(), drawn(400, np.ones(4), 0), drawn(60, np.ones(4), 1, noise=1e-5))
     assert made.facts["calibration half"]["large"] == 0
-    assert made.facts["calibration half"]["small flagged"] == 0
-    assert np.isfinite(made.threshold)
+    assert made.facts["calibration half"]["small flagged"] <= 6  # of 30
 
 
 def test_files_of_format_1_mean_the_rigidity_of_averaged_features():
@@ -79,12 +78,13 @@ def test_files_of_format_1_mean_the_rigidity_of_averaged_features():
     assert load_model("helm-hcnof-2").uncertainty.known is None
 
 
-def test_novelty_is_the_mean_square_distance_of_atoms_from_the_nearest_of_training():
+def test_novelty_is_a_mean_over_atoms_of_distances_from_the_nearest_of_training():
     features, atoms = torch.tensor([[1.0, 0], [-1.0, 0], [0, 2.0]]), torch.tensor([2, 1])
     known = torch.tensor([[1.0, 0], [0, 0], [0, 5]])
     made = EnergyUncertainty("", 2 * torch.eye(2, dtype=torch.float64), 1.0, 0.0, 1.0, known=known)
-    assert made.novelty(features, atoms).tolist() == [2.5, 1.0]  # W doubles the features, not what is known
-    assert made.per_atom(features, atoms).tolist() == [2.5**0.5, 1.0]
+    expected = [((1 + 2**3) / 2) ** (2 / 3), 1.0]  # W doubles the features, not what is known
+    assert made.novelty(features, atoms).tolist() == pytest.approx(expected)
+    assert made.per_atom(features, atoms).tolist() == pytest.approx(np.sqrt(expected))
 
 
 def test_thinned_points_stand_for_all(rng):
@@ -106,13 +106,25 @@ def test_too_few_molecules_are_refused():
     few = drawn(5, np.ones(4), 0)
     with pytest.raises(SettingError, match="at least 20"):
         calibrate(checkpoint(), few, few)
+    nothing = collect(checkpoint(), [])
+    with pytest.raises(SettingError, match="no training molecules"):
+        calibrate(checkpoint(), nothing, few)
+    with pytest.raises(SettingError, match="0 validation molecules"):
+        calibrate(checkpoint(), few, nothing)
+
+
+def test_a_bad_model_always_extrapolates():
+    training, found = drawn(400, np.ones(4), 0), drawn(60, np.ones(4), 1)
+    bad = calibrate(checkpoint(), training, replace(found, errors=np.full(60, 0.05)))
+    assert (bars(bad, found) > bad.threshold).mean() > 0.9
 
 
 @pytest.fixture
 def made():
     known = torch.arange(6.0).reshape(2, 3)
+    metric = torch.ones(3, 3, dtype=torch.float64)
     return EnergyUncertainty(
-        "abc", torch.eye(3, dtype=torch.float64), 0.1, 0.01, 0.5, {"molecules": 3}, known=known
+        "abc", torch.eye(3, dtype=torch.float64), 0.1, 0.01, 0.5, {"molecules": 3}, known=known, metric=metric
     )
 
 
@@ -122,7 +134,8 @@ def test_a_bar_survives_its_file_and_other_weights_are_refused(made, tmp_path):
     back = read_uncertainty(path, "abc")
     assert torch.equal(back.whitening, made.whitening)
     assert torch.equal(back.known, made.known)
-    assert replace(back, whitening=made.whitening, known=made.known) == made
+    assert torch.equal(back.metric, made.metric)
+    assert replace(back, whitening=made.whitening, known=made.known, metric=made.metric) == made
     with pytest.raises(CheckpointError, match="other weights"):
         read_uncertainty(path, "abd")
     path.write_bytes(path.read_bytes()[:100])

@@ -4,6 +4,7 @@ import argparse
 
 import h5py
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.io import write as write_structure
 
@@ -82,7 +83,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     write_structure(folder / "water.xyz", molecule("H2O"))
     write_structure(folder / "two.xyz", [molecule("H2O"), molecule("CH4")])
-    write_structure(folder / "gold.xyz", molecule("SiH4"))
+    write_structure(folder / "gold.xyz", Atoms("AuH", [[0, 0, 0], [0, 0, 1.5]]))
     (folder / "empty.xyz").write_text("")
     (folder / "bad.smi").write_text("CC\nC(C\nnonsense\n[Fe\n")
     (folder / "only_bad.smi").write_text("C(C\nnonsense\n")
@@ -108,7 +109,7 @@ LINES = {
     "run: a frame that is not there": ("run two.xyz@9", "none of them|frames"),
     "run: a frame in words": ("run two.xyz@last", "two.xyz"),
     "run: all frames where one is needed": ("run two.xyz@:", "name one"),
-    "run: an element that is unknown": ("run gold.xyz", "Si"),
+    "run: an element that is unknown": ("run gold.xyz", "Au"),
     "run: a charge that is unknown": ("run water.xyz --charge 7", "charge"),
     "run: an impossible multiplicity": ("run water.xyz --multiplicity 2", "multiplicity"),
     "run: an unknown model": ("run water.xyz --model helm-hcnof-9", "did you mean"),

@@ -318,13 +318,13 @@ def test_the_prediction_of_a_model_is_the_second_guess(tmp_path):
     level = LevelOfTheory()
     water = molecule("H2O")
     structure = Structure("w", water.numbers.astype(np.int64), water.positions)
-    guess = density_guess(structure, level, "helm-hcnof-1")
+    guess = density_guess(structure, level, "helm-hcnof-2")
     mole = build_mole(structure.numbers, structure.positions, level.basis)
     assert float(np.einsum("ij,ji", guess(mole), mole.intor("int1e_ovlp"))) == pytest.approx(10, abs=1e-6)
     found = converge(mole, level, guess=guess, routes=["model"])
     assert found.route == "model"
     assert found.cycles <= converge(mole, level).cycles
-    assert density_guess(structure, TINY, "helm-hcnof-1")(mole) is None  # another basis
+    assert density_guess(structure, TINY, "helm-hcnof-2")(mole) is None  # another basis
 
 
 # --- limits -------------------------------------------------------------------------------------------

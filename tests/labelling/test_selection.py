@@ -16,7 +16,7 @@ from helm_ase.errors import SettingError, StructureError
 from helm_ase.labelling.pool import REFUSED, SelectionSettings, read_pool, select, write_selection
 from helm_ase.labelling.selection import NOISE, Candidates, choose, whiten
 
-MODEL = "helm-hcnof-2"
+MODEL, OTHER = "helm-hcnof-2", "helm-organic-1"
 
 
 def candidates(rng, count=12, width=5):
@@ -170,14 +170,19 @@ def test_without_diversity_the_order_is_that_of_the_error_bars(pool):
         assert choice.uncertainty == pytest.approx(bars[judged.atoms.info["name"]], rel=1e-3)
 
 
-def test_diversity_does_not_take_one_molecule_over_and_over():
-    frames = [molecule("C6H6") for _ in range(8)] + [molecule(n) for n in ("CH4", "HCN", "CH3OH", "C2H4")]
+@pytest.mark.parametrize(("model", "strange", "formula"), [(MODEL, "C6H6", "C6H6"), (OTHER, "ClF3", "ClF3")])
+def test_diversity_does_not_take_one_molecule_over_and_over(model, strange, formula):
+    """Error bars of the one model are rigidities, those of the other distances."""
+    frames = [molecule(strange) for _ in range(8)] + [molecule(n) for n in ("CH4", "HCN", "CH3OH", "C2H4")]
     for seed, atoms in enumerate(frames):
         atoms.rattle(0.01, seed=seed)
         atoms.info["name"] = f"{atoms.get_chemical_formula()}-{seed}"
-    plain, diverse = (names(ask(frames, 4, diverse=diverse)) for diverse in (False, True))
-    assert sum(name.startswith("C6H6") for name in plain) == 4
-    assert sum(name.startswith("C6H6") for name in diverse) <= 2
+    plain, diverse = (
+        names(select(frames, SelectionSettings(4, model, progress=False, diverse=diverse), frozenset()))
+        for diverse in (False, True)
+    )
+    assert sum(name.startswith(formula) for name in plain) == 4
+    assert sum(name.startswith(formula) for name in diverse) <= 2
 
 
 def test_permuted_pools_and_copies_give_the_same_choice(pool, rng):
@@ -237,13 +242,12 @@ def test_what_has_a_label_is_left_out(pool):
 
 def test_committees_and_functional_energies_add_their_squares(pool):
     few = [pool[0], pool[2], pool[8]]
-    found = ask(few, 3, committee=("helm-hcnof-1",), functional_energy=True)
+    found = ask(few, 3, committee=(OTHER,), functional_energy=True)
     for judged, choice in found.chosen:
         squares = judged.error_bar**2 + judged.spread**2 + judged.functional**2
         assert choice.uncertainty == pytest.approx(np.sqrt(squares))
         energies = [
-            next(iter(predict_many([judged.atoms], ["energy"], model))).energy
-            for model in (MODEL, "helm-hcnof-1")
+            next(iter(predict_many([judged.atoms], ["energy"], model))).energy for model in (MODEL, OTHER)
         ]
         assert judged.spread == pytest.approx(np.std(energies, ddof=1) / len(judged.atoms), abs=1e-6)
     with pytest.raises(SettingError, match="one model twice"):

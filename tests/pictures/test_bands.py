@@ -98,5 +98,5 @@ def test_the_command_prints_level_and_gap_and_draws(crystal_model, tmp_path, cap
     assert {path: path.read_bytes() for path in (tmp_path / "d").iterdir()} == before
     assert main([*arguments, "--project", "atom"]) == 1
     assert "name it with -o" in capsys.readouterr().err
-    assert main(["bands", str(tmp_path / "chain.extxyz"), "--model", "helm-hcnof-1"]) == 1
+    assert main(["bands", str(tmp_path / "chain.extxyz"), "--model", "helm-hcnof-2"]) == 1
     assert "molecule in a box" in capsys.readouterr().err

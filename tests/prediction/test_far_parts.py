@@ -10,6 +10,7 @@ from helm_ase.dataset.derived import DerivationSettings, derive
 from helm_ase.dataset.sample import make_sample
 from helm_ase.evaluation.inference import answers
 from helm_ase.representation import AOMatrix, LabelledMolecule
+from shared.attached import PURE
 
 pytestmark = pytest.mark.scf
 
@@ -42,7 +43,7 @@ def test_a_small_molecule_is_what_the_network_says_to_the_last_bit(monkeypatch):
 
 def test_evaluation_judges_the_hamiltonian_that_users_get():
     atoms = pair("CH4", 8.0)
-    calc = HELMCalculator()
+    calc = HELMCalculator(PURE)
     checkpoint = calc.checkpoint
     basis = checkpoint.model.basis
     settings = DerivationSettings(checkpoint.level, checkpoint.baseline)

@@ -17,6 +17,7 @@ from helm_ase.prediction.batch_engine import BatchEngine
 from helm_ase.prediction.verdict import Trust
 from helm_ase.qc.tight_binding import with_parameters
 from helm_ase.representation.energy_baseline import EnergyBaseline
+from shared.attached import PURE
 from shared.small_models import tiny_model
 
 NAMES = ("H2O", "CH3CH2OH", "NH3", "C6H6", "CH4", "HCN", "H2", "CH3CHO")
@@ -203,7 +204,9 @@ def test_nothing_in_nothing_out_and_lone_atoms_feel_no_force():
 def test_every_answer_comes_with_its_verdict():
     stretched = Atoms("F2", [(0, 0, 0), (0, 0, 2.3)])
     with pytest.warns(ExtrapolationWarning):
-        water, broken, benzene = predict_many([molecule("H2O"), stretched, molecule("C6H6")], device="cpu")
+        water, broken, benzene = predict_many(
+            [molecule("H2O"), stretched, molecule("C6H6")], model=PURE, device="cpu"
+        )
     assert water.verdict.trust is Trust.TRUSTED
     assert broken.verdict.trust is Trust.REFUSED
     assert any("F" in reason for reason in broken.verdict.reasons)
@@ -214,7 +217,7 @@ def test_every_answer_comes_with_its_verdict():
 
 
 def single_verdict(atoms):
-    atoms.calc = HELMCalculator(device="cpu")
+    atoms.calc = HELMCalculator(PURE, device="cpu")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExtrapolationWarning)
         return atoms.calc.get_verdict(atoms)

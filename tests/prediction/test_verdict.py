@@ -73,7 +73,7 @@ def test_without_a_record_of_bonds_a_closed_shell_model_still_knows_that_a_molec
 
 
 def test_the_calculator_warns_of_broken_bonds_of_every_geometry_and_once_of_each_length():
-    calc, atoms = HELMCalculator(), Atoms("F2", [[0, 0, 0], [0, 0, 1.40]])
+    calc, atoms = HELMCalculator("helm-hcnof-2"), Atoms("F2", [[0, 0, 0], [0, 0, 1.40]])
     with warnings.catch_warnings():
         warnings.simplefilter("error", ExtrapolationWarning)
         calc.get_potential_energy(atoms)

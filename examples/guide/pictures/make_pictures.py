@@ -21,12 +21,14 @@ from helm_ase.checkpoint import load_shared
 from helm_ase.pictures.figure import save
 from helm_ase.pictures.orbitals import draw_orbital
 from helm_ase.qc import Baseline
-from helm_ase.qc.baseline import baseline_hamiltonian
+from helm_ase.qc.baseline import baseline_of_spins
 from helm_ase.qc.molecule import basis_of, build_mole
+from helm_ase.qc.tight_binding import TightBinding
+from helm_ase.representation import AOMatrix
 from helm_ase.units import HARTREE_IN_EV
 
-KNOWN = ["H2O", "CH3OH", "CH3CH2OH", "CH3CHO", "H2CO", "HCN", "H3CNH2", "C2H6", "C2H2", "CH3CONH2", "CH3COF"]
-AROMATIC = ["C6H6", "C5H5N", "C4H4O", "C4H4NH"]
+ORDINARY = ["H2O", "CH3OH", "CH3CH2OH", "CH3CHO", "CH3CONH2", "C6H6", "C5H5N", "C4H4S", "CH3NO2", "CH3Cl"]
+STRANGE = ["ClNO", "S2", "P2", "SiO", "CS", "O3", "ClF3", "CO"]
 
 
 def structure_of(atoms: Atoms, hamiltonian: np.ndarray, like: ElectronicStructure) -> ElectronicStructure:
@@ -36,19 +38,21 @@ def structure_of(atoms: Atoms, hamiltonian: np.ndarray, like: ElectronicStructur
     )
 
 
-def baseline_of(atoms: Atoms, name: str) -> np.ndarray:
-    """H0 at the default model's level of theory, (A, A), Hartree, PySCF AO order."""
-    level = load_shared(None).level
-    mole = build_mole(atoms.numbers, atoms.positions, level.basis)
-    basis = basis_of(mole)
-    return baseline_hamiltonian(mole, basis, level, Baseline(name)).reorder("pyscf").values
+def baseline_of(atoms: Atoms, name: str | None = None) -> np.ndarray:
+    """H0 at the default model's level of theory, by default its own, (A, A), Hartree, PySCF AO order."""
+    checkpoint = load_shared(None)
+    mole = build_mole(atoms.numbers, atoms.positions, checkpoint.level.basis)
+    baseline = Baseline(name) if name else checkpoint.baseline
+    charges = TightBinding(checkpoint.energy_baseline.for_charges)(atoms.numbers, atoms.positions, 0, 1)
+    h0 = baseline_of_spins(mole, basis_of(mole), checkpoint.level, baseline, charges)
+    return AOMatrix(h0, atoms.numbers, basis_of(mole)).reorder("pyscf").values
 
 
 def draw_hamiltonian(folder: Path) -> None:
     """H, and what the network adds to H0, for ethanol."""
     atoms = molecule("CH3CH2OH")
     h = HELMCalculator().get_hamiltonian(atoms)
-    correction = h - baseline_of(atoms, "minao")
+    correction = h - baseline_of(atoms)
     sizes = [load_shared(None).basis.size_of(z) for z in atoms.numbers]
     edges = np.cumsum([0, *sizes])
     figure = Figure(figsize=(8.2, 4.0), layout="constrained")
@@ -68,12 +72,13 @@ def draw_hamiltonian(folder: Path) -> None:
 
 
 def draw_baselines(folder: Path) -> None:
-    """Valence levels of formaldehyde from two baselines, and from the prediction."""
+    """Valence levels of formaldehyde from three baselines, and from the prediction."""
     atoms = molecule("H2CO")
     predicted = HELMCalculator().get_electronic_structure(atoms)
     columns = {
         "H0 = sap": structure_of(atoms, baseline_of(atoms, "sap"), predicted),
         "H0 = minao": structure_of(atoms, baseline_of(atoms, "minao"), predicted),
+        "H0 = fitted": structure_of(atoms, baseline_of(atoms), predicted),
         "predicted H": predicted,
     }
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -120,19 +125,21 @@ def draw_ghosts(folder: Path) -> None:
 
 
 def draw_error_bars(folder: Path) -> None:
-    """Error bars of the energy of molecules of the kind in training, and of aromatic ones."""
+    """Error bars of the energy of ordinary molecules, and of strange ones."""
     calculator = HELMCalculator()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExtrapolationWarning)
-        bars = [(name, calculator.get_uncertainty(molecule(name))) for name in [*KNOWN, *AROMATIC]]
-    figure = Figure(figsize=(7, 3.8), layout="constrained")
+        bars = [(name, calculator.get_uncertainty(molecule(name))) for name in [*ORDINARY, *STRANGE]]
+    figure = Figure(figsize=(7.5, 3.8), layout="constrained")
     ax = figure.add_subplot()
     colours = ["C0" if bar.per_atom <= bar.threshold else "C3" for _, bar in bars]
     ax.bar(range(len(bars)), [1e3 * bar.per_atom for _, bar in bars], color=colours)
     ax.axhline(1e3 * bars[0][1].threshold, color="0.3", lw=1, ls="--")
     ax.text(-0.4, 1e3 * bars[0][1].threshold * 1.04, "threshold of the model", color="0.3")
     ax.set_xticks(range(len(bars)), [name for name, _ in bars], rotation=60)
-    ax.set_ylabel("error bar (meV/atom)")
+    ax.set(ylabel="error bar (meV/atom)", yscale="log", ylim=(1, 100))
+    ax.set_yticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"], minor=False)
+    ax.set_yticks([], minor=True)
     save(figure, folder / "error_bars.png")
 
 
