@@ -23,6 +23,9 @@ if __name__ == "__main__":
     parser.add_argument("--bands", type=float, default=0.0, help="weight of the loss (0)")
     parser.add_argument("--energy", type=float, default=0.0, help="weight of the loss (0)")
     parser.add_argument("--muon", type=float, metavar="RATE", help="optimiser Muon with this rate (AdamW)")
+    parser.add_argument(
+        "--start", metavar="MODEL", help="go on from these weights, with their H0 and elements"
+    )
     parser.add_argument("--name", default="carbon", help="of the checkpoint (carbon)")
     options = parser.parse_args()
     weights = CrystalLossWeights(options.hamiltonian, options.spectrum, options.bands, options.energy)
@@ -30,7 +33,8 @@ if __name__ == "__main__":
     if options.muon:
         optimiser = OptimiserSettings(name="muon", muon_rate=options.muon, averaging=0.99)
     settings = CrystalTraining(
-        options.name, weights=weights, epochs=100_000, minutes=options.minutes, optimiser=optimiser
-    )
+        options.name, start=options.start, weights=weights, epochs=100_000, minutes=options.minutes,
+        optimiser=optimiser,
+    )  # fmt: skip
     run = train_on_crystals(options.labels, options.model, settings, progress=True)
     print(f"{len(run.history)} epochs of {len(run.train)} frames; {options.model}")

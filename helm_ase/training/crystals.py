@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helm_ase.checkpoint import Checkpoint
+from helm_ase.checkpoint import Checkpoint, load_model
 from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.dataset.batch import balanced_batches
 from helm_ase.dataset.crystals import CrystalSample, fit_crystal_operators, make_crystal_sample
@@ -68,6 +68,8 @@ class CrystalTraining:
     optimiser: OptimiserSettings = field(default_factory=lambda: OptimiserSettings(averaging=0.99))
     rate: RateSettings = field(default_factory=lambda: RateSettings(warmup_steps=20))
     seed: int = 0
+    start: str | Path | None = None
+    """Name or path of a checkpoint to go on from, with its network, H0 and elements."""
 
     def __post_init__(self) -> None:
         check_range(self, ("epochs", "batch_load", "k_points"), 1)
@@ -131,12 +133,14 @@ def train_on_crystals(
         If the file has no entries to train on.
     """
     settings = settings or CrystalTraining()
+    start = None if settings.start is None else load_model(settings.start)
+    settings = settings if start is None else replace(settings, model=start.model.settings)
     backbone = settings.model.backbone
-    data = prepare_crystals(path, max(backbone.cutoff, backbone.pair_cutoff))
-    return train_on_samples(data, output, settings, progress)
+    data = prepare_crystals(path, max(backbone.cutoff, backbone.pair_cutoff), start)
+    return train_on_samples(data, output, settings, progress, start)
 
 
-def prepare_crystals(path: str | Path, cutoff: float) -> CrystalData:
+def prepare_crystals(path: str | Path, cutoff: float, start: Checkpoint | None = None) -> CrystalData:
     """Fit H0 to the labels that are trained on and make samples of all; several trainings may share them.
 
     Parameters
@@ -145,20 +149,29 @@ def prepare_crystals(path: str | Path, cutoff: float) -> CrystalData:
         Labelled crystals.
     cutoff
         Largest distance of a pair, Å: the one of the network.
+    start
+        Checkpoint whose H0 and elements are taken.
 
     Raises
     ------
     DatasetError
-        If the file has no entries to train on.
+        If the file has no entries to train on, or another level of theory or other elements than the start.
     """
     source = CrystalSource(path)
     labels: list[LabelledCrystal] = [source[k] for k in range(len(source))]
     parts = {name: [x for x in labels if x.split == name] for name in ("train", "val")}
     if not parts["train"]:
         raise DatasetError(f"{path} has no entries of the split 'train'")
-    operators = fit_crystal_operators(parts["train"], source.level)
     elements = sorted({z for x in labels for z in x.numbers.tolist()})
-    basis = crystal_basis(source.level, elements)
+    if start is None:
+        operators, basis = (
+            fit_crystal_operators(parts["train"], source.level),
+            crystal_basis(source.level, elements),
+        )
+    elif source.level.physical != start.level.physical or not set(elements) <= set(start.basis.elements):
+        raise DatasetError(f"{path} has another level of theory or other elements than {start.name!r}")
+    else:
+        operators, basis = start.baseline.operators, start.basis
     train, validation = (
         [make_crystal_sample(x, source.level, basis, operators, cutoff) for x in parts[name]]
         for name in ("train", "val")
@@ -167,8 +180,9 @@ def prepare_crystals(path: str | Path, cutoff: float) -> CrystalData:
 
 
 def train_on_samples(
-    data: CrystalData, output: str | Path, settings: CrystalTraining, progress: bool = False
-) -> CrystalRun:
+    data: CrystalData, output: str | Path, settings: CrystalTraining, progress: bool = False,
+    start: Checkpoint | None = None,
+) -> CrystalRun:  # fmt: skip
     """Train on prepared samples, made for the network's cutoff.
 
     Parameters
@@ -181,6 +195,8 @@ def train_on_samples(
         Network, loss and optimiser.
     progress
         Print the loss now and then.
+    start
+        Checkpoint for which the samples were prepared and whose weights are gone on from.
 
     Raises
     ------
@@ -196,8 +212,11 @@ def train_on_samples(
             f"the samples hold pairs within {data.cutoff:g} Å, the network needs those within "
             f"{model.cutoff:g} Å: prepare_crystals(path, {model.cutoff:g})"
         )
-    _set_references(model, train)
-    scale_blocks(model, [(s.graph, s.correction) for s in train])
+    if start is None:
+        _set_references(model, train)
+        scale_blocks(model, [(s.graph, s.correction) for s in train])
+    else:
+        model.load_state_dict(start.model.state_dict())
     model, history = optimise(model, train, settings, crystal_step, progress)
     baseline = Baseline("fitted", operators=data.operators)
     checkpoint = _checkpoint(model, data.level, baseline, settings, data.labels, (train, validation))

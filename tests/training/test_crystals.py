@@ -16,6 +16,7 @@ from helm_ase.nn.model import Prediction
 from helm_ase.qc.crystal import crystal_basis
 from helm_ase.training.crystal_losses import CrystalLossWeights, crystal_loss_terms, weighted_sum
 from helm_ase.training.crystals import CrystalTraining, prepare_crystals, train_on_crystals, train_on_samples
+from helm_ase.training.recipe import RateSettings
 from shared.crystal_labels import CARBON, LEVEL, OTHER, label
 from shared.small_models import TINY
 
@@ -122,6 +123,29 @@ def test_a_run_repeats_to_the_last_digit(run, tmp_path):
         train_on_crystals(folder / "chains.h5", tmp_path / f"{k}.safetensors", settings) for k in range(2)
     ]
     assert again[0].history == again[1].history
+
+
+def test_a_run_goes_on_from_a_checkpoint_with_its_h0_and_elements(run, tmp_path):
+    found, folder = run
+    first = folder / "chains.safetensors"
+    more = [label(k, OTHER) for k in range(2)]  # to which another H0 would be fitted
+    write_crystals(tmp_path / "more.h5", more, LEVEL)
+    settings = CrystalTraining(
+        "more", start=first, weights=CrystalLossWeights(1.0, 0.2), epochs=1, k_points=2,
+        rate=RateSettings(warmup_steps=10_000),
+    )  # fmt: skip
+    again = train_on_crystals(tmp_path / "more.h5", tmp_path / "more.safetensors", settings)
+    assert again.checkpoint.baseline == found.checkpoint.baseline
+    assert again.checkpoint.model.settings == found.checkpoint.model.settings
+    before, after = (
+        mean_errors(crystal_errors(m, again.train, 0.005))
+        for m in (load_model(first).model, again.checkpoint.model)
+    )
+    assert after["hamiltonian"] == pytest.approx(before["hamiltonian"], rel=0.1)
+    other = replace(more[0], numbers=np.full_like(more[0].numbers, 5))
+    write_crystals(tmp_path / "boron.h5", [other], LEVEL)
+    with pytest.raises(DatasetError, match="other elements"):
+        train_on_crystals(tmp_path / "boron.h5", tmp_path / "x.safetensors", settings)
 
 
 def test_what_crystals_cannot_have_is_refused(tmp_path):
