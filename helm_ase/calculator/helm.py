@@ -52,6 +52,7 @@ from helm_ase.representation.geometry import check_types
 from helm_ase.system.process_lock import ProcessLock
 
 NO_ATOMS = "no atoms yet: write atoms.calc = calc, or pass atoms="
+GONE = "the atoms that this calculator was attached to last no longer exist: keep them, or pass atoms="
 
 
 class HELMCalculator(
@@ -131,6 +132,7 @@ class HELMCalculator(
         self._computed_state: ChargeState | None = None
         self._charged_with: str | None = None
         self._attached: weakref.ref[Atoms] | None = None
+        self._awaits_atoms = False  # attached, and nothing computed since
         self._warned = domain.ExtrapolationMemory()
         self._extrapolation: domain.Extrapolation | None = None
         self._loaded: LoadedModel | None = None
@@ -193,7 +195,7 @@ class HELMCalculator(
     def set_atoms(self, atoms: Atoms) -> None:
         """Called by ``atoms.calc = calc``: raise an error at once for atoms that the model cannot compute."""
         domain.check_kind(atoms, self.checkpoint)
-        self._attached = weakref.ref(atoms)
+        self._attached, self._awaits_atoms = weakref.ref(atoms), True
 
     def reset(self) -> None:
         """Forget all results."""
@@ -256,6 +258,7 @@ class HELMCalculator(
             self._forget()
         if (atoms := self.atoms if atoms is None else atoms) is None:
             raise StructureError(NO_ATOMS)
+        self._awaits_atoms = False
         self._computed_state = state = self._state(atoms)  # before ASE stores atoms whose state is invalid
         super().calculate(atoms, list(properties), list(system_changes))
         self._load(checked(self.parameters))
@@ -311,6 +314,8 @@ class HELMCalculator(
             self._attached = weakref.ref(atoms)
             return atoms
         attached = None if self._attached is None else self._attached()
+        if attached is None and self._awaits_atoms:  # those that were computed before are others
+            raise StructureError(GONE)
         return self.atoms if attached is None else attached
 
     def _state(self, atoms: Atoms) -> ChargeState:

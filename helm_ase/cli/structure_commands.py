@@ -265,4 +265,7 @@ def print_orbitals(atoms: Atoms) -> None:
     origin = " about the centre of nuclear charge" if atoms.calc.todict().get("charge") else ""
     print(f"dipole  {dipole:.3f} D{origin}")
     if lumo - homo < SMALLEST_GAP:
-        print(f"a gap below {SMALLEST_GAP:g} eV: the ground state may be more than one determinant")
+        print(
+            f"a gap below {SMALLEST_GAP:g} eV: the ground state may be more than one determinant or, of a "
+            "radical, have equal orbitals that DFT fills unequally: --refine 2 tells"
+        )

@@ -79,7 +79,8 @@ def check_parity(electrons: int, state: ChargeState) -> None:
         raise ChargeError(
             f"{electrons} electrons (charge {state.charge}) cannot have multiplicity {state.multiplicity}; "
             f"an {parity} number needs an {'even' if electrons % 2 else 'odd'} multiplicity: "
-            f"set charge= and multiplicity=, or atoms.info['charge'] and atoms.info['multiplicity']"
+            f"set charge= and multiplicity= (--charge and --multiplicity on the command line), or "
+            "atoms.info['charge'] and atoms.info['multiplicity']"
         )
 
 

@@ -10,6 +10,7 @@ from ase.calculators.calculator import InputError
 
 from helm_ase import ExtrapolationWarning, HELMCalculator
 from helm_ase.errors import ElementError, SettingError, StructureError
+from shared.attached import with_calc
 
 # --- structures that are refused ----------------------------------------------------------------------
 
@@ -188,3 +189,24 @@ def test_a_new_calculator_warns_again():
         atoms = Atoms("HH", [[0, 0, 0], [0, 0, 0.2]], calculator=HELMCalculator())
         with pytest.warns(ExtrapolationWarning):
             atoms.get_potential_energy()
+
+
+def test_atoms_that_no_longer_exist_are_not_answered_with_those_before():
+    calc, nitrogen = HELMCalculator(), molecule("N2")
+    nitrogen.calc = calc
+    levels = calc.get_homo_lumo()
+    molecule("H2O").calc = calc
+    with pytest.raises(StructureError, match="no longer exist"):
+        calc.get_homo_lumo()
+    assert calc.get_homo_lumo(nitrogen) == levels
+    with pytest.raises(StructureError, match="no longer exist"):
+        with_calc("H2O").calc.get_electronic_structure()
+
+
+def test_atoms_that_were_computed_may_go():
+    atoms = molecule("H2O")
+    atoms.calc = calc = HELMCalculator()
+    energy = atoms.get_potential_energy()
+    del atoms
+    assert calc.get_uncertainty().energy > 0
+    assert calc.results["energy"] == energy

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from helm_ase import HELMCalculator
 from helm_ase.errors import ChargeError
 from helm_ase.representation.charge_state import MULTIPLICITY_KEYS, ChargeState, charge_state, check_parity
+from shared.attached import PURE
 
 INTEGERS = [int, np.int64, np.int32, np.uint8, float, np.float64]
 
@@ -63,7 +64,7 @@ def test_keywords_that_are_given_win_over_initial_charges_and_moments(state):
 
 def test_an_explicit_singlet_wins_over_magnetic_moments_in_the_calculator():
     """``molecule("OH")`` comes with moments; the anion is a singlet if it is said to be one."""
-    for calc in (HELMCalculator(charge=-1, multiplicity=1), HELMCalculator()):
+    for calc in (HELMCalculator(PURE, charge=-1, multiplicity=1), HELMCalculator(PURE)):
         calc.set(charge=-1, multiplicity=1)
         for twin in (calc, copy.deepcopy(calc), pickle.loads(pickle.dumps(calc))):
             atoms = molecule("OH")
@@ -75,7 +76,7 @@ def test_an_explicit_singlet_wins_over_magnetic_moments_in_the_calculator():
 def test_a_neutral_keyword_wins_over_charges_of_an_earlier_calculation():
     atoms = molecule("H2O")
     atoms.set_initial_charges([-1, 0, 0])
-    atoms.calc = HELMCalculator()
+    atoms.calc = HELMCalculator(PURE)
     with pytest.raises(ChargeError):
         atoms.get_potential_energy()
     atoms.calc.set(charge=0)
@@ -202,7 +203,7 @@ def test_reading_a_state_never_writes_to_the_atoms(charge, spin, keyword, multip
 def test_a_radical_is_refused_and_told_about_parity(ask):
     atoms = molecule("OH")
     atoms.set_initial_magnetic_moments(None)
-    atoms.calc = HELMCalculator()
+    atoms.calc = HELMCalculator(PURE)
     with pytest.raises(ChargeError, match=r"9 electrons.*multiplicity 1.*odd.*even multiplicity") as caught:
         ask(atoms)
     assert isinstance(caught.value, InputError)
@@ -215,7 +216,7 @@ def test_a_radical_is_refused_and_told_about_parity(ask):
 )
 def test_states_outside_the_training_set_are_refused_with_the_allowed_ones(ask, state):
     atoms = molecule("H2O")
-    atoms.calc = HELMCalculator()
+    atoms.calc = HELMCalculator(PURE)
     atoms.info |= state
     with pytest.raises(ChargeError, match=r"\[[01]\]") as caught:
         ask(atoms)
@@ -225,14 +226,14 @@ def test_states_outside_the_training_set_are_refused_with_the_allowed_ones(ask, 
 
 def test_a_charge_keyword_outside_the_training_set_is_refused():
     atoms = molecule("H2O")
-    atoms.calc = HELMCalculator(charge=2)
+    atoms.calc = HELMCalculator(PURE, charge=2)
     with pytest.raises(ChargeError, match=r"charge 2.*knows charges \[0\]"):
         atoms.get_potential_energy()
 
 
 def test_a_charge_in_info_invalidates_the_cached_energy():
     atoms = molecule("H2O")
-    atoms.calc = HELMCalculator()
+    atoms.calc = HELMCalculator(PURE)
     atoms.get_potential_energy()
     assert atoms.calc.check_state(atoms) == []
     atoms.info["charge"] = 2
@@ -243,7 +244,7 @@ def test_a_charge_in_info_invalidates_the_cached_energy():
 
 def test_info_that_says_the_same_as_before_keeps_the_cached_energy():
     atoms = molecule("H2O")
-    atoms.calc = HELMCalculator()
+    atoms.calc = HELMCalculator(PURE)
     atoms.get_potential_energy()
     atoms.info |= {"charge": 0, "spin": 1, "comment": "unrelated"}
     assert atoms.calc.check_state(atoms) == []
@@ -252,7 +253,7 @@ def test_info_that_says_the_same_as_before_keeps_the_cached_energy():
 def test_a_charge_in_info_does_not_stick_to_the_calculator():
     ion, neutral = molecule("H2O"), molecule("H2O")
     ion.info["charge"] = 2
-    ion.calc = neutral.calc = HELMCalculator()
+    ion.calc = neutral.calc = HELMCalculator(PURE)
     with pytest.raises(ChargeError):
         ion.get_potential_energy()
     assert neutral.calc.parameters["charge"] == 0
@@ -265,7 +266,7 @@ def test_the_calculator_never_writes_to_info_or_arrays():
     atoms = molecule("H2O")
     atoms.info = {"name": "water"}
     arrays = set(atoms.arrays)
-    atoms.calc = HELMCalculator()
+    atoms.calc = HELMCalculator(PURE)
     atoms.get_forces(), atoms.calc.get_hamiltonian(), atoms.get_dipole_moment()
     assert atoms.info == {"name": "water"}
     assert set(atoms.arrays) == arrays
@@ -273,6 +274,6 @@ def test_the_calculator_never_writes_to_info_or_arrays():
 
 def test_a_neutral_info_rescues_a_charged_keyword():
     atoms = molecule("H2O")
-    atoms.calc = HELMCalculator(charge=2)
+    atoms.calc = HELMCalculator(PURE, charge=2)
     atoms.info["charge"] = 0
     assert np.isfinite(atoms.get_potential_energy())

@@ -9,6 +9,7 @@ from helm_ase.errors import ChargeError, StructureError
 from helm_ase.labelling.structures import read_structures
 from helm_ase.representation.charge_state import charge_state
 from helm_ase.representation.structure_files import READERS, read_frames
+from shared.attached import PURE
 
 OXALATE = [("C", 0, 0.78), ("C", 0, -0.78), ("O", 1.11, 1.32), ("O", -1.11, 1.32),
            ("O", 1.11, -1.32), ("O", -1.11, -1.32)]  # fmt: skip
@@ -61,7 +62,7 @@ def test_what_a_file_states_is_labelled(name, given):
 
 @pytest.mark.parametrize("name", DIANIONS)
 def test_what_a_file_states_is_what_run_is_asked_for(name, given, capsys):
-    assert main(["run", str(given(name, DIANIONS[name])), "--no-orbitals"]) == 1
+    assert main(["run", str(given(name, DIANIONS[name])), "--no-orbitals", "--model", PURE]) == 1
     assert "has not seen charge -2" in capsys.readouterr().err
 
 
