@@ -6,7 +6,7 @@ training, or a molecule that has dissociated into two radicals did not occur in 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ known if it is known by either criterion."""
 SHARED_HYDROGEN = 1.8
 """The same for a hydrogen that is this near to two heavy atoms, where fragments are told apart: on its way
 from one to the other a proton is far from both."""
+CRITERIA = (*FACTORS, SHARED_HYDROGEN)
 VALENCE = dict.fromkeys((1, 9, 17, 35, 53), 1) | dict.fromkeys((8, 16, 34), 2) | {
     5: 3, 7: 3, 15: 3, 33: 3, 6: 4, 14: 4, 32: 4,
 }  # fmt: skip
@@ -105,15 +106,15 @@ class BondCoverage:
         lengths: dict[BondKind, tuple[float, float]] = {}
         opened: Counter[int] = Counter()
         for numbers, positions, state in molecules:
-            matrices = bond_matrices(numbers, positions, FACTORS)
-            readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices]
+            matrices = bond_matrices(numbers, positions, CRITERIA)
+            readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices[:-1]]
             reading = min(readings, key=_Reading.open_valences)  # the stricter one, where both make sense
             environments.update(set(reading.environments))
             for (i, j), length in reading.bonds.items():
                 kind = reading.kind(i, j)
                 low, high = lengths.get(kind, (length, length))
                 lengths[kind] = min(low, length), max(high, length)
-            opened[open_fragments(numbers, positions, state)] += 1
+            opened[_open_fragments(numbers, matrices, state)] += 1
         count = opened.total()
         common = frozenset(e for e, n in environments.items() if n >= RARE * count)
         usual = max((k for k, n in opened.items() if n >= RARELY_OPEN * count), default=0)
@@ -136,12 +137,12 @@ class BondCoverage:
         state
             Charge and multiplicity.
         """
-        matrices = bond_matrices(numbers, positions, FACTORS)
-        readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices if self.environments]
+        matrices = bond_matrices(numbers, positions, CRITERIA)
+        readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices[:-1] if self.environments]
         per_atom = [self._of_atoms(reading) for reading in readings]
         odd = [k for k in range(len(numbers)) if per_atom and all(faults[k] for faults in per_atom)]
         reasons = list(dict.fromkeys(fault for k in odd for fault in _telling(per_atom, k)))
-        parts = open_fragments(numbers, positions, state)
+        parts = _open_fragments(numbers, matrices, state)
         if parts > self.open_fragments:
             text = f"{parts} fragments with an odd number of electrons, radicals or ions"
             reasons.insert(0, BondFault(f"{text}: bonds are broken", True, (parts,)))
@@ -224,7 +225,14 @@ def open_fragments(numbers: NDArray[np.int64], positions: NDArray[np.float64], s
     state
         Charge and multiplicity.
     """
-    tight, wide, widest = bond_matrices(numbers, positions, (*FACTORS, SHARED_HYDROGEN))
+    return _open_fragments(numbers, bond_matrices(numbers, positions, CRITERIA), state)
+
+
+def _open_fragments(
+    numbers: NDArray[np.int64], matrices: Sequence[NDArray[np.bool_]], state: ChargeState
+) -> int:
+    """The same from the bonds by all criteria."""
+    tight, wide, widest = matrices
     parts = fragments(wide | _shared_hydrogens(numbers, widest))
     odd = np.bincount(parts, weights=numbers).astype(int) % 2 == 1
     cations = len({k for k in parts[_charged_atoms(numbers, tight)].tolist() if odd[k]})
