@@ -1,12 +1,13 @@
-"""Energies and forces of many molecules on one thread: in batches, and one at a time by the calculator.
+"""Energies and forces of many molecules: in batches, and one at a time by the calculator.
 
-    python tests/benchmarks/batches.py [--model NAME_OR_PATH] [--copies 10] [--batch LOAD ...]
+    python tests/benchmarks/batches.py [--model NAME_OR_PATH] [--device cpu] [--copies 10] [--batch LOAD ...]
                                        [--molecules NAME ...] [--json OUT]
 
 The molecules are those of ASE's G2 collection that hold H, C, N, O, F only and are closed shells (or those
-named), each rattled several times.  Processor time of one thread, all in one run; the calculator reads each
-geometry for the first time, as with any list of different molecules.  With an energy baseline, E0 is computed
-one molecule at a time in both, and is shown in a column of its own.
+named), each rattled several times, all in one run; the calculator reads each geometry for the first time, as
+with any list of different molecules.  On a CPU, times are processor times of one thread; on a GPU they are
+elapsed times, and the calculator on one thread of the CPU is the reference of the differences.  With an
+energy baseline, E0 is computed one molecule at a time in both, and is shown in a column of its own.
 """
 
 from common import header, machine, one_thread, table
@@ -18,6 +19,7 @@ import json  # noqa: E402
 import time  # noqa: E402
 import warnings  # noqa: E402
 from collections.abc import Callable  # noqa: E402
+from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -49,11 +51,11 @@ def structures(names: list[str], copies: int) -> list[Atoms]:
     return [rattled[k] for k in order]
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """Result and CPU seconds."""
-    start = time.process_time()
+def timed(work: Callable[[], Any], clock: Callable[[], float] = time.process_time) -> tuple[Any, float]:
+    """Result and seconds."""
+    start = clock()
     result = work()
-    return result, time.process_time() - start
+    return result, clock() - start
 
 
 def one_at_a_time(molecules: list[Atoms], calculator: HELMCalculator) -> list[tuple[float, Any]]:
@@ -65,20 +67,26 @@ def one_at_a_time(molecules: list[Atoms], calculator: HELMCalculator) -> list[tu
     return found
 
 
-def e0_seconds(molecules: list[Atoms], calculator: HELMCalculator) -> float:
-    """CPU seconds of the energy baseline alone."""
+def e0_seconds(molecules: list[Atoms], calculator: HELMCalculator, clock: Callable[[], float]) -> float:
+    """Seconds of the energy baseline alone."""
     if not calculator.checkpoint.energy_baseline:
         return 0.0
     from helm_ase.qc.tight_binding import TightBinding
 
     compute = TightBinding(calculator.checkpoint.energy_baseline)
-    return timed(lambda: [compute(a.numbers, a.positions, 0, 1) for a in molecules])[1]
+    return timed(lambda: [compute(a.numbers, a.positions, 0, 1) for a in molecules], clock)[1]
+
+
+def device_name(device: str) -> str:
+    """What the network runs on."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--copies", type=int, default=10)
     parser.add_argument("--batch", type=int, nargs="*", default=[])
     parser.add_argument("--molecules", nargs="*", default=[])
@@ -87,18 +95,26 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     molecules = structures(options.molecules, options.copies)
-    calculator = HELMCalculator(model=options.model, device="cpu")
+    on_cpu = options.device == "cpu"
+    clock = time.process_time if on_cpu else time.perf_counter
+    calculator = HELMCalculator(model=options.model, device=options.device)
     one_at_a_time(molecules[:5], calculator)
-    list(predict_many(molecules[:20], model=options.model, device="cpu"))
-    alone, seconds = timed(lambda: one_at_a_time(molecules, calculator))
-    e0 = e0_seconds(molecules, calculator)
+    alone, seconds = timed(lambda: one_at_a_time(molecules, calculator), clock)
+    e0 = e0_seconds(molecules, calculator, clock)
     per = 1e3 / len(molecules)
     rows = [["one at a time", f"{seconds * per:.2f}", f"{e0 * per:.2f}", "", "", ""]]
     results = []
-    for batch in ["auto", *options.batch]:
-        found, spent = timed(
-            lambda batch=batch: list(predict_many(molecules, model=options.model, batch=batch, device="cpu"))
+    if not on_cpu:
+        alone, spent = timed(
+            lambda: one_at_a_time(molecules, HELMCalculator(model=options.model, device="cpu")), clock
         )
+        rows.append(
+            ["one at a time, CPU", f"{spent * per:.2f}", f"{e0 * per:.2f}", f"{seconds / spent:.2f}", "", ""]
+        )
+    for batch in ["auto", *options.batch]:
+        predict = partial(predict_many, model=options.model, batch=batch, device=options.device)
+        list(predict(molecules))  # kernels and memory are ready
+        found, spent = timed(lambda predict=predict: list(predict(molecules)), clock)
         energy = max(abs(a.energy - e) for a, (e, _) in zip(found, alone, strict=True))
         force = max(float(abs(a.forces - f).max()) for a, (_, f) in zip(found, alone, strict=True))
         ratios = seconds / spent, (seconds - e0) / (spent - e0)
@@ -111,7 +127,8 @@ def main() -> None:
     sizes = [len(a) for a in molecules]
     print(
         header(
-            "Batches", model=calculator.checkpoint.name, molecules=len(molecules),
+            "Batches", model=calculator.checkpoint.name, device=device_name(options.device),
+            molecules=len(molecules),
             atoms=f"{min(sizes)} to {max(sizes)}, mean {np.mean(sizes):.1f}", **machine(),
         )
     )  # fmt: skip
