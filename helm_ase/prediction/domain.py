@@ -136,7 +136,7 @@ class Extrapolation(NamedTuple):
     distances: dict[tuple[int, int], list[float]]
     """Pairs of elements (Z1 ≤ Z2) → distances, Å."""
     faults: list[BondFault]
-    """Bonds, environments of atoms and fragments."""
+    """Bonds, environments of atoms, fragments, and charge with multiplicity."""
 
 
 def extrapolation_of(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> Extrapolation:
@@ -251,8 +251,8 @@ def warn_about_distances(
 def warn_about_bonds(
     model: str, faults: Sequence[BondFault], state: ChargeState, already: set[tuple[int, ...]]
 ) -> set[tuple[int, ...]]:
-    """Warn of bonds that did not occur in training, except those whose keys are in ``already``; return the
-    keys.
+    """Warn of bonds and states that hardly or never occurred in training, except those whose keys are in
+    ``already``; return the keys.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def warn_about_bonds(
         shown = "; ".join(fault.text for fault in new[:3]) + ("; …" if len(new) > 3 else "")
         broken = any(fault.broken for fault in new)
         warnings.warn(
-            f"model {model!r} never saw {shown}; its answer there is "
+            f"model {model!r} hardly or never saw {shown}; its answer there is "
             + (f"worth nothing: {CLOSED_SHELL}" if broken and state.multiplicity == 1 else "extrapolation"),
             ExtrapolationWarning,
             stacklevel=5,

@@ -1,4 +1,4 @@
-"""Record of the bonds in a training set: the neighbours that atoms have, and the lengths of bonds.
+"""Record of a training set: the neighbours that atoms have, lengths of bonds, charges and multiplicities.
 
 Distances between elements alone (:mod:`~helm_ase.representation.coverage`) do not tell a stretched F2 from
 the two fluorine atoms of a CF2 group.  Bonds do: an atom without its neighbours, a bond longer than any in
@@ -7,7 +7,7 @@ training, or a molecule that has dissociated into two radicals did not occur in 
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +42,8 @@ collapsed."""
 
 RARE = 1e-3
 """Smallest fraction of the geometries in which an environment must occur to count as known."""
+RARE_STATE = 1e-2
+"""The same for a charge with a multiplicity."""
 RARELY_OPEN = 5e-3
 """The same for dissociation into radicals: a few stretched bonds among thousands of molecules do not teach a
 model how all bonds break."""
@@ -74,7 +76,7 @@ BondKind = tuple[int, int, int, int]
 
 
 class BondFault(NamedTuple):
-    """Bond or environment of an atom that did not occur in training."""
+    """Bond, environment of an atom, or charge with multiplicity, that did not occur in training or hardly."""
 
     text: str
     """In words, with the number behind it."""
@@ -96,6 +98,10 @@ class BondCoverage:
     that were not rare."""
     molecules: int = 0
     """From how many geometries this was collected."""
+    states: Mapping[ChargeState, int] = field(default_factory=dict)
+    """How many of the geometries had a charge and a multiplicity; empty if that is not known."""
+    free_atoms: frozenset[tuple[int, int, int]] = frozenset()
+    """Element, charge and multiplicity of the geometries that were one atom."""
 
     @classmethod
     def collect(
@@ -105,6 +111,8 @@ class BondCoverage:
         environments: Counter[Environment] = Counter()
         lengths: dict[BondKind, tuple[float, float]] = {}
         opened: Counter[int] = Counter()
+        states: Counter[ChargeState] = Counter()
+        free: set[tuple[int, int, int]] = set()
         for numbers, positions, state in molecules:
             matrices = bond_matrices(numbers, positions, CRITERIA)
             readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices[:-1]]
@@ -115,10 +123,13 @@ class BondCoverage:
                 low, high = lengths.get(kind, (length, length))
                 lengths[kind] = min(low, length), max(high, length)
             opened[_open_fragments(numbers, matrices, state)] += 1
+            states[state] += 1
+            if len(numbers) == 1:
+                free.add((int(numbers[0]), *state))
         count = opened.total()
         common = frozenset(e for e, n in environments.items() if n >= RARE * count)
         usual = max((k for k, n in opened.items() if n >= RARELY_OPEN * count), default=0)
-        return cls(common, lengths, usual, count)
+        return cls(common, lengths, usual, count, dict(states), frozenset(free))
 
     @classmethod
     def of_closed_shells(cls) -> "BondCoverage":
@@ -137,6 +148,8 @@ class BondCoverage:
         state
             Charge and multiplicity.
         """
+        if len(numbers) == 1 and self.environments:
+            return self._of_free_atom(int(numbers[0]), state)
         matrices = bond_matrices(numbers, positions, CRITERIA)
         readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices[:-1] if self.environments]
         per_atom = [self._of_atoms(reading) for reading in readings]
@@ -146,7 +159,23 @@ class BondCoverage:
         if parts > self.open_fragments:
             text = f"{parts} fragments with an odd number of electrons, radicals or ions"
             reasons.insert(0, BondFault(f"{text}: bonds are broken", True, (parts,)))
-        return reasons
+        return reasons + self._of_state(state)
+
+    def _of_free_atom(self, element: int, state: ChargeState) -> list[BondFault]:
+        """One fault for a free atom that was none of the geometries, else none; it has no bonds to break."""
+        if (element, *state) in self.free_atoms:
+            return []
+        text = f"a free atom {chemical_symbols[element]}: never in training"
+        return [BondFault(text, False, (element, -1)), *self._of_state(state)]
+
+    def _of_state(self, state: ChargeState) -> list[BondFault]:
+        """One fault for a charge and a multiplicity that few geometries had, else none."""
+        count = self.states.get(state, 0)
+        if not self.states or count >= RARE_STATE * self.molecules:
+            return []
+        seen = f"in {count} of {self.molecules} geometries of the training set"
+        text = f"charge {state.charge:+d} with multiplicity {state.multiplicity}: {seen}"
+        return [BondFault(text.replace("+0", "0"), False, (state.charge, state.multiplicity, -1))]
 
     def _of_atoms(self, reading: "_Reading") -> list[list[BondFault]]:
         """Faults of each atom, its bonds included, in one reading."""
@@ -190,6 +219,8 @@ class BondCoverage:
             "lengths": [[*kind, round(a, 4), round(b, 4)] for kind, (a, b) in sorted(self.lengths.items())],
             "open_fragments": self.open_fragments,
             "molecules": self.molecules,
+            "states": [[*state, n] for state, n in sorted(self.states.items())],
+            "free_atoms": sorted([*atom] for atom in self.free_atoms),
         }
 
     @classmethod
@@ -210,7 +241,9 @@ class BondCoverage:
             if not 0 < float(low) <= float(high):
                 raise ValueError(f"bonds from {low} to {high} Å")
             lengths[a, b, c, d] = float(low), float(high)
-        return cls(environments, lengths, int(data["open_fragments"]), int(data["molecules"]))
+        states = {ChargeState(int(q), int(m)): int(n) for q, m, n in data.get("states", [])}
+        atoms = frozenset((int(z), int(q), int(m)) for z, q, m in data.get("free_atoms", []))
+        return cls(environments, lengths, int(data["open_fragments"]), int(data["molecules"]), states, atoms)
 
 
 def open_fragments(numbers: NDArray[np.int64], positions: NDArray[np.float64], state: ChargeState) -> int:

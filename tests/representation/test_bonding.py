@@ -76,6 +76,16 @@ def test_what_was_collected_is_known():
     assert all(faults(seen, atoms) == [] for atoms in geometries)
 
 
+def test_a_record_with_states_and_free_atoms_survives_its_file_format():
+    atom, water = Atoms("O"), molecule("H2O")
+    entries = [(a.numbers, a.positions, ChargeState(0, m)) for a, m in ((atom, 3), (water, 1))]
+    record = BondCoverage.collect(entries)
+    again = BondCoverage.from_json(record.to_json())
+    assert (again.states, again.free_atoms) == (record.states, record.free_atoms)
+    assert record.states == {ChargeState(0, 3): 1, ChargeState(0, 1): 1}
+    assert record.free_atoms == {(8, 0, 3)}
+
+
 def test_a_record_survives_its_file_format(record):
     again = BondCoverage.from_json(record.to_json())
     assert again.environments == record.environments
@@ -175,6 +185,33 @@ def test_a_few_broken_bonds_among_many_molecules_are_not_learnt():
     assert collected(3).open_fragments == 0
     assert any(fault.broken for fault in faults(collected(3), broken))
     assert collected(20).open_fragments == 2
+
+
+def test_a_state_of_few_molecules_is_named_and_the_usual_one_is_not():
+    water, oxygen = molecule("H2O"), molecule("O2")
+    entries = [(a.numbers, a.positions, NEUTRAL) for a in [water] * 198 + [oxygen]]
+    record = BondCoverage.collect([*entries, (oxygen.numbers, oxygen.positions, ChargeState(0, 3))])
+    assert faults(record, water) == []
+    (fault,) = faults(record, oxygen, ChargeState(0, 3))
+    assert not fault.broken
+    assert "charge 0 with multiplicity 3: in 1 of 200" in fault.text
+    (fault,) = faults(record, water, ChargeState(-1, 2))
+    assert "charge -1 with multiplicity 2: in 0 of 200" in fault.text
+    often = BondCoverage.collect([(oxygen.numbers, oxygen.positions, ChargeState(0, 3))] * 5)
+    assert faults(often, oxygen, ChargeState(0, 3)) == []
+
+
+def test_a_free_atom_is_known_in_the_state_that_training_showed_and_is_never_broken():
+    oxygen, water = Atoms("O"), molecule("H2O")
+    entries = [(water.numbers, water.positions, NEUTRAL)] * 2000
+    without = BondCoverage.collect(entries)
+    record = BondCoverage.collect([*entries, (oxygen.numbers, oxygen.positions, ChargeState(0, 3))])
+    assert faults(record, oxygen, ChargeState(0, 3)) == []
+    for found in (faults(without, oxygen, ChargeState(0, 3)), faults(record, oxygen, NEUTRAL)):
+        assert "free atom O" in found[0].text
+        assert not any(fault.broken for fault in found)
+    pulled = Atoms("OH2", [[0, 0, 3], [0, 0, 0], [0, 0, 0.74]])
+    assert any(fault.broken for fault in faults(record, pulled))
 
 
 def test_without_a_record_only_fragments_are_known():
