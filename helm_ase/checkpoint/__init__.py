@@ -7,6 +7,7 @@ from helm_ase.checkpoint.registry import (
     list_models,
     load_model,
     load_shared,
+    models_that_admit,
     resolve,
 )
 
@@ -17,6 +18,7 @@ __all__ = [
     "list_models",
     "load_model",
     "load_shared",
+    "models_that_admit",
     "read_checkpoint",
     "read_header",
     "resolve",

@@ -13,6 +13,7 @@ HELM_WEIGHTS_URL
 import copy
 import difflib
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -85,6 +86,31 @@ def load_shared(model: str | Path | None = None, sha256: str | None = None) -> C
     beside = uncertainty_path(path)
     files = [path, beside] if beside.is_file() else [path]
     return _read_cached(str(path), tuple(map(file_sha256, files)))  # size and time do not tell contents
+
+
+def models_that_admit(numbers: Iterable[int], charge: int, multiplicity: int, dimensions: int) -> list[str]:
+    """Names of the models at hand, without a download, that have learnt such systems.
+
+    Parameters
+    ----------
+    numbers
+        Atomic numbers.
+    charge, multiplicity
+        Total charge in e, and 2S + 1.
+    dimensions
+        Number of periodic directions.
+    """
+    elements, fitting = list(numbers), []
+    for name, entry in list_models().items():
+        if not (checkpoint_folder() / entry.file).is_file():
+            continue
+        try:
+            knows = load_shared(name).knows
+        except CheckpointError:  # a damaged file is no advice, and its own error when it is asked for
+            continue
+        if dimensions in knows.dimensions and knows.admits(elements, charge, multiplicity):
+            fitting.append(name)
+    return fitting
 
 
 @lru_cache(maxsize=4)

@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from torch import Tensor
 
-from helm_ase.checkpoint import Checkpoint
+from helm_ase.checkpoint import Checkpoint, models_that_admit
 from helm_ase.errors import ChargeError, ElementError, StructureError, UntrainedError
 from helm_ase.representation.bonding import BIN_WIDTH, BondCoverage, BondFault
 from helm_ase.representation.charge_state import ChargeState, check_parity
@@ -45,8 +45,16 @@ def check_kind(atoms: Atoms, checkpoint: Checkpoint) -> None:
     if unknown := checkpoint.knows.unknown_elements(atoms.numbers.tolist()):
         raise ElementError(
             f"model {checkpoint.name!r} has not seen {_symbols(unknown)}; it knows {_symbols(known)}: "
-            "choose another model (helm-ase models)"
+            + _other_models(atoms, ChargeState(0, 1))
         )
+
+
+def _other_models(atoms: Atoms, state: ChargeState) -> str:
+    """Advice: models that know such a system, if any is at hand."""
+    names = models_that_admit(atoms.numbers.tolist(), *state, int(atoms.pbc.sum()))
+    if names:
+        return f"choose a model that has, {' or '.join(map(repr, names))}"
+    return "no other model of this installation has; one can be trained (helm-ase train)"
 
 
 KINDS = {0: "molecules", 1: "chains", 2: "slabs", 3: "bulk"}
@@ -110,8 +118,7 @@ def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> 
     if not checkpoint.knows.knows_state(*state):
         raise ChargeError(
             f"model {checkpoint.name!r} has not seen charge {state.charge} with multiplicity "
-            f"{state.multiplicity}; it knows {checkpoint.knows.states}: choose another model "
-            "(helm-ase models)"
+            f"{state.multiplicity}; it knows {checkpoint.knows.states}: {_other_models(atoms, state)}"
         )
 
 

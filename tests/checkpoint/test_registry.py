@@ -11,8 +11,16 @@ import torch
 from ase.build import molecule
 
 from helm_ase import HELMCalculator
-from helm_ase.checkpoint import default_model, list_models, load_model, registry, resolve, save_checkpoint
-from helm_ase.errors import CheckpointError
+from helm_ase.checkpoint import (
+    default_model,
+    list_models,
+    load_model,
+    models_that_admit,
+    registry,
+    resolve,
+    save_checkpoint,
+)
+from helm_ase.errors import CheckpointError, ElementError
 from shared.small_checkpoints import tiny_checkpoint as tiny
 
 
@@ -102,6 +110,20 @@ def test_the_default_model_needs_neither_network_nor_cache(monkeypatch, tmp_path
     monkeypatch.setenv("HELM_CACHE_DIR", str(tmp_path / "never"))
     assert load_model().sha256 == list_models()[default_model()].sha256
     assert not (tmp_path / "never").exists()
+
+
+def test_models_at_hand_are_found_by_what_they_have_learnt():
+    assert set(models_that_admit([6, 1, 1, 1, 1], 0, 1, 0)) >= {"helm-hcnof-2", "helm-organic-1"}
+    assert models_that_admit([16, 1, 1], 0, 1, 0) == models_that_admit([8, 1], -1, 1, 0) == ["helm-organic-1"]
+    assert models_that_admit([79], 0, 2, 0) == []
+    assert "helm-organic-1" not in models_that_admit([6, 6], 0, 1, 2)
+
+
+def test_a_refused_molecule_is_told_which_model_knows_it():
+    with pytest.raises(ElementError, match="choose a model that has, 'helm-organic-1'"):
+        molecule("CH3SH").calc = HELMCalculator("helm-hcnof-2")
+    with pytest.raises(ElementError, match="no other model of this installation has"):
+        molecule("LiH").calc = HELMCalculator("helm-hcnof-2")
 
 
 def test_a_model_is_read_only_once(cache):
