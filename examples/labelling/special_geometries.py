@@ -11,6 +11,7 @@ import argparse
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ DISTANCES = (0.9, 1.0, 1.12, 1.3, 1.6, 4.5, 6.0, 8.0)
 """Closest contacts of a dimer: below 2 in units of that of the relaxed pair, the others in Å."""
 STACKED = (0.9, 1.0, 1.12, 1.6, 8.0)
 """The same of a stack, in units of 3.4 Å."""
+NEAR, NEAR_STACKED = (0.93, 1.0, 1.15, 1.6), (0.92, 1.0, 1.12)
+"""Both for the headings that ask for the neighbourhood of the minimum only."""
 
 
 def split_of(smiles: str) -> str:
@@ -104,16 +107,22 @@ def pull_apart(
     return [np.vstack([one, two + steps[i.max() + 1] * direction]) for i in inside if len(i)]
 
 
-def dimer_scan(special: Special, names: str) -> None:
-    """The best of eight relaxed random placements, pulled apart."""
+def dimer_scan(
+    special: Special,
+    names: str,
+    distances: tuple[float, ...] = DISTANCES,
+    placements: int = 8,
+    steps: int = 200,
+) -> None:
+    """The best of several relaxed random placements, pulled apart."""
     first, second = map(from_smiles, names.split("."))
     pair, best = join(first, second), (np.inf, None)
     random, n = special.random(names, "dimer"), len(first.numbers)
     one, two = (relaxed_geometry(m, special.seed, SETTINGS) for m in (first, second))
-    for _ in range(8):
+    for _ in range(placements):
         atoms = atoms_of(pair, place(one, two, (1.9, 2.8), random))
         try:
-            relax(atoms, 0.03, 200)
+            relax(atoms, 0.03, steps)
         except FAILURES:
             continue
         if find_fault(pair.numbers, atoms.positions, pair.bonds) is None:
@@ -125,11 +134,11 @@ def dimer_scan(special: Special, names: str) -> None:
     one, two = best[1][:n], best[1][n:]
     axis = two.mean(axis=0) - one.mean(axis=0)
     special.add(
-        pair, pull_apart(one, two, axis / np.linalg.norm(axis), contact(one, two), DISTANCES), "dimer-scan"
+        pair, pull_apart(one, two, axis / np.linalg.norm(axis), contact(one, two), distances), "dimer-scan"
     )
 
 
-def stacked_scan(special: Special, names: str) -> None:
+def stacked_scan(special: Special, names: str, distances: tuple[float, ...] = STACKED) -> None:
     """Plane over plane, the second turned and shifted at random."""
     first, second = map(from_smiles, names.split("."))
     random, flat = special.random(names, "stacked"), []
@@ -141,7 +150,7 @@ def stacked_scan(special: Special, names: str) -> None:
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     two = flat[1] @ turn + np.append(random.uniform(-1.2, 1.2, 2), 0.0)
     special.add(
-        join(first, second), pull_apart(flat[0], two, np.array([0, 0, 1.0]), 3.4, STACKED), "stacked-scan"
+        join(first, second), pull_apart(flat[0], two, np.array([0, 0, 1.0]), 3.4, distances), "stacked-scan"
     )
 
 
@@ -194,4 +203,7 @@ def run(scans: dict[str, Callable[[Special, str], None]], description: str) -> N
 
 
 if __name__ == "__main__":
-    run({"dimers": dimer_scan, "stacked": stacked_scan, "bonds": bond_scan}, __doc__)
+    close = partial(dimer_scan, distances=NEAR, placements=3, steps=120)
+    close_stacks = partial(stacked_scan, distances=NEAR_STACKED)
+    scans = {"dimers": dimer_scan, "stacked": stacked_scan, "bonds": bond_scan}
+    run(scans | {"close dimers": close, "close stacks": close_stacks}, __doc__)
