@@ -230,10 +230,14 @@ class ElectronicGetters:
         return self._solve(atoms).first_step.energy * HARTREE_IN_EV
 
     def get_reliability(self, atoms: Atoms | None = None) -> "Reliability":
-        """Error estimate without labels: how far the predicted Hamiltonian is from self-consistency."""
-        from helm_ase.prediction.refinement import assess
+        """Error estimate without labels: how far the predicted Hamiltonian is from self-consistency.
 
-        return assess(self._solve(atoms))
+        Its ``words`` compare with what is usual for the model, if ``helm-ase calibrate`` has measured it.
+        """
+        from helm_ase.prediction.refinement import assess
+        from helm_ase.prediction.self_consistency import usual_of
+
+        return assess(self._solve(atoms), usual_of(self.checkpoint))
 
     # -- files ---------------------------------------------------------------------------------------
 

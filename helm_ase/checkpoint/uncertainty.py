@@ -21,6 +21,8 @@ from helm_ase.system.atomic_write import whole_file
 SUFFIX = ".uncertainty.safetensors"
 HEADER_KEY = "helm_ase_uncertainty"
 FORMAT_VERSION = 2
+SELF_CONSISTENCY = "self-consistency"
+"""Key of the facts under which stands how far predicted Hamiltonians usually are from it."""
 AT_ONCE = 64
 """Atoms whose distances from the training set are computed at once."""
 

@@ -3,7 +3,13 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from helm_ase.cli.number_types import NUMBER
+
+if TYPE_CHECKING:
+    from helm_ase.checkpoint import Checkpoint
+    from helm_ase.labels.source import LabelSource
 
 DESCRIPTION = """Derive from label files how the error of a model's energies can be estimated for a new
 structure, and write the result to a file.  With that file beside the checkpoint, get_uncertainty() and
@@ -12,7 +18,9 @@ EPILOG = """The error bar, in eV/atom, grows with the distance of a structure's 
 measured in the features of the network's last layer.  Its scale is fitted to one half of the validation
 molecules and tested on the other half; the command prints the result for both.  An error bar above the
 threshold, which one in five molecules with errors below 3 meV/atom exceeds, counts as extrapolation.
-The file also records the lengths of the bonds in the training set, by which broken bonds are recognised."""
+The file also records the lengths of the bonds in the training set, by which broken bonds are recognised, how
+many labels had each charge and multiplicity, and how far predicted Hamiltonians usually are from
+self-consistency, with which get_reliability() compares."""
 
 
 def add_commands(commands: Any) -> None:
@@ -45,6 +53,14 @@ def add_commands(commands: Any) -> None:
         default="val",
         metavar="NAME",
         help="split on which it was not trained, to which the error bar is fitted (default: val)",
+    )
+    parser.add_argument(
+        "--fock",
+        type=NUMBER,
+        default=40,
+        metavar="N",
+        help="for N molecules of that split, also compute a Fock matrix, to know how far from "
+        "self-consistency predicted Hamiltonians usually are (default: 40; 0: none)",
     )
     parser.add_argument(
         "-o",
@@ -81,8 +97,33 @@ def _calibrate(options: argparse.Namespace) -> None:
         (label.numbers, label.positions, ChargeState(label.charge, label.multiplicity))
         for label in known_labels(checkpoint, sources, options.train_split)
     )
-    uncertainty = replace(calibrate(checkpoint, train, validation), bonding=bonds)
+    made = calibrate(checkpoint, train, validation)
+    facts = dict(made.facts) | _self_consistency(checkpoint, sources, options)
+    uncertainty = replace(made, bonding=bonds, facts=facts)
     save_uncertainty(uncertainty, target)
     print(f"{target}: above {1e3 * uncertainty.threshold:.2f} meV/atom an energy is extrapolation")
     for half in ("calibration half", "other half"):
         print(f"  {half}: " + ", ".join(f"{k} {v}" for k, v in uncertainty.facts[half].items()))
+
+
+def _self_consistency(
+    checkpoint: "Checkpoint", sources: "list[LabelSource]", options: argparse.Namespace
+) -> dict[str, Any]:
+    """How far predicted Hamiltonians usually are from self-consistency, on molecules from all over the split;
+    empty if it was not asked for or the model predicts none."""
+    from helm_ase.checkpoint.uncertainty import SELF_CONSISTENCY
+    from helm_ase.errors import SettingError
+    from helm_ase.evaluation.selection import known_labels
+    from helm_ase.prediction.self_consistency import usual_distance
+    from helm_ase.system.terminal import progress_bar
+
+    if not options.fock or "hamiltonian" not in checkpoint.predicts:
+        return {}
+    labels = list(known_labels(checkpoint, sources, options.split))
+    some = labels[:: max(len(labels) // options.fock, 1)][: options.fock]
+    try:
+        found = usual_distance(checkpoint, progress_bar(some, desc="Fock matrices", unit=" molecules"))
+    except SettingError as error:  # the PySCF installed here cannot compute the level of the model
+        print(f"self-consistency was not measured: {error}")
+        return {}
+    return {SELF_CONSISTENCY: found} if found else {}

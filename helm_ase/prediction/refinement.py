@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.prediction.electronic import ElectronicPrediction
-from helm_ase.qc.reliability import Reliability, reliability
+from helm_ase.qc.reliability import OF_HCNOF_2, Reliability, Usual, reliability
 from helm_ase.representation.overlap import SCF_OVERLAP_THRESHOLD
 from helm_ase.units import HARTREE_IN_EV, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
@@ -95,8 +95,8 @@ def refined(prediction: ElectronicPrediction, n_iterations: int) -> ElectronicPr
     return replace(prediction, structure=refine(prediction, n_iterations).structure)
 
 
-def assess(prediction: ElectronicPrediction) -> Reliability:
-    """Error bar of a prediction from the Fock matrix of its own density."""
+def assess(prediction: ElectronicPrediction, usual: Usual = OF_HCNOF_2) -> Reliability:
+    """Error bar of a prediction from the Fock matrix of its own density; in words beside what is usual."""
     steps = prediction.scf.iterate(prediction.first_step, 1)
     structure = prediction.structure
     return reliability(
@@ -105,4 +105,5 @@ def assess(prediction: ElectronicPrediction) -> Reliability:
         steps,
         structure.molecule.atom.numpy(),
         HARTREE_IN_EV,
+        usual,
     )

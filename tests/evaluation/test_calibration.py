@@ -20,6 +20,8 @@ from helm_ase.checkpoint.uncertainty import (
 from helm_ase.cli import main
 from helm_ase.errors import CheckpointError, SettingError
 from helm_ase.evaluation.calibration import EnergyErrors, bars, calibrate, collect, judge, thinned
+from helm_ase.prediction.self_consistency import usual_of
+from helm_ase.qc.level import pyscf_level
 from shared.evaluated_models import CLOSED, checkpoint, label, write
 
 
@@ -145,7 +147,7 @@ def test_a_bar_survives_its_file_and_other_weights_are_refused(made, tmp_path):
 
 def test_calibrate_puts_the_bar_beside_the_checkpoint_and_the_calculator_shows_it(tmp_path, capsys):
     path = tmp_path / "tiny.safetensors"
-    save_checkpoint(checkpoint(), path)
+    save_checkpoint(checkpoint(level=pyscf_level("pbe", "sto-3g")), path)
     seeds, names = range(10), ("H2O", "HF")
     labels = [label(name, 0, 1, s, "train") for name in names for s in seeds]
     labels += [label(name, 0, 1, 10 + s, "val") for name in names for s in seeds]
@@ -161,6 +163,34 @@ def test_calibrate_puts_the_bar_beside_the_checkpoint_and_the_calculator_shows_i
         found = atoms.calc.get_uncertainty()
     assert found.energy == pytest.approx(3 * found.per_atom)
     assert found.threshold > 0
+    assert_reliability_is_beside_what_is_usual_for_the_model(atoms)
+
+
+def assert_reliability_is_beside_what_is_usual_for_the_model(atoms):
+    """By what calibrate measured: 19 of 20 molecules are as near, one of 20 is further."""
+    facts = atoms.calc.checkpoint.uncertainty.facts["self-consistency"]
+    assert facts["molecules"] == 20
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        answer = atoms.calc.get_reliability()
+    name = atoms.calc.checkpoint.name
+    assert answer.usual == (facts["fock_residual"], facts["commutator_norm"], name)
+    near = replace(answer, fock_residual=0.9 * facts["fock_residual"], commutator_norm=0.0)
+    assert name in near.words
+    assert "far from" in replace(near, commutator_norm=4 * facts["commutator_norm"]).words
+
+
+def test_a_level_that_cannot_be_computed_here_leaves_self_consistency_out(tmp_path, capsys):
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(checkpoint(), path)  # its functional has the meaning of no PySCF
+    seeds, names = range(20), ("H2O", "HF")
+    labels = [label(n, 0, 1, s, "train" if s < 10 else "val") for n in names for s in seeds]
+    write(tmp_path / "labels.h5", labels)
+    assert main(["calibrate", str(path), str(tmp_path / "labels.h5")]) == 0
+    assert "self-consistency was not measured" in capsys.readouterr().out
+    found = read_checkpoint(path)
+    assert "self-consistency" not in found.uncertainty.facts
+    assert usual_of(found).model == "helm-hcnof-2"
 
 
 def test_a_model_without_a_bar_says_how_to_make_one(tmp_path):
