@@ -61,6 +61,9 @@ class TrustGetters(Copies):
     def get_verdict(self, atoms: "Atoms | None" = None) -> Verdict:
         """Verdict on the energy: trusted, extrapolated or meaningless, with the reasons and their numbers.
 
+        A small HOMO–LUMO gap is among the reasons only if orbitals of this geometry have been asked for
+        before: the verdict computes none.
+
         Returns
         -------
         Verdict

@@ -3,7 +3,8 @@
     python tests/benchmarks/small_molecules.py [--model NAME_OR_PATH] [--json OUT] [--markdown OUT]
 
 Geometries are those of ASE's G2 set; the reference is a calculation by PySCF at the model's level of theory,
-unrestricted for open shells.  meV/atom; nothing is fitted or shifted.
+unrestricted for open shells.  meV/atom; nothing is fitted or shifted.  Molecules of one or two heavy atoms
+always belong to the training split of a model, so that these are other geometries, not other molecules.
 """
 
 from common import header, machine, one_thread, table
