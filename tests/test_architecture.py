@@ -85,7 +85,8 @@ SINGLE = {
     | {"prediction.electronic", "calculator.copies"},
     "calculator.electronic_getters": BASE
     | COLUMNS
-    | {"prediction.electronic", "prediction.guess", "prediction.refinement"},
+    | {"prediction.electronic", "prediction.guess", "prediction.refinement"}
+    | {"prediction.self_consistency"},
     "calculator.torch_sim_model": BASE | {"checkpoint", "prediction.batch_engine"},
     "calculator.vibration_getters": BASE
     | {"representation", "nn", "qc", "checkpoint", "prediction.domain", "prediction.hessian"}
@@ -94,6 +95,9 @@ SINGLE = {
     "cli.bands": BASE
     | {"representation", "electronic", "labels.deeph", "labels.wannier90"}
     | {"calculator", "pictures", "cli.number_types"},
+    "cli.calibrate": BASE
+    | {"representation", "checkpoint", "labels", "evaluation", "cli.number_types"}
+    | {"prediction.self_consistency"},
     "cli.frame_commands": BASE
     | {"representation", "prediction.dispersion", "prediction.batch_engine", "prediction.many"}
     | {"prediction.verdict"},

@@ -232,7 +232,8 @@ class ElectronicGetters:
     def get_reliability(self, atoms: Atoms | None = None) -> "Reliability":
         """Error estimate without labels: how far the predicted Hamiltonian is from self-consistency.
 
-        Its ``words`` compare with what is usual for the model, if ``helm-ase calibrate`` has measured it.
+        Its ``words`` compare with what is usual for the model, if ``helm-ase calibrate`` has measured it, and
+        otherwise with what is usual for helm-hcnof-2.
         """
         from helm_ase.prediction.refinement import assess
         from helm_ase.prediction.self_consistency import usual_of

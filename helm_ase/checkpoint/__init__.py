@@ -4,10 +4,10 @@ from helm_ase.checkpoint.format import Checkpoint, read_checkpoint, read_header,
 from helm_ase.checkpoint.manifest import ModelEntry
 from helm_ase.checkpoint.registry import (
     default_model,
+    knowledge_at_hand,
     list_models,
     load_model,
     load_shared,
-    models_that_admit,
     resolve,
 )
 
@@ -15,10 +15,10 @@ __all__ = [
     "Checkpoint",
     "ModelEntry",
     "default_model",
+    "knowledge_at_hand",
     "list_models",
     "load_model",
     "load_shared",
-    "models_that_admit",
     "read_checkpoint",
     "read_header",
     "resolve",

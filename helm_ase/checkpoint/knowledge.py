@@ -1,7 +1,8 @@
 """Systems and quantities that a model supports; everything else is refused."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 EVERYTHING = ("energy", "forces", "hamiltonian")
 """Quantities that a model predicts if its checkpoint states none."""
@@ -21,6 +22,21 @@ class Knowledge:
     """Quantities that were trained: any of ``energy``, ``forces``, ``hamiltonian``."""
     dimensions: tuple[int, ...] = (0,)
     """Numbers of periodic directions: 0 molecules, …, 3 bulk."""
+
+    @classmethod
+    def of_header(cls, header: Mapping[str, Any]) -> "Knowledge":
+        """Read from the header of a checkpoint, without its weights.
+
+        Raises
+        ------
+        KeyError, TypeError
+            If the header lacks an entry or has one of another type.
+        """
+        training = header["training"]
+        return cls(
+            tuple(header["elements"]), tuple(header["charges"]), tuple(header["multiplicities"]),
+            frozenset(training.get("predicts", EVERYTHING)), tuple(training.get("dimensions", (0,))),
+        )  # fmt: skip
 
     def unknown_elements(self, numbers: Iterable[int]) -> tuple[int, ...]:
         """Those of the given atomic numbers that did not occur in training, ascending."""

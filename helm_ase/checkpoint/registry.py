@@ -13,7 +13,6 @@ HELM_WEIGHTS_URL
 import copy
 import difflib
 import os
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +21,8 @@ from urllib.parse import urljoin, urlparse
 import pooch
 
 from helm_ase.checkpoint.download import download
-from helm_ase.checkpoint.format import Checkpoint, file_sha256, read_checkpoint
+from helm_ase.checkpoint.format import Checkpoint, file_sha256, read_checkpoint, read_header
+from helm_ase.checkpoint.knowledge import Knowledge
 from helm_ase.checkpoint.manifest import CHECKSUM, ModelEntry, read_manifest
 from helm_ase.checkpoint.uncertainty import uncertainty_path
 from helm_ase.errors import CheckpointError
@@ -88,29 +88,27 @@ def load_shared(model: str | Path | None = None, sha256: str | None = None) -> C
     return _read_cached(str(path), tuple(map(file_sha256, files)))  # size and time do not tell contents
 
 
-def models_that_admit(numbers: Iterable[int], charge: int, multiplicity: int, dimensions: int) -> list[str]:
-    """Names of the models at hand, without a download, that have learnt such systems.
+def knowledge_at_hand() -> dict[str, Knowledge]:
+    """What the models have learnt whose files are in this installation, by name.
 
-    Parameters
-    ----------
-    numbers
-        Atomic numbers.
-    charge, multiplicity
-        Total charge in e, and 2S + 1.
-    dimensions
-        Number of periodic directions.
+    Read from headers, without weights and checksums; files that cannot be read are left out, because they
+    are an error of their own when they are asked for.
     """
-    elements, fitting = list(numbers), []
-    for name, entry in list_models().items():
-        if not (checkpoint_folder() / entry.file).is_file():
-            continue
-        try:
-            knows = load_shared(name).knows
-        except CheckpointError:  # a damaged file is no advice, and its own error when it is asked for
-            continue
-        if dimensions in knows.dimensions and knows.admits(elements, charge, multiplicity):
-            fitting.append(name)
-    return fitting
+    found = {}
+    try:
+        for name, entry in list_models().items():
+            path = checkpoint_folder() / entry.file
+            if path.is_file():
+                stamp = path.stat()
+                found[name] = _knowledge(str(path), stamp.st_mtime_ns, stamp.st_size)
+    except (CheckpointError, OSError, KeyError, TypeError):
+        pass
+    return found
+
+
+@lru_cache(maxsize=64)
+def _knowledge(path: str, time: int, size: int) -> Knowledge:
+    return Knowledge.of_header(read_header(path))
 
 
 @lru_cache(maxsize=4)

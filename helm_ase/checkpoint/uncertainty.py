@@ -4,6 +4,7 @@ The checkpoint of a published model never changes, but its error bar can be made
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ SUFFIX = ".uncertainty.safetensors"
 HEADER_KEY = "helm_ase_uncertainty"
 FORMAT_VERSION = 2
 SELF_CONSISTENCY = "self-consistency"
-"""Key of the facts under which stands how far predicted Hamiltonians usually are from it."""
+"""Key of the facts that say how far predicted Hamiltonians usually are from self-consistency."""
 AT_ONCE = 64
 """Atoms whose distances from the training set are computed at once."""
 
@@ -146,14 +147,15 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
             )
         if header["format_version"] > FORMAT_VERSION:
             raise CheckpointError(f"{path} has format {header['format_version']}: upgrade helm-ase")
-        bonds = header.get("bonding")
+        bonds, facts = header.get("bonding"), dict(header["facts"])
+        _check_self_consistency(facts.get(SELF_CONSISTENCY))
         uncertainty = EnergyUncertainty(
             str(header["model_sha256"]), whitening, float(header["scale"]), float(header["floor"]),
-            float(header["threshold"]), dict(header["facts"]),
+            float(header["threshold"]), facts,
             None if bonds is None else BondCoverage.from_json(bonds),
             None if known is None else known.float(), None if metric is None else metric.double(),
         )  # fmt: skip
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{path} is not an error bar of a model: {error!r}") from error
     if uncertainty.model_sha256 != model_sha256:
         raise CheckpointError(
@@ -168,3 +170,12 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
     if uncertainty.known is not None and uncertainty.known.shape[1] != len(uncertainty.whitening):
         raise CheckpointError(f"{path} is damaged: its atoms and axes do not fit")
     return uncertainty
+
+
+def _check_self_consistency(found: Any) -> None:
+    """Raise ValueError for facts of self-consistency that are no positive numbers."""
+    if found is None:
+        return
+    values = [found["fock_residual"], found["commutator_norm"]]
+    if not all(isinstance(x, float) and 0 < x < math.inf for x in values):
+        raise ValueError(f"{SELF_CONSISTENCY} is {found}")

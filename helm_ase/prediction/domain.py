@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from torch import Tensor
 
-from helm_ase.checkpoint import Checkpoint, models_that_admit
+from helm_ase.checkpoint import Checkpoint, knowledge_at_hand
 from helm_ase.errors import ChargeError, ElementError, StructureError, UntrainedError
 from helm_ase.representation.bonding import BIN_WIDTH, BondCoverage, BondFault
 from helm_ase.representation.charge_state import ChargeState, check_parity
@@ -31,8 +31,10 @@ class ExtrapolationWarning(UserWarning):
     """Warning that a geometry is outside of what occurred in training."""
 
 
-def check_kind(atoms: Atoms, checkpoint: Checkpoint) -> None:
+def check_kind(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState | None = None) -> None:
     """Refuse atoms for reasons other than their geometry: unsupported periodicity or unknown elements.
+
+    Where the charge and multiplicity are known, only models that know them are recommended instead.
 
     Raises
     ------
@@ -44,17 +46,22 @@ def check_kind(atoms: Atoms, checkpoint: Checkpoint) -> None:
     known = checkpoint.knows.elements
     if unknown := checkpoint.knows.unknown_elements(atoms.numbers.tolist()):
         raise ElementError(
-            f"model {checkpoint.name!r} has not seen {_symbols(unknown)}; it knows {_symbols(known)}: "
-            + _other_models(atoms, ChargeState(0, 1))
+            f"model {checkpoint.name!r} has not seen {_symbols(unknown)}; it knows {_symbols(known)}. "
+            + _other_models(atoms, state)
         )
 
 
-def _other_models(atoms: Atoms, state: ChargeState) -> str:
-    """Advice: models that know such a system, if any is at hand."""
-    names = models_that_admit(atoms.numbers.tolist(), *state, int(atoms.pbc.sum()))
+def _other_models(atoms: Atoms, state: ChargeState | None) -> str:
+    """Advice: which models of the installation know the elements and, where it is given, the state."""
+    dimensions, names = int(atoms.pbc.sum()), []
+    for name, knows in knowledge_at_hand().items():
+        fits = state is None or knows.knows_state(*state)
+        if fits and dimensions in knows.dimensions and not knows.unknown_elements(atoms.numbers.tolist()):
+            names.append(repr(name))
+    what = "these elements" if state is None else "these elements with this charge and multiplicity"
     if names:
-        return f"choose a model that has, {' or '.join(map(repr, names))}"
-    return "no other model of this installation has; one can be trained (helm-ase train)"
+        return f"{' and '.join(names)} {'knows' if len(names) == 1 else 'know'} {what}"
+    return f"No model of this installation knows {what} (helm-ase models lists all; helm-ase train makes one)"
 
 
 KINDS = {0: "molecules", 1: "chains", 2: "slabs", 3: "bulk"}
@@ -109,7 +116,7 @@ def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> 
         Naming what was found and what is allowed.
     """
     check_geometry(atoms.numbers.astype(np.int64), atoms.positions)
-    check_kind(atoms, checkpoint)
+    check_kind(atoms, checkpoint, state)
     if atoms.pbc.any():
         raise StructureError(
             f"pbc is {atoms.pbc.tolist()}: crystals are computed by HELMCalculator only, in this version"
@@ -118,7 +125,7 @@ def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> 
     if not checkpoint.knows.knows_state(*state):
         raise ChargeError(
             f"model {checkpoint.name!r} has not seen charge {state.charge} with multiplicity "
-            f"{state.multiplicity}; it knows {checkpoint.knows.states}: {_other_models(atoms, state)}"
+            f"{state.multiplicity}; it knows {checkpoint.knows.states}. {_other_models(atoms, state)}"
         )
 
 
@@ -258,7 +265,7 @@ def warn_about_distances(
 def warn_about_bonds(
     model: str, faults: Sequence[BondFault], state: ChargeState, already: set[tuple[int, ...]]
 ) -> set[tuple[int, ...]]:
-    """Warn of bonds and states that hardly or never occurred in training, except those whose keys are in
+    """Warn of bonds and states that occurred rarely or never in training, except those whose keys are in
     ``already``; return the keys.
 
     Parameters
@@ -277,7 +284,7 @@ def warn_about_bonds(
         shown = "; ".join(fault.text for fault in new[:3]) + ("; …" if len(new) > 3 else "")
         broken = any(fault.broken for fault in new)
         warnings.warn(
-            f"model {model!r} hardly or never saw {shown}; its answer there is "
+            f"model {model!r} saw this rarely or never: {shown}; its answer there is "
             + (f"worth nothing: {CLOSED_SHELL}" if broken and state.multiplicity == 1 else "extrapolation"),
             ExtrapolationWarning,
             stacklevel=5,

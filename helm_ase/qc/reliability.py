@@ -24,7 +24,7 @@ class Usual(NamedTuple):
 
 
 OF_HCNOF_2 = Usual(450e-6, 7e-3, "helm-hcnof-2")
-"""Stands in for models of which it was not measured."""
+"""Used for models for which this was not measured."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,15 @@ class Reliability:
         worse = max(
             self.fock_residual / self.usual.fock_residual, self.commutator_norm / self.usual.commutator_norm
         )
+        most = f"19 of 20 unseen molecules of {self.usual.model}"
         if worse <= 1:
-            return f"as near to self-consistency as 19 of 20 unseen molecules of {self.usual.model}"
+            return f"as near to self-consistency as {most}"
         if worse <= FAR:
-            return "further from self-consistency than usual: trust refined levels (refine=2) more"
-        return "far from self-consistency: levels and density are wrong, take refined ones (refine=2)"
+            return f"further from self-consistency than {most}: trust refined levels (refine=2) more"
+        return (
+            f"far from self-consistency ({worse:.0f} times the limit of {most}): levels and density are "
+            "wrong, take refined ones (refine=2)"
+        )
 
 
 def reliability(

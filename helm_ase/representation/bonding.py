@@ -44,6 +44,8 @@ RARE = 1e-3
 """Smallest fraction of the geometries in which an environment must occur to count as known."""
 RARE_STATE = 1e-2
 """The same for a charge with a multiplicity."""
+MOST = 10**12
+"""Largest plausible number of geometries."""
 RARELY_OPEN = 5e-3
 """The same for dissociation into radicals: a few stretched bonds among thousands of molecules do not teach a
 model how all bonds break."""
@@ -76,7 +78,7 @@ BondKind = tuple[int, int, int, int]
 
 
 class BondFault(NamedTuple):
-    """Bond, environment of an atom, or charge with multiplicity, that did not occur in training or hardly."""
+    """Bond, environment of an atom, or charge with multiplicity, that was rare or absent in training."""
 
     text: str
     """In words, with the number behind it."""
@@ -125,7 +127,7 @@ class BondCoverage:
             opened[_open_fragments(numbers, matrices, state)] += 1
             states[state] += 1
             if len(numbers) == 1:
-                free.add((int(numbers[0]), *state))
+                free.add((int(numbers[0]), int(state.charge), int(state.multiplicity)))
         count = opened.total()
         common = frozenset(e for e, n in environments.items() if n >= RARE * count)
         usual = max((k for k, n in opened.items() if n >= RARELY_OPEN * count), default=0)
@@ -148,8 +150,8 @@ class BondCoverage:
         state
             Charge and multiplicity.
         """
-        if len(numbers) == 1 and self.environments:
-            return self._of_free_atom(int(numbers[0]), state)
+        if len(numbers) == 1 and (int(numbers[0]), *state) in self.free_atoms:
+            return []
         matrices = bond_matrices(numbers, positions, CRITERIA)
         readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices[:-1] if self.environments]
         per_atom = [self._of_atoms(reading) for reading in readings]
@@ -159,14 +161,7 @@ class BondCoverage:
         if parts > self.open_fragments:
             text = f"{parts} fragments with an odd number of electrons, radicals or ions"
             reasons.insert(0, BondFault(f"{text}: bonds are broken", True, (parts,)))
-        return reasons + self._of_state(state)
-
-    def _of_free_atom(self, element: int, state: ChargeState) -> list[BondFault]:
-        """One fault for a free atom that was none of the geometries, else none; it has no bonds to break."""
-        if (element, *state) in self.free_atoms:
-            return []
-        text = f"a free atom {chemical_symbols[element]}: never in training"
-        return [BondFault(text, False, (element, -1)), *self._of_state(state)]
+        return self._of_state(state) + reasons
 
     def _of_state(self, state: ChargeState) -> list[BondFault]:
         """One fault for a charge and a multiplicity that few geometries had, else none."""
@@ -219,7 +214,7 @@ class BondCoverage:
             "lengths": [[*kind, round(a, 4), round(b, 4)] for kind, (a, b) in sorted(self.lengths.items())],
             "open_fragments": self.open_fragments,
             "molecules": self.molecules,
-            "states": [[*state, n] for state, n in sorted(self.states.items())],
+            "states": [[*map(int, state), n] for state, n in sorted(self.states.items())],
             "free_atoms": sorted([*atom] for atom in self.free_atoms),
         }
 
@@ -241,9 +236,16 @@ class BondCoverage:
             if not 0 < float(low) <= float(high):
                 raise ValueError(f"bonds from {low} to {high} Å")
             lengths[a, b, c, d] = float(low), float(high)
-        states = {ChargeState(int(q), int(m)): int(n) for q, m, n in data.get("states", [])}
-        atoms = frozenset((int(z), int(q), int(m)) for z, q, m in data.get("free_atoms", []))
-        return cls(environments, lengths, int(data["open_fragments"]), int(data["molecules"]), states, atoms)
+        molecules, states = int(data["molecules"]), {}
+        for *state, count in data.get("states", []):
+            states[ChargeState(*state)] = count
+        atoms = frozenset((z, *ChargeState(*state)) for z, *state in data.get("free_atoms", []))
+        whole = [*(x for state, n in states.items() for x in (*state, n)), *(x for a in atoms for x in a)]
+        if any(type(x) is not int for x in whole) or any(n < 1 for n in states.values()):
+            raise ValueError(f"states {data.get('states')}, free atoms {data.get('free_atoms')}")
+        if not sum(states.values()) <= molecules <= MOST:
+            raise ValueError(f"states of {sum(states.values())} of {molecules} geometries")
+        return cls(environments, lengths, int(data["open_fragments"]), molecules, states, atoms)
 
 
 def open_fragments(numbers: NDArray[np.int64], positions: NDArray[np.float64], state: ChargeState) -> int:

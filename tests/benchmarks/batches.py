@@ -105,9 +105,9 @@ def main() -> None:
     rows = [["one at a time", f"{seconds * per:.2f}", f"{e0 * per:.2f}", "", "", ""]]
     results = []
     if not on_cpu:
-        alone, spent = timed(
-            lambda: one_at_a_time(molecules, HELMCalculator(model=options.model, device="cpu")), clock
-        )
+        host = HELMCalculator(model=options.model, device="cpu")
+        one_at_a_time(molecules[:5], host)
+        alone, spent = timed(lambda: one_at_a_time(molecules, host), clock)
         rows.append(
             ["one at a time, CPU", f"{spent * per:.2f}", f"{e0 * per:.2f}", f"{seconds / spent:.2f}", "", ""]
         )

@@ -10,17 +10,18 @@ import pytest
 import torch
 from ase.build import molecule
 
-from helm_ase import HELMCalculator
+from helm_ase import HELMCalculator, predict_many
 from helm_ase.checkpoint import (
     default_model,
+    knowledge_at_hand,
     list_models,
     load_model,
-    models_that_admit,
+    read_header,
     registry,
     resolve,
     save_checkpoint,
 )
-from helm_ase.errors import CheckpointError, ElementError
+from helm_ase.errors import ChargeError, CheckpointError, ElementError
 from shared.small_checkpoints import tiny_checkpoint as tiny
 
 
@@ -112,18 +113,47 @@ def test_the_default_model_needs_neither_network_nor_cache(monkeypatch, tmp_path
     assert not (tmp_path / "never").exists()
 
 
-def test_models_at_hand_are_found_by_what_they_have_learnt():
-    assert set(models_that_admit([6, 1, 1, 1, 1], 0, 1, 0)) >= {"helm-hcnof-2", "helm-organic-1"}
-    assert models_that_admit([16, 1, 1], 0, 1, 0) == models_that_admit([8, 1], -1, 1, 0) == ["helm-organic-1"]
-    assert models_that_admit([79], 0, 2, 0) == []
-    assert "helm-organic-1" not in models_that_admit([6, 6], 0, 1, 2)
+def test_what_models_at_hand_know_is_what_their_checkpoints_say():
+    found = knowledge_at_hand()
+    assert {"helm-hcnof-2", "helm-organic-1"} <= set(found)
+    for name in ("helm-hcnof-2", "helm-organic-1"):
+        assert found[name] == load_model(name).knows
 
 
-def test_a_refused_molecule_is_told_which_model_knows_it():
-    with pytest.raises(ElementError, match="choose a model that has, 'helm-organic-1'"):
-        molecule("CH3SH").calc = HELMCalculator("helm-hcnof-2")
-    with pytest.raises(ElementError, match="no other model of this installation has"):
+def test_a_damaged_file_or_manifest_leaves_advice_out_and_the_error_stands(monkeypatch):
+    def broken(path):
+        raise PermissionError(path)
+
+    registry._knowledge.cache_clear()
+    monkeypatch.setattr(registry, "read_header", broken)
+    assert knowledge_at_hand() == {}
+    with pytest.raises(ElementError, match="No model of this installation knows"):
         molecule("LiH").calc = HELMCalculator("helm-hcnof-2")
+
+
+@pytest.mark.parametrize(
+    ("name", "info", "error", "advice"),
+    [
+        ("CH3SH", {}, ElementError, "'helm-organic-1' knows these elements"),
+        ("LiH", {}, ElementError, "No model of this installation knows these elements"),
+        ("OH", {"charge": -1}, ChargeError, "'helm-organic-1' knows these elements with this charge"),
+        ("H2O", {"charge": 4}, ChargeError, "No model of this installation knows these elements with this"),
+    ],
+)
+def test_a_refused_molecule_is_told_which_model_knows_it(name, info, error, advice):
+    atoms = molecule(name)
+    atoms.info |= info | {"multiplicity": 1}
+    with pytest.raises(error, match=advice):
+        HELMCalculator("helm-hcnof-2").get_potential_energy(atoms)
+
+
+def test_advice_for_many_refused_molecules_reads_headers_once(monkeypatch):
+    registry._knowledge.cache_clear()
+    read = []
+    monkeypatch.setattr(registry, "read_header", lambda path: read.append(path) or read_header(path))
+    answers = list(predict_many([molecule("LiH")] * 20, model="helm-hcnof-2"))
+    assert all("No model" in str(answer.error) for answer in answers)
+    assert len(read) == len(set(read))
 
 
 def test_a_model_is_read_only_once(cache):

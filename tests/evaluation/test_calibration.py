@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import molecule
 
 from helm_ase import ExtrapolationWarning, HELMCalculator
@@ -147,12 +148,12 @@ def test_a_bar_survives_its_file_and_other_weights_are_refused(made, tmp_path):
 
 def test_calibrate_puts_the_bar_beside_the_checkpoint_and_the_calculator_shows_it(tmp_path, capsys):
     path = tmp_path / "tiny.safetensors"
-    save_checkpoint(checkpoint(level=pyscf_level("pbe", "sto-3g")), path)
+    save_checkpoint(checkpoint(), path)
     seeds, names = range(10), ("H2O", "HF")
     labels = [label(name, 0, 1, s, "train") for name in names for s in seeds]
     labels += [label(name, 0, 1, 10 + s, "val") for name in names for s in seeds]
     write(tmp_path / "labels.h5", labels)
-    assert main(["calibrate", str(path), str(tmp_path / "labels.h5")]) == 0
+    assert main(["calibrate", str(path), str(tmp_path / "labels.h5"), "--fock", "0"]) == 0
     assert "other half" in capsys.readouterr().out
     assert uncertainty_path(path).is_file()
     assert read_checkpoint(path).uncertainty is not None
@@ -163,21 +164,37 @@ def test_calibrate_puts_the_bar_beside_the_checkpoint_and_the_calculator_shows_i
         found = atoms.calc.get_uncertainty()
     assert found.energy == pytest.approx(3 * found.per_atom)
     assert found.threshold > 0
-    assert_reliability_is_beside_what_is_usual_for_the_model(atoms)
 
 
-def assert_reliability_is_beside_what_is_usual_for_the_model(atoms):
-    """By what calibrate measured: 19 of 20 molecules are as near, one of 20 is further."""
-    facts = atoms.calc.checkpoint.uncertainty.facts["self-consistency"]
+def test_calibrate_measures_what_19_of_20_molecules_stay_below(tmp_path, capsys):
+    path, names = tmp_path / "tiny.safetensors", ("H2O", "HF")
+    subject = checkpoint(level=pyscf_level("pbe", "sto-3g"))
+    save_checkpoint(subject, path)
+    labels = [label(n, 0, 1, s, "train" if s < 10 else "val") for n in names for s in range(30)]
+    write(tmp_path / "labels.h5", labels)
+    assert main(["calibrate", str(path), str(tmp_path / "labels.h5"), "--fock", "20"]) == 0
+    assert "self-consistency" in capsys.readouterr().out
+    calc = HELMCalculator(str(path))
+    facts = calc.checkpoint.uncertainty.facts["self-consistency"]
     assert facts["molecules"] == 20
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        answer = atoms.calc.get_reliability()
-    name = atoms.calc.checkpoint.name
-    assert answer.usual == (facts["fock_residual"], facts["commutator_norm"], name)
-    near = replace(answer, fock_residual=0.9 * facts["fock_residual"], commutator_norm=0.0)
-    assert name in near.words
-    assert "far from" in replace(near, commutator_norm=4 * facts["commutator_norm"]).words
+        chosen = [x for x in labels if x.split == "val"]
+        chosen = [chosen[k] for k in np.linspace(0, len(chosen) - 1, 20).round().astype(int)]
+        answers = [calc.get_reliability(Atoms(x.numbers, x.positions)) for x in chosen]
+    assert sum(a.fock_residual < facts["fock_residual"] for a in answers) == 19
+    assert sum(a.commutator_norm < facts["commutator_norm"] for a in answers) == 19
+    assert sum("as near" in a.words and "of tiny" in a.words for a in answers) >= 18
+    assert "far from" in replace(answers[0], commutator_norm=4 * facts["commutator_norm"]).words
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("inf"), "much"])
+def test_facts_of_self_consistency_that_are_no_positive_numbers_are_refused(made, tmp_path, wrong):
+    path = tmp_path / "x.uncertainty.safetensors"
+    facts = {"self-consistency": {"fock_residual": wrong, "commutator_norm": 1e-3, "molecules": 40}}
+    save_uncertainty(replace(made, facts=facts), path)
+    with pytest.raises(CheckpointError, match="not an error bar"):
+        read_uncertainty(path, "abc")
 
 
 def test_a_level_that_cannot_be_computed_here_leaves_self_consistency_out(tmp_path, capsys):
@@ -187,7 +204,9 @@ def test_a_level_that_cannot_be_computed_here_leaves_self_consistency_out(tmp_pa
     labels = [label(n, 0, 1, s, "train" if s < 10 else "val") for n in names for s in seeds]
     write(tmp_path / "labels.h5", labels)
     assert main(["calibrate", str(path), str(tmp_path / "labels.h5")]) == 0
-    assert "self-consistency was not measured" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "20 of 20 Fock matrices could not be computed" in printed
+    assert "too few molecules" in printed
     found = read_checkpoint(path)
     assert "self-consistency" not in found.uncertainty.facts
     assert usual_of(found).model == "helm-hcnof-2"

@@ -201,17 +201,32 @@ def test_a_state_of_few_molecules_is_named_and_the_usual_one_is_not():
     assert faults(often, oxygen, ChargeState(0, 3)) == []
 
 
-def test_a_free_atom_is_known_in_the_state_that_training_showed_and_is_never_broken():
+def test_a_rare_state_is_named_before_the_bonds_and_so_is_never_cut_off():
+    water, torn = molecule("H2O"), Atoms("OH2", [[0, 0, 0], [0, 0, 1.9], [0, 1.9, 0]])
+    record = BondCoverage.collect([(water.numbers, water.positions, NEUTRAL)] * 200)
+    found = faults(record, torn, ChargeState(1, 2))
+    assert "charge +1 with multiplicity 2" in found[0].text
+    assert len(found) > 1
+
+
+def test_a_free_atom_is_known_only_in_the_state_that_training_showed():
     oxygen, water = Atoms("O"), molecule("H2O")
     entries = [(water.numbers, water.positions, NEUTRAL)] * 2000
     without = BondCoverage.collect(entries)
     record = BondCoverage.collect([*entries, (oxygen.numbers, oxygen.positions, ChargeState(0, 3))])
     assert faults(record, oxygen, ChargeState(0, 3)) == []
     for found in (faults(without, oxygen, ChargeState(0, 3)), faults(record, oxygen, NEUTRAL)):
-        assert "free atom O" in found[0].text
-        assert not any(fault.broken for fault in found)
+        assert any(fault.broken and "O0 bonded to nothing" in fault.text for fault in found)
     pulled = Atoms("OH2", [[0, 0, 3], [0, 0, 0], [0, 0, 0.74]])
     assert any(fault.broken for fault in faults(record, pulled))
+
+
+def test_a_record_without_states_and_free_atoms_says_nothing_of_them(record):
+    old = {k: v for k, v in record.to_json().items() if k not in ("states", "free_atoms")}
+    again = BondCoverage.from_json(old)
+    assert again.states == {}
+    assert again.free_atoms == frozenset()
+    assert faults(again, molecule("H2O"), ChargeState(-1, 2)) == []
 
 
 def test_without_a_record_only_fragments_are_known():
