@@ -103,7 +103,8 @@ class BondCoverage:
     states: Mapping[ChargeState, int] = field(default_factory=dict)
     """How many of the geometries had a charge and a multiplicity; empty if that is not known."""
     free_atoms: frozenset[tuple[int, int, int]] = frozenset()
-    """Element, charge and multiplicity of the geometries that were one atom."""
+    """Element, charge and multiplicity of the geometries that were one atom; these have no bonds that could
+    be broken, but are too few to be learnt well."""
 
     @classmethod
     def collect(
@@ -151,7 +152,8 @@ class BondCoverage:
             Charge and multiplicity.
         """
         if len(numbers) == 1 and (int(numbers[0]), *state) in self.free_atoms:
-            return []
+            text = f"a free atom {chemical_symbols[numbers[0]]}: rare in training"
+            return [BondFault(text, False, (int(numbers[0]), -1))]
         matrices = bond_matrices(numbers, positions, CRITERIA)
         readings = [_Reading.of(numbers, positions, matrix) for matrix in matrices[:-1] if self.environments]
         per_atom = [self._of_atoms(reading) for reading in readings]
