@@ -35,11 +35,13 @@ class EnergyUncertainty:
     With the features f of atoms, and W that scales their principal axes over the training set to a variance
     of one, the expected square error of the energy per atom is
 
-        u² = a² ⟨min_t |W (f − f_t)|³⟩^⅔ + b²,
+        u² = a² ⟨min_t |W (f − f_t)|³⟩^⅔ + ⟨r_t²⟩ + b²,
 
     where t are atoms of the training set and ⟨…⟩ is the mean over the atoms of a molecule: the distance from
     the training set in the space of features (Janet et al., Chem. Sci. 10, 7913, 2019), squared as a variance
-    is.  By the third power, one strange atom among many ordinary ones is not averaged away.
+    is.  By the third power, one strange atom among many ordinary ones is not averaged away.  r_t is the error
+    of the model on the training molecules around the nearest atom t: what was not learnt although it was seen
+    is not known either.
     """
 
     model_sha256: str
@@ -61,6 +63,8 @@ class EnergyUncertainty:
     """W f_t of the training set, (T, D).  None in files of format 1, with WᵀW = (C + s)⁻¹: there stands, in
     place of the distance, the prediction rigidity N |W f|² of the mean f over the N atoms of a molecule (Bigi
     et al., Mach. Learn.: Sci. Technol. 5, 045018, 2024), C being the second moments of such means."""
+    residuals: Tensor | None = None
+    """r_t of the atoms in ``known``, eV/atom, (T,); None where they were not recorded."""
     metric: Tensor | None = None
     """V with VᵀV = (C + s)⁻¹ and these moments C, by which structures are compared, (F, F), float64; None in
     files of format 1, where it is W."""
@@ -80,6 +84,19 @@ class EnergyUncertainty:
         Tensor
             (B,), float64.
         """
+        return self._compare(features, atoms)[0]
+
+    def misfit(self, features: Tensor, atoms: Tensor) -> Tensor:
+        """⟨r_t²⟩ of molecules, (eV/atom)², (B,); parameters as in :meth:`novelty`."""
+        return self._compare(features, atoms)[1]
+
+    def per_atom(self, features: Tensor, atoms: Tensor) -> Tensor:
+        """u of molecules, eV/atom, (B,); parameters as in :meth:`novelty`."""
+        novelty, misfit = self._compare(features, atoms)
+        return (self.scale**2 * novelty + misfit + self.floor**2).sqrt()
+
+    def _compare(self, features: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor]:
+        """Novelty and misfit of molecules."""
         atoms = atoms.cpu()
         owner = torch.arange(len(atoms), device="cpu").repeat_interleave(atoms)  # (N,)
         white = features.double().cpu() @ self.whitening.T  # (N, D)
@@ -87,19 +104,22 @@ class EnergyUncertainty:
         def mean(x: Tensor) -> Tensor:
             return x.new_zeros(len(atoms), x.shape[1]).index_add(0, owner, x) / atoms[:, None]
 
+        nothing = white.new_zeros(len(atoms))
         if self.known is None:
-            return mean(white).square().sum(1) * atoms
-        return mean(nearest(white, self.known).pow(3)[:, None])[:, 0].pow(2 / 3)
+            return mean(white).square().sum(1) * atoms, nothing
+        distances, which = nearest(white, self.known)
+        novelty = mean(distances.pow(3)[:, None])[:, 0].pow(2 / 3)
+        if self.residuals is None:
+            return novelty, nothing
+        return novelty, mean(self.residuals.double()[which].square()[:, None])[:, 0]
 
-    def per_atom(self, features: Tensor, atoms: Tensor) -> Tensor:
-        """u of molecules, eV/atom, (B,); parameters as in :meth:`novelty`."""
-        return (self.scale**2 * self.novelty(features, atoms) + self.floor**2).sqrt()
 
-
-def nearest(points: Tensor, known: Tensor) -> Tensor:
-    """Distance of each point, (N, D), from the nearest known one, (T, D); (N,), float64."""
-    parts = [torch.cdist(part, known).amin(1) for part in points.to(known.dtype).split(AT_ONCE)]
-    return torch.cat(parts).double() if parts else points.new_zeros(0)
+def nearest(points: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance of each point, (N, D), from the nearest known one, (T, D), and which one that is; (N,)."""
+    parts = [torch.cdist(part, known).min(1) for part in points.to(known.dtype).split(AT_ONCE)]
+    if not parts:
+        return points.new_zeros(0), torch.zeros(0, dtype=torch.int64, device="cpu")
+    return torch.cat([p.values for p in parts]).double(), torch.cat([p.indices for p in parts])
 
 
 def uncertainty_path(checkpoint: str | Path) -> Path:
@@ -121,6 +141,8 @@ def save_uncertainty(uncertainty: EnergyUncertainty, path: str | Path) -> None:
         tensors = {"whitening": uncertainty.whitening.contiguous()}
         if uncertainty.known is not None:
             tensors["known"] = uncertainty.known.half().contiguous()
+        if uncertainty.residuals is not None:
+            tensors["residuals"] = uncertainty.residuals.contiguous()
         if uncertainty.metric is not None:
             tensors["metric"] = uncertainty.metric.contiguous()
         try:
@@ -141,9 +163,9 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER_KEY])
             whitening = file.get_tensor("whitening").double()
-            known, metric = (
+            known, residuals, metric = (
                 file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
-                for name in ("known", "metric")
+                for name in ("known", "residuals", "metric")
             )
         if header["format_version"] > FORMAT_VERSION:
             raise CheckpointError(f"{path} has format {header['format_version']}: upgrade helm-ase")
@@ -153,7 +175,7 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
             str(header["model_sha256"]), whitening, float(header["scale"]), float(header["floor"]),
             float(header["threshold"]), facts,
             None if bonds is None else BondCoverage.from_json(bonds),
-            None if known is None else known.float(), None if metric is None else metric.double(),
+            None if known is None else known.float(), residuals, None if metric is None else metric.double(),
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{path} is not an error bar of a model: {error!r}") from error
@@ -167,6 +189,10 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
             tensor.ndim != 2 or not tensor.numel() or not torch.isfinite(tensor).all()
         ):
             raise CheckpointError(f"{path} holds numbers that are not finite, or none")
+    if residuals is not None and (
+        known is None or residuals.shape != known.shape[:1] or not torch.isfinite(residuals).all()
+    ):
+        raise CheckpointError(f"{path} is damaged: its atoms and their residuals do not fit")
     if uncertainty.known is not None and uncertainty.known.shape[1] != len(uncertainty.whitening):
         raise CheckpointError(f"{path} is damaged: its atoms and axes do not fit")
     return uncertainty

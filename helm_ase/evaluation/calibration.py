@@ -48,9 +48,7 @@ class EnergyErrors:
     """Number of atoms of each molecule, (M,)."""
 
 
-def collect(
-    checkpoint: Checkpoint, labels: Iterable[LabelledMolecule], with_errors: bool = True
-) -> EnergyErrors:
+def collect(checkpoint: Checkpoint, labels: Iterable[LabelledMolecule]) -> EnergyErrors:
     """Features and errors of all labels with an energy; no Hamiltonian and no H0 are computed.
 
     Parameters
@@ -59,8 +57,6 @@ def collect(
         The model.
     labels
         Labelled molecules at its level of theory.
-    with_errors
-        False: errors are NaN, and the energy baseline, which takes longer than the network, is not computed.
     """
     baseline = TightBinding(checkpoint.energy_baseline) if checkpoint.energy_baseline else None
     features: list[NDArray[np.float64]] = []
@@ -78,16 +74,16 @@ def collect(
         atoms.append(len(label.numbers))
         load += int(graph.num_nodes) + graph.pair_index.shape[1]
         if load > MAX_LOAD:
-            _answer(checkpoint, baseline, with_errors, waiting, features, errors)
+            _answer(checkpoint, baseline, waiting, features, errors)
             waiting, load = [], 0
     if waiting:
-        _answer(checkpoint, baseline, with_errors, waiting, features, errors)
+        _answer(checkpoint, baseline, waiting, features, errors)
     joined = np.concatenate(features) if features else np.zeros((0, 0))
     return EnergyErrors(joined, np.array(errors), np.array(atoms, dtype=np.int64))
 
 
 def _answer(
-    checkpoint: Checkpoint, baseline: TightBinding | None, with_errors: bool,
+    checkpoint: Checkpoint, baseline: TightBinding | None,
     waiting: Sequence[tuple[LabelledMolecule, AtomicGraph]], features: list[NDArray[np.float64]],
     errors: list[float],
 ) -> None:  # fmt: skip
@@ -98,9 +94,6 @@ def _answer(
     assert out.energy is not None
     assert out.energy_features is not None
     features.append(out.energy_features.cpu().double().numpy())
-    if not with_errors:
-        errors.extend([float("nan")] * len(waiting))
-        return
     for (label, _), energy in zip(waiting, out.energy.tolist(), strict=True):
         if baseline is not None:
             e0 = baseline(label.numbers, label.positions, label.charge, label.multiplicity).energy
@@ -118,7 +111,7 @@ def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErr
     checkpoint
         The model.
     train
-        Molecules of its training set; only the features count.
+        Molecules of its training set; of their errors it is known what was not learnt.
     validation
         Molecules that it has not learnt from.
 
@@ -136,12 +129,16 @@ def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErr
         )
     fitted, tried = (every_second(validation, first) for first in (0, 1))
     whitening = _whitening(train.features)
-    known = thinned(train.features @ whitening.T, SPACING)
+    white = train.features @ whitening.T
+    known = white[thinned(white, SPACING)]
     made = EnergyUncertainty(
         checkpoint.sha256, torch.from_numpy(whitening), 1.0, 0.0, float("inf"),
-        known=torch.from_numpy(known).half().float(), metric=torch.from_numpy(_metric(train)),
+        known=torch.from_numpy(known).half().float(),
+        residuals=torch.from_numpy(_residuals(white, known, train)).float(),
+        metric=torch.from_numpy(_metric(train)),
     )  # fmt: skip
-    scale, floor = _scale_and_floor(np.square(bars(made, fitted)), fitted.errors)
+    given = torch.from_numpy(fitted.features), torch.from_numpy(fitted.atoms)
+    scale, floor = _scale_and_floor(made.novelty(*given).numpy(), made.misfit(*given).numpy(), fitted.errors)
     made = replace(made, scale=scale, floor=floor)
     threshold = _threshold(bars(made, fitted), fitted.errors)
     facts = {"training molecules": len(train.errors), "training atoms": len(known)} | {
@@ -151,14 +148,24 @@ def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErr
     return replace(made, threshold=threshold, facts=facts)
 
 
-def thinned(points: NDArray[np.float64], spacing: float) -> NDArray[np.float64]:
-    """As many of the points, (T, D), that each other one is closer than the spacing to one of them."""
+def thinned(points: NDArray[np.float64], spacing: float) -> list[int]:
+    """Rows of as many of the points, (T, D), that every other is closer than the spacing to one of them."""
     tree, free, kept = cKDTree(points), np.ones(len(points), dtype=bool), []
     for k, point in enumerate(points):
         if free[k]:
             kept.append(k)
             free[tree.query_ball_point(point, spacing)] = False
-    return points[kept]
+    return kept
+
+
+def _residuals(
+    white: NDArray[np.float64], known: NDArray[np.float64], train: EnergyErrors
+) -> NDArray[np.float64]:
+    """Root mean square error, eV/atom, of training molecules with atoms nearest to each known one, (T,)."""
+    group = cKDTree(known).query(white)[1]  # (N,)
+    squares = np.square(np.repeat(train.errors, train.atoms))
+    count = np.bincount(group, minlength=len(known)).clip(min=1)
+    return np.asarray(np.sqrt(np.bincount(group, squares, len(known)) / count))
 
 
 def every_second(molecules: EnergyErrors, first: int) -> EnergyErrors:
@@ -213,14 +220,16 @@ def _metric(molecules: EnergyErrors) -> NDArray[np.float64]:
     return np.asarray(np.linalg.inv(np.linalg.cholesky(moments + ridge * np.eye(len(moments)))))
 
 
-def _scale_and_floor(novelty: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[float, float]:
+def _scale_and_floor(
+    novelty: NDArray[np.float64], misfit: NDArray[np.float64], errors: NDArray[np.float64]
+) -> tuple[float, float]:
     """Scale a with the largest likelihood for Laplace-distributed errors, and floor b: the root mean square
     error of the quarter of the molecules with the smallest novelty, from their mean absolute error."""
     size = np.abs(errors).clip(min=1e-6)
     floor = float(np.sqrt(2) * np.mean(size[novelty <= np.quantile(novelty, 0.25)]))
 
     def loss(log_scale: float) -> float:
-        width = np.sqrt(np.exp(2 * log_scale) * novelty + floor**2)
+        width = np.sqrt(np.exp(2 * log_scale) * novelty + misfit + floor**2)
         return float(np.mean(np.log(width) + np.sqrt(2) * size / width))
 
     middle = np.log(np.sqrt(np.mean(size**2) / max(novelty.mean(), 1e-12)))

@@ -50,9 +50,6 @@ def test_features_are_those_of_which_the_energy_is_a_linear_function():
         )
         assert energy == pytest.approx(linear * float(subject.model.energy_scale), abs=1e-4)
     assert found.atoms.tolist() == [len(item.numbers) for item in labels]
-    without = collect(subject, labels, with_errors=False)
-    assert np.array_equal(without.features, found.features)
-    assert np.isnan(without.errors).all()
 
 
 def test_directions_that_training_has_not_shown_have_large_bars():
@@ -90,9 +87,29 @@ def test_novelty_is_a_mean_over_atoms_of_distances_from_the_nearest_of_training(
     assert made.per_atom(features, atoms).tolist() == pytest.approx(np.sqrt(expected))
 
 
+def test_what_training_showed_and_the_model_did_not_learn_enlarges_the_bar():
+    known, eye = torch.tensor([[1.0, 0], [0, 5]]), torch.eye(2, dtype=torch.float64)
+    residuals = torch.tensor([0.0, 0.3])
+    made = EnergyUncertainty("", eye, 1.0, 0.1, 1.0, known=known, residuals=residuals)
+    features, atoms = torch.tensor([[1.0, 0], [0, 5.0], [1.0, 0], [0, 5.0]]), torch.tensor([1, 1, 2])
+    expected = np.sqrt(np.array([0, 0.3**2, 0.3**2 / 2]) + 0.1**2)
+    assert made.per_atom(features, atoms).tolist() == pytest.approx(expected, abs=1e-7)
+
+
+def test_calibration_flags_training_molecules_whose_energies_are_wrong():
+    train, validation = drawn(400, np.ones(4), 0, 1e-4), drawn(200, np.ones(4), 1, 1e-4)
+    wrong = np.arange(400) < 20
+    far = np.where(np.repeat(wrong, 3)[:, None], train.features + 40, train.features)
+    train = replace(train, features=far, errors=np.where(wrong, 0.2, train.errors))
+    made = calibrate(checkpoint(), train, validation)
+    found = bars(made, train)
+    assert found[wrong].min() > 0.1
+    assert np.median(found[~wrong]) < 0.01
+
+
 def test_thinned_points_stand_for_all(rng):
     points = rng.normal(size=(500, 3))
-    kept = thinned(points, 0.5)
+    kept = points[thinned(points, 0.5)]
     distances = np.linalg.norm(points[:, None] - kept, axis=2)
     assert distances.min(1).max() < 0.5
     assert len(kept) < 400
@@ -127,7 +144,15 @@ def made():
     known = torch.arange(6.0).reshape(2, 3)
     metric = torch.ones(3, 3, dtype=torch.float64)
     return EnergyUncertainty(
-        "abc", torch.eye(3, dtype=torch.float64), 0.1, 0.01, 0.5, {"molecules": 3}, known=known, metric=metric
+        "abc",
+        torch.eye(3, dtype=torch.float64),
+        0.1,
+        0.01,
+        0.5,
+        {"molecules": 3},
+        known=known,
+        residuals=torch.tensor([0.5, 0.25]),
+        metric=metric,
     )
 
 
@@ -138,7 +163,13 @@ def test_a_bar_survives_its_file_and_other_weights_are_refused(made, tmp_path):
     assert torch.equal(back.whitening, made.whitening)
     assert torch.equal(back.known, made.known)
     assert torch.equal(back.metric, made.metric)
-    assert replace(back, whitening=made.whitening, known=made.known, metric=made.metric) == made
+    assert torch.equal(back.residuals, made.residuals)
+    tensors = ("whitening", "known", "residuals", "metric")
+    assert replace(back, **{name: getattr(made, name) for name in tensors}) == made
+    save_uncertainty(replace(made, residuals=torch.ones(3)), path)
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_uncertainty(path, "abc")
+    save_uncertainty(made, path)
     with pytest.raises(CheckpointError, match="other weights"):
         read_uncertainty(path, "abd")
     path.write_bytes(path.read_bytes()[:100])
