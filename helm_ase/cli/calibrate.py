@@ -15,9 +15,9 @@ DESCRIPTION = """Derive from label files how the error of a model's energies can
 structure, and write the result to a file.  With that file beside the checkpoint, get_uncertainty() and
 get_verdict() of the calculator, and the commands run and report, give an error bar for every energy."""
 EPILOG = """The error bar, in eV/atom, grows with the distance of a structure's atoms from the training set,
-measured in the features of the network's last layer, and with the error on the nearest training molecules.  Its
-scale is fitted to one half of the validation molecules and tested on the other half; the command prints the
-result for both.  An error bar above the
+measured in the features of the network's last layer, and with the error on the nearest training molecules.
+Its scale is fitted to one half of the validation molecules and tested on the other half; the command prints
+the result for both.  An error bar above the
 threshold, which one in five molecules with errors below 3 meV/atom exceeds, counts as extrapolation.
 The file also records the lengths of the bonds in the training set, by which broken bonds are recognised, how
 many labels had each charge and multiplicity, and how far predicted Hamiltonians usually are from
