@@ -69,7 +69,9 @@ class Computation:
             self._tight_binding,
             self.parameters["recompute"],
         )
-        self._uncertainty = domain.uncertainty_of(checkpoint, features, len(self.atoms), self._warned)
+        self._uncertainty = domain.uncertainty_of(
+            checkpoint, features, len(self.atoms), self._computed_state, self._warned
+        )
         return energy, gradient
 
     def _refined_energy(self, forces: bool) -> tuple[float, NDArray[np.float64] | None]:

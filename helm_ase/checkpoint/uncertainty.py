@@ -40,8 +40,8 @@ class EnergyUncertainty:
     where t are atoms of the training set and ⟨…⟩ is the mean over the atoms of a molecule: the distance from
     the training set in the space of features (Janet et al., Chem. Sci. 10, 7913, 2019), squared as a variance
     is.  By the third power, one strange atom among many ordinary ones is not averaged away.  r_t is the error
-    of the model on the training molecules around the nearest atom t: what was not learnt although it was seen
-    is not known either.
+    of the model on the training molecules around the nearest atom t of the same charge and multiplicity: what
+    was not learnt although it was seen is not known either.
     """
 
     model_sha256: str
@@ -65,6 +65,8 @@ class EnergyUncertainty:
     et al., Mach. Learn.: Sci. Technol. 5, 045018, 2024), C being the second moments of such means."""
     residuals: Tensor | None = None
     """r_t of the atoms in ``known``, eV/atom, (T,); None where they were not recorded."""
+    known_states: Tensor | None = None
+    """Charge and multiplicity of the molecules they are of, (T, 2), with ``residuals``."""
     metric: Tensor | None = None
     """V with VᵀV = (C + s)⁻¹ and these moments C, by which structures are compared, (F, F), float64; None in
     files of format 1, where it is W."""
@@ -86,16 +88,26 @@ class EnergyUncertainty:
         """
         return self._compare(features, atoms)[0]
 
-    def misfit(self, features: Tensor, atoms: Tensor) -> Tensor:
-        """⟨r_t²⟩ of molecules, (eV/atom)², (B,); parameters as in :meth:`novelty`."""
-        return self._compare(features, atoms)[1]
+    def misfit(self, features: Tensor, atoms: Tensor, states: Tensor | None = None) -> Tensor:
+        """⟨r_t²⟩ of molecules, (eV/atom)², (B,); parameters as in :meth:`per_atom`."""
+        return self._compare(features, atoms, states)[1]
 
-    def per_atom(self, features: Tensor, atoms: Tensor) -> Tensor:
-        """u of molecules, eV/atom, (B,); parameters as in :meth:`novelty`."""
-        novelty, misfit = self._compare(features, atoms)
+    def per_atom(self, features: Tensor, atoms: Tensor, states: Tensor | None = None) -> Tensor:
+        """u of molecules, eV/atom, (B,).
+
+        Parameters
+        ----------
+        features, atoms
+            As in :meth:`novelty`.
+        states
+            Charges and multiplicities, (B, 2): r_t is that of atoms of the same.  None: of any.
+        """
+        novelty, misfit = self._compare(features, atoms, states)
         return (self.scale**2 * novelty + misfit + self.floor**2).sqrt()
 
-    def _compare(self, features: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor]:
+    def _compare(
+        self, features: Tensor, atoms: Tensor, states: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Novelty and misfit of molecules."""
         atoms = atoms.cpu()
         owner = torch.arange(len(atoms), device="cpu").repeat_interleave(atoms)  # (N,)
@@ -104,22 +116,27 @@ class EnergyUncertainty:
         def mean(x: Tensor) -> Tensor:
             return x.new_zeros(len(atoms), x.shape[1]).index_add(0, owner, x) / atoms[:, None]
 
-        nothing = white.new_zeros(len(atoms))
         if self.known is None:
-            return mean(white).square().sum(1) * atoms, nothing
-        distances, which = nearest(white, self.known)
-        novelty = mean(distances.pow(3)[:, None])[:, 0].pow(2 / 3)
+            return mean(white).square().sum(1) * atoms, white.new_zeros(len(atoms))
+        of_atoms = None if states is None else states.cpu()[owner]
+        distances, residuals = white.new_zeros(len(white)), white.new_zeros(len(white))
+        for rows in torch.arange(len(white), device="cpu").split(AT_ONCE):
+            own = None if of_atoms is None else of_atoms[rows]
+            distances[rows], residuals[rows] = (x.double() for x in self._nearest(white[rows], own))
+        return mean(distances.pow(3)[:, None])[:, 0].pow(2 / 3), mean(residuals.square()[:, None])[:, 0]
+
+    def _nearest(self, white: Tensor, states: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Distance of atoms, (N, D), from the nearest of training, and r_t of the nearest of their state."""
+        assert self.known is not None
+        distances = torch.cdist(white.to(self.known.dtype), self.known)  # (N, T)
         if self.residuals is None:
-            return novelty, nothing
-        return novelty, mean(self.residuals.double()[which].square()[:, None])[:, 0]
-
-
-def nearest(points: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance of each point, (N, D), from the nearest known one, (T, D), and which one that is; (N,)."""
-    parts = [torch.cdist(part, known).min(1) for part in points.to(known.dtype).split(AT_ONCE)]
-    if not parts:
-        return points.new_zeros(0), torch.zeros(0, dtype=torch.int64, device="cpu")
-    return torch.cat([p.values for p in parts]).double(), torch.cat([p.indices for p in parts])
+            return distances.amin(1), distances.new_zeros(len(white))
+        same = distances
+        if states is not None and self.known_states is not None:
+            other = (states[:, None] != self.known_states).any(2)
+            same = distances.masked_fill(other, torch.inf)
+        nearest = same.min(1)
+        return distances.amin(1), self.residuals[nearest.indices].masked_fill(nearest.values.isinf(), 0.0)
 
 
 def uncertainty_path(checkpoint: str | Path) -> Path:
@@ -143,6 +160,8 @@ def save_uncertainty(uncertainty: EnergyUncertainty, path: str | Path) -> None:
             tensors["known"] = uncertainty.known.half().contiguous()
         if uncertainty.residuals is not None:
             tensors["residuals"] = uncertainty.residuals.contiguous()
+        if uncertainty.known_states is not None:
+            tensors["known_states"] = uncertainty.known_states.contiguous()
         if uncertainty.metric is not None:
             tensors["metric"] = uncertainty.metric.contiguous()
         try:
@@ -163,9 +182,9 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER_KEY])
             whitening = file.get_tensor("whitening").double()
-            known, residuals, metric = (
+            known, residuals, states, metric = (
                 file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
-                for name in ("known", "residuals", "metric")
+                for name in ("known", "residuals", "known_states", "metric")
             )
         if header["format_version"] > FORMAT_VERSION:
             raise CheckpointError(f"{path} has format {header['format_version']}: upgrade helm-ase")
@@ -175,7 +194,8 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
             str(header["model_sha256"]), whitening, float(header["scale"]), float(header["floor"]),
             float(header["threshold"]), facts,
             None if bonds is None else BondCoverage.from_json(bonds),
-            None if known is None else known.float(), residuals, None if metric is None else metric.double(),
+            None if known is None else known.float(), residuals, states,
+            None if metric is None else metric.double(),
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{path} is not an error bar of a model: {error!r}") from error
@@ -190,7 +210,11 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
         ):
             raise CheckpointError(f"{path} holds numbers that are not finite, or none")
     if residuals is not None and (
-        known is None or residuals.shape != known.shape[:1] or not torch.isfinite(residuals).all()
+        known is None
+        or states is None
+        or residuals.shape != known.shape[:1]
+        or not torch.isfinite(residuals).all()
+        or states.shape != (len(known), 2)
     ):
         raise CheckpointError(f"{path} is damaged: its atoms and their residuals do not fit")
     if uncertainty.known is not None and uncertainty.known.shape[1] != len(uncertainty.whitening):

@@ -46,6 +46,8 @@ class EnergyErrors:
     """Predicted − label, eV/atom, (M,)."""
     atoms: NDArray[np.int64]
     """Number of atoms of each molecule, (M,)."""
+    states: NDArray[np.int64]
+    """Charge and multiplicity of each, (M, 2)."""
 
 
 def collect(checkpoint: Checkpoint, labels: Iterable[LabelledMolecule]) -> EnergyErrors:
@@ -62,6 +64,7 @@ def collect(checkpoint: Checkpoint, labels: Iterable[LabelledMolecule]) -> Energ
     features: list[NDArray[np.float64]] = []
     errors: list[float] = []
     atoms: list[int] = []
+    states: list[tuple[int, int]] = []
     waiting: list[tuple[LabelledMolecule, AtomicGraph]] = []
     load = 0
     for label in labels:
@@ -72,6 +75,7 @@ def collect(checkpoint: Checkpoint, labels: Iterable[LabelledMolecule]) -> Energ
         )
         waiting.append((label, graph))
         atoms.append(len(label.numbers))
+        states.append((label.charge, label.multiplicity))
         load += int(graph.num_nodes) + graph.pair_index.shape[1]
         if load > MAX_LOAD:
             _answer(checkpoint, baseline, waiting, features, errors)
@@ -79,7 +83,8 @@ def collect(checkpoint: Checkpoint, labels: Iterable[LabelledMolecule]) -> Energ
     if waiting:
         _answer(checkpoint, baseline, waiting, features, errors)
     joined = np.concatenate(features) if features else np.zeros((0, 0))
-    return EnergyErrors(joined, np.array(errors), np.array(atoms, dtype=np.int64))
+    of_molecules = np.array(states, dtype=np.int64).reshape(-1, 2)
+    return EnergyErrors(joined, np.array(errors), np.array(atoms, dtype=np.int64), of_molecules)
 
 
 def _answer(
@@ -130,18 +135,21 @@ def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErr
     fitted, tried = (every_second(validation, first) for first in (0, 1))
     whitening = _whitening(train.features)
     white = train.features @ whitening.T
-    known = white[thinned(white, SPACING)]
+    kept, residuals = _known(white, train)
     made = EnergyUncertainty(
         checkpoint.sha256, torch.from_numpy(whitening), 1.0, 0.0, float("inf"),
-        known=torch.from_numpy(known).half().float(),
-        residuals=torch.from_numpy(_residuals(white, known, train)).float(),
+        known=torch.from_numpy(white[kept]).half().float(),
+        residuals=torch.from_numpy(residuals).float(),
+        known_states=torch.from_numpy(np.repeat(train.states, train.atoms, axis=0)[kept]).to(torch.int8),
         metric=torch.from_numpy(_metric(train)),
     )  # fmt: skip
-    given = torch.from_numpy(fitted.features), torch.from_numpy(fitted.atoms)
-    scale, floor = _scale_and_floor(made.novelty(*given).numpy(), made.misfit(*given).numpy(), fitted.errors)
+    given = tuple(map(torch.from_numpy, (fitted.features, fitted.atoms, fitted.states)))
+    scale, floor = _scale_and_floor(
+        made.novelty(*given[:2]).numpy(), made.misfit(*given).numpy(), fitted.errors
+    )
     made = replace(made, scale=scale, floor=floor)
     threshold = _threshold(bars(made, fitted), fitted.errors)
-    facts = {"training molecules": len(train.errors), "training atoms": len(known)} | {
+    facts = {"training molecules": len(train.errors), "training atoms": len(kept)} | {
         f"{name} half": judge(bars(made, half), half.errors, threshold)
         for name, half in (("calibration", fitted), ("other", tried))
     }
@@ -158,27 +166,35 @@ def thinned(points: NDArray[np.float64], spacing: float) -> list[int]:
     return kept
 
 
-def _residuals(
-    white: NDArray[np.float64], known: NDArray[np.float64], train: EnergyErrors
-) -> NDArray[np.float64]:
-    """Root mean square error, eV/atom, of training molecules with atoms nearest to each known one, (T,)."""
-    group = cKDTree(known).query(white)[1]  # (N,)
-    squares = np.square(np.repeat(train.errors, train.atoms))
-    count = np.bincount(group, minlength=len(known)).clip(min=1)
-    return np.asarray(np.sqrt(np.bincount(group, squares, len(known)) / count))
+def _known(white: NDArray[np.float64], train: EnergyErrors) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Atoms that stand for all of their state, (T,), and the median error, eV/atom, of the training molecules
+    whose atoms of this state are nearest to each, (T,)."""
+    states, sizes = (np.repeat(x, train.atoms, axis=0) for x in (train.states, np.abs(train.errors)))
+    chosen, residuals = [], []
+    for state in np.unique(states, axis=0):
+        rows = np.flatnonzero((states == state).all(1))
+        own = rows[thinned(white[rows], SPACING)]
+        group = cKDTree(white[own]).query(white[rows])[1]
+        order = np.argsort(group, kind="stable")
+        parts = np.split(sizes[rows][order], np.flatnonzero(np.diff(group[order])) + 1)
+        chosen.append(own)
+        residuals.append([np.median(part) for part in parts])
+    return np.concatenate(chosen), np.concatenate(residuals)
 
 
 def every_second(molecules: EnergyErrors, first: int) -> EnergyErrors:
     """Every second molecule, from the given one on."""
     chosen = np.arange(len(molecules.atoms)) % 2 == first
     rows = np.repeat(chosen, molecules.atoms)
-    return EnergyErrors(molecules.features[rows], molecules.errors[chosen], molecules.atoms[chosen])
+    return EnergyErrors(
+        molecules.features[rows], molecules.errors[chosen], molecules.atoms[chosen], molecules.states[chosen]
+    )
 
 
 def bars(uncertainty: EnergyUncertainty, molecules: EnergyErrors) -> NDArray[np.float64]:
     """Error bars of molecules, eV/atom, (M,)."""
-    features, atoms = torch.from_numpy(molecules.features), torch.from_numpy(molecules.atoms)
-    return np.asarray(uncertainty.per_atom(features, atoms).numpy())
+    given = map(torch.from_numpy, (molecules.features, molecules.atoms, molecules.states))
+    return np.asarray(uncertainty.per_atom(*given).numpy())
 
 
 def judge(bar: NDArray[np.float64], errors: NDArray[np.float64], threshold: float) -> dict[str, Any]:

@@ -228,7 +228,8 @@ def _judge(
     assert features is not None
     judged = replace(structure, features=features.mean(0))
     if checkpoint.uncertainty is not None:
-        bar = checkpoint.uncertainty.per_atom(torch.from_numpy(features), torch.tensor([size]))
+        states = torch.tensor([tuple(charge_state(structure.atoms))])
+        bar = checkpoint.uncertainty.per_atom(torch.from_numpy(features), torch.tensor([size]), states)
         judged = replace(judged, error_bar=float(bar[0]))
     energies = [answer.energy for answer in answers if answer.energy is not None]
     if len(answers) > 1:

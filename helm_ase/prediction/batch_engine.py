@@ -196,7 +196,7 @@ class BatchEngine:
         """The same answer with its verdict and, if they were asked for, its features (N, F)."""
         bar: Uncertainty | None = None
         if features is not None and self.energies:
-            bar = uncertainty_of(self.checkpoint, features, len(task.atoms), self.bars)
+            bar = uncertainty_of(self.checkpoint, features, len(task.atoms), task.state, self.bars)
         verdict = judge(task.extrapolation, task.state, bar, gap=answer.gap)
         own = features.numpy() if self.features and features is not None else None
         return replace(answer, verdict=verdict, features=own)

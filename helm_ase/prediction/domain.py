@@ -304,7 +304,7 @@ class Uncertainty(NamedTuple):
 
 
 def uncertainty_of(
-    checkpoint: Checkpoint, features: Tensor, atoms: int, memory: ExtrapolationMemory
+    checkpoint: Checkpoint, features: Tensor, atoms: int, state: ChargeState, memory: ExtrapolationMemory
 ) -> Uncertainty | None:
     """Error bar of one molecule, with a warning if it is above the model's threshold; None without one.
 
@@ -316,12 +316,15 @@ def uncertainty_of(
         Last hidden layer of the energy head, (N, F).
     atoms
         How many there are.
+    state
+        Charge and multiplicity.
     memory
         Memory of what this geometry, and those before it, have been warned of.
     """
     if checkpoint.uncertainty is None:
         return None
-    per_atom = float(checkpoint.uncertainty.per_atom(features, torch.tensor([atoms], device="cpu"))[0])
+    count, states = (torch.tensor([x], device="cpu") for x in (atoms, tuple(state)))
+    per_atom = float(checkpoint.uncertainty.per_atom(features, count, states)[0])
     threshold = checkpoint.uncertainty.threshold
     if per_atom > threshold and memory.is_news(per_atom):
         warnings.warn(

@@ -19,7 +19,7 @@ from helm_ase.labels.formats import open_labels
 
 def joined(parts):
     return EnergyErrors(
-        *(np.concatenate([getattr(p, k) for p in parts]) for k in ("features", "errors", "atoms"))
+        *(np.concatenate([getattr(p, k) for p in parts]) for k in ("features", "errors", "atoms", "states"))
     )
 
 

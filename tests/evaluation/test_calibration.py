@@ -35,7 +35,7 @@ def drawn(count, spread, seed, noise=6e-3):
     features = rng.normal(size=(3 * count, 4)) * spread
     features *= np.repeat(rng.lognormal(sigma=0.7, size=(count, 1)), 3, axis=0)
     errors = (features @ (noise * rng.normal(size=4))).reshape(count, 3).mean(1)
-    return EnergyErrors(features, errors, np.full(count, 3))
+    return EnergyErrors(features, errors, np.full(count, 3), np.tile([0, 1], (count, 1)))
 
 
 def test_features_are_those_of_which_the_energy_is_a_linear_function():
@@ -87,13 +87,19 @@ def test_novelty_is_a_mean_over_atoms_of_distances_from_the_nearest_of_training(
     assert made.per_atom(features, atoms).tolist() == pytest.approx(np.sqrt(expected))
 
 
-def test_what_training_showed_and_the_model_did_not_learn_enlarges_the_bar():
-    known, eye = torch.tensor([[1.0, 0], [0, 5]]), torch.eye(2, dtype=torch.float64)
-    residuals = torch.tensor([0.0, 0.3])
-    made = EnergyUncertainty("", eye, 1.0, 0.1, 1.0, known=known, residuals=residuals)
+def test_what_training_showed_and_the_model_did_not_learn_enlarges_the_bar_of_its_state():
+    known = torch.tensor([[1.0, 0], [0, 5], [0, 5.1]])
+    eye, residuals = torch.eye(2, dtype=torch.float64), torch.tensor([0.0, 0.3, 0.1])
+    states = torch.tensor([[0, 1], [1, 2], [0, 1]], dtype=torch.int8)
+    made = EnergyUncertainty("", eye, 0.0, 0.1, 1.0, known=known, residuals=residuals, known_states=states)
     features, atoms = torch.tensor([[1.0, 0], [0, 5.0], [1.0, 0], [0, 5.0]]), torch.tensor([1, 1, 2])
-    expected = np.sqrt(np.array([0, 0.3**2, 0.3**2 / 2]) + 0.1**2)
-    assert made.per_atom(features, atoms).tolist() == pytest.approx(expected, abs=1e-7)
+    for state, r in (((1, 2), (0.3, 0.3, 0.3)), ((0, 1), (0, 0.1, 0.1 / np.sqrt(2))), ((2, 1), (0, 0, 0))):
+        found = made.per_atom(features, atoms, torch.tensor([state] * 3))
+        assert found.tolist() == pytest.approx(np.sqrt(np.square(r) + 0.1**2), abs=1e-7)
+    anything = made.per_atom(features, atoms)
+    assert anything.tolist() == pytest.approx(
+        np.sqrt(np.square([0, 0.3, 0.3 / np.sqrt(2)]) + 0.1**2), abs=1e-7
+    )
 
 
 def test_calibration_flags_training_molecules_whose_energies_are_wrong():
@@ -152,6 +158,7 @@ def made():
         {"molecules": 3},
         known=known,
         residuals=torch.tensor([0.5, 0.25]),
+        known_states=torch.tensor([[0, 1], [1, 2]], dtype=torch.int8),
         metric=metric,
     )
 
@@ -164,7 +171,8 @@ def test_a_bar_survives_its_file_and_other_weights_are_refused(made, tmp_path):
     assert torch.equal(back.known, made.known)
     assert torch.equal(back.metric, made.metric)
     assert torch.equal(back.residuals, made.residuals)
-    tensors = ("whitening", "known", "residuals", "metric")
+    assert torch.equal(back.known_states, made.known_states)
+    tensors = ("whitening", "known", "residuals", "known_states", "metric")
     assert replace(back, **{name: getattr(made, name) for name in tensors}) == made
     save_uncertainty(replace(made, residuals=torch.ones(3)), path)
     with pytest.raises(CheckpointError, match="damaged"):

@@ -46,6 +46,7 @@ ZERO_IS_FINE = {
     "--dimers", "--dimer-heavy-atoms", "--dimer-relax-steps", "--duplicate-tolerance", "--rebuild", "--val",
     "--test", "--scf", "--smearing", "--window", "--refine", "--stability-gap",
     "--max-spin-contamination", "--grid", "--min-gap", "--distortions", "--strain", "--rattle",
+    "--fock",
 }  # fmt: skip
 
 
