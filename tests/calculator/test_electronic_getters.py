@@ -58,7 +58,7 @@ def test_one_step_brings_the_energy_nearer_and_two_the_gap(compound, converged):
     assert abs(two.gap - gap_of(converged)) < 0.5 * abs(predicted - gap_of(converged))
     assert 0 < one.functional_energy - exact < 2e-2
     assert one.functional_energy == calc.get_functional_energy()
-    assert abs(one.gap - gap_of(converged)) < 0.03
+    assert abs(one.gap - gap_of(converged)) < 0.04
     assert one.homo_lumo[1] - one.homo_lumo[0] == pytest.approx(one.gap)
     assert one.forces is None
 
@@ -66,7 +66,7 @@ def test_one_step_brings_the_energy_nearer_and_two_the_gap(compound, converged):
 def test_both_polarizabilities_are_near_those_of_the_converged_orbitals(compound, converged):
     unit = BOHR_IN_ANGSTROM**2 / HARTREE_IN_EV
     coupled = compound.calc.get_coupled_polarizability()
-    np.testing.assert_allclose(coupled, unit * coupled_polarizability(converged), rtol=0.02, atol=0.05 * unit)
+    np.testing.assert_allclose(coupled, unit * coupled_polarizability(converged), rtol=0.02, atol=0.1 * unit)
     c, filled = converged.mo_coeff, int(converged.mo_occ.sum()) // 2
     with converged.mol.with_common_orig((0.0, 0.0, 0.0)):
         position = converged.mol.intor("int1e_r")
@@ -74,7 +74,7 @@ def test_both_polarizabilities_are_near_those_of_the_converged_orbitals(compound
     amplitudes = moments / (converged.mo_energy[filled:] - converged.mo_energy[:filled, None])
     wanted = unit * 4 * np.einsum("xia,yia->xy", amplitudes, moments)
     found = compound.calc.get_uncoupled_polarizability()
-    np.testing.assert_allclose(found, wanted, rtol=0.02, atol=0.05 * unit)
+    np.testing.assert_allclose(found, wanted, rtol=0.02, atol=0.1 * unit)
     assert 1.05 < np.trace(found) / np.trace(coupled) < 1.5
 
 
