@@ -10,6 +10,7 @@ HELM_WEIGHTS_URL
     Base URL for relative URLs in the manifest.
 """
 
+import contextlib
 import copy
 import difflib
 import os
@@ -94,15 +95,16 @@ def knowledge_at_hand() -> dict[str, Knowledge]:
     Read from headers, without weights and checksums; files that cannot be read are left out, because they
     are an error of their own when they are asked for.
     """
-    found = {}
     try:
-        for name, entry in list_models().items():
-            path = checkpoint_folder() / entry.file
-            if path.is_file():
-                stamp = path.stat()
-                found[name] = _knowledge(str(path), stamp.st_mtime_ns, stamp.st_size)
-    except (CheckpointError, OSError, KeyError, TypeError):
-        pass
+        folder, models = checkpoint_folder(), list_models()
+    except (CheckpointError, OSError):
+        return {}
+    found = {}
+    for name, entry in models.items():
+        path = folder / entry.file
+        with contextlib.suppress(CheckpointError, OSError, KeyError, TypeError):
+            stamp = path.stat()
+            found[name] = _knowledge(str(path), stamp.st_mtime_ns, stamp.st_size)
     return found
 
 

@@ -125,6 +125,12 @@ def test_a_damaged_file_or_manifest_leaves_advice_out_and_the_error_stands(monke
         raise PermissionError(path)
 
     registry._knowledge.cache_clear()
+    monkeypatch.setattr(
+        registry, "read_header", lambda path: broken(path) if "hcnof-1" in path else read_header(path)
+    )
+    assert "helm-hcnof-1" not in knowledge_at_hand()
+    assert {"helm-hcnof-2", "helm-organic-1"} <= set(knowledge_at_hand())
+    registry._knowledge.cache_clear()
     monkeypatch.setattr(registry, "read_header", broken)
     assert knowledge_at_hand() == {}
     with pytest.raises(ElementError, match="No model of this installation knows"):

@@ -96,6 +96,8 @@ def test_what_training_showed_and_the_model_did_not_learn_enlarges_the_bar_of_it
     for state, r in (((1, 2), (0.3, 0.3, 0.3)), ((0, 1), (0, 0.1, 0.1 / np.sqrt(2))), ((2, 1), (0, 0, 0))):
         found = made.per_atom(features, atoms, torch.tensor([state] * 3))
         assert found.tolist() == pytest.approx(np.sqrt(np.square(r) + 0.1**2), abs=1e-7)
+    mixed = made.per_atom(features, atoms, torch.tensor([(1, 2), (0, 1), (2, 1)]))
+    assert mixed.tolist() == pytest.approx(np.sqrt(np.square([0.3, 0.1, 0]) + 0.1**2), abs=1e-7)
     anything = made.per_atom(features, atoms)
     assert anything.tolist() == pytest.approx(
         np.sqrt(np.square([0, 0.3, 0.3 / np.sqrt(2)]) + 0.1**2), abs=1e-7
