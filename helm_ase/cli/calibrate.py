@@ -1,6 +1,7 @@
 """``helm-ase calibrate``."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from helm_ase.cli.number_types import NUMBER
 if TYPE_CHECKING:
     from helm_ase.checkpoint import Checkpoint
     from helm_ase.labels.source import LabelSource
+    from helm_ase.representation import LabelledMolecule
+    from helm_ase.representation.structure import Structure
 
 DESCRIPTION = """Derive from label files how the error of a model's energies can be estimated for a new
 structure, and write the result to a file.  With that file beside the checkpoint, get_uncertainty() and
@@ -74,29 +77,22 @@ def _calibrate(options: argparse.Namespace) -> None:
     from helm_ase.checkpoint import load_model, resolve
     from helm_ase.checkpoint.uncertainty import save_uncertainty, uncertainty_path
     from helm_ase.evaluation.calibration import calibrate, collect
-    from helm_ase.evaluation.selection import known_labels
     from helm_ase.labels.formats import open_labels
     from helm_ase.representation.bonding import BondCoverage
     from helm_ase.representation.charge_state import ChargeState
-    from helm_ase.system.terminal import progress_bar
 
     target = Path(options.output) if options.output else uncertainty_path(resolve(options.checkpoint))
     checkpoint = load_model(options.checkpoint)
     sources = [open_labels(path) for path in options.data]
-
-    def labels_of(split: str) -> Any:
-        return progress_bar(
-            known_labels(checkpoint, sources, split), desc=f"split {split}", unit=" molecules"
-        )
-
-    train = collect(checkpoint, labels_of(options.train_split))
-    validation = collect(checkpoint, labels_of(options.split))
+    trained_on: list[Structure] = []
+    judged_on: list[Structure] = []
+    train = collect(checkpoint, _labels(checkpoint, sources, options.train_split, trained_on))
+    validation = collect(checkpoint, _labels(checkpoint, sources, options.split, judged_on))
     bonds = BondCoverage.collect(
-        (label.numbers, label.positions, ChargeState(label.charge, label.multiplicity))
-        for label in known_labels(checkpoint, sources, options.train_split)
+        (one.numbers, one.positions, ChargeState(one.charge, one.multiplicity)) for one in trained_on
     )
     made = calibrate(checkpoint, train, validation)
-    facts = dict(made.facts) | _self_consistency(checkpoint, sources, options)
+    facts = dict(made.facts) | _self_consistency(checkpoint, judged_on, options.fock)
     uncertainty = replace(made, bonding=bonds, facts=facts)
     save_uncertainty(uncertainty, target)
     print(f"{target}: above {1e3 * uncertainty.threshold:.2f} meV/atom an energy is extrapolation")
@@ -104,26 +100,34 @@ def _calibrate(options: argparse.Namespace) -> None:
         print(f"  {half}: " + ", ".join(f"{k} {v}" for k, v in uncertainty.facts[half].items()))
 
 
-def _self_consistency(
-    checkpoint: "Checkpoint", sources: "list[LabelSource]", options: argparse.Namespace
-) -> dict[str, Any]:
+def _labels(
+    checkpoint: "Checkpoint", sources: "list[LabelSource]", split: str, structures: "list[Structure]"
+) -> "Iterator[LabelledMolecule]":
+    """Labels of a split, whose structures are noted in a list as they pass: reading matrices takes time."""
+    from helm_ase.evaluation.selection import known_labels
+    from helm_ase.representation.structure import Structure
+    from helm_ase.system.terminal import progress_bar
+
+    labels = known_labels(checkpoint, sources, split)
+    for label in progress_bar(labels, desc=f"split {split}", unit=" molecules"):
+        structures.append(
+            Structure(label.name, label.numbers, label.positions, label.charge, label.multiplicity)
+        )
+        yield label
+
+
+def _self_consistency(checkpoint: "Checkpoint", structures: "list[Structure]", count: int) -> dict[str, Any]:
     """How far predicted Hamiltonians usually are from self-consistency, on molecules evenly spaced over the
     split; empty if it was not asked for, or could not be measured, which is said."""
     import numpy as np
 
     from helm_ase.checkpoint.uncertainty import SELF_CONSISTENCY
-    from helm_ase.evaluation.selection import known_labels
     from helm_ase.prediction.self_consistency import usual_distance
-    from helm_ase.representation.structure import Structure
     from helm_ase.system.terminal import progress_bar
 
-    if not options.fock or "hamiltonian" not in checkpoint.predicts:
+    if not count or "hamiltonian" not in checkpoint.predicts:
         return {}
-    structures = [
-        Structure(label.name, label.numbers, label.positions, label.charge, label.multiplicity)
-        for label in known_labels(checkpoint, sources, options.split)
-    ]
-    chosen = np.linspace(0, len(structures) - 1, min(options.fock, len(structures))).round().astype(int)
+    chosen = np.linspace(0, len(structures) - 1, min(count, len(structures))).round().astype(int)
     bar = progress_bar([structures[k] for k in chosen], desc="Fock matrices", unit=" molecules")
     found, failures = usual_distance(checkpoint, bar)
     if failures:

@@ -158,6 +158,7 @@ def as_csv(reports: Sequence[MoleculeReport]) -> str:
         if quantity.of_matrix:
             columns[f"h0_{_column(name, quantity)}"] = values(name, reports, baseline=True).tolist()
     columns["ghost"] = [int(r.model.errors.ghost) for r in reports]
+    columns["h0_ghost"] = [int(r.baseline.errors.ghost) for r in reports]
     columns["scf_cycles"] = [r.scf.cycles if r.scf else "" for r in reports]
     columns["scf_cycles_minao"] = [r.scf.cycles_minao if r.scf else "" for r in reports]
     columns["scf_difference_eV"] = [r.scf.difference * HARTREE_IN_EV if r.scf else "" for r in reports]

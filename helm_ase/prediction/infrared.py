@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms, units
-from ase.thermochemistry import IdealGasThermo
-from ase.vibrations import VibrationsData
 from numpy.typing import NDArray
 
 from helm_ase.errors import SettingError
 from helm_ase.units import DEBYE_IN_E_ANGSTROM, KM_PER_MOL_IN_SQUARED_DEBYE_PER_SQUARED_ANGSTROM_PER_AMU
+
+if TYPE_CHECKING:  # ASE's vibrations import Matplotlib, for which every user of a calculator would wait
+    from ase.thermochemistry import IdealGasThermo
+    from ase.vibrations import VibrationsData
 
 DISPLACEMENT = 0.01
 """Å by which atoms are moved to either side for derivatives of the dipole."""
@@ -27,7 +30,7 @@ Dipoles = Callable[[Sequence[Atoms]], Sequence[NDArray[np.float64]]]
 class InfraredSpectrum:
     """Harmonic vibrations of a molecule with their infrared intensities (double-harmonic approximation)."""
 
-    vibrations: VibrationsData
+    vibrations: "VibrationsData"
     """Normal modes, translations and rotations among them."""
     intensities: NDArray[np.float64]
     """Infrared intensity of each mode, km/mol, (3N,)."""
@@ -69,7 +72,7 @@ class InfraredSpectrum:
 
 
 def predict_infrared(
-    vibrations: VibrationsData, dipoles: Dipoles, displacement: float = DISPLACEMENT
+    vibrations: "VibrationsData", dipoles: Dipoles, displacement: float = DISPLACEMENT
 ) -> InfraredSpectrum:
     """Infrared intensities from normal modes and central differences of dipoles at 6N displaced geometries.
 
@@ -113,7 +116,7 @@ def rotations(atoms: Atoms) -> int:
     return 2 if moments[0] < LINEAR * moments[2] else 3
 
 
-def internal_modes(vibrations: VibrationsData) -> NDArray[np.int64]:
+def internal_modes(vibrations: "VibrationsData") -> NDArray[np.int64]:
     """Indices of the modes that are vibrations: all but the five or six of smallest wavenumber, real or
     imaginary, which are translations and rotations."""
     outer = 3 + rotations(vibrations.get_atoms())
@@ -121,8 +124,8 @@ def internal_modes(vibrations: VibrationsData) -> NDArray[np.int64]:
 
 
 def ideal_gas(
-    vibrations: VibrationsData, energy: float, multiplicity: int = 1, symmetry_number: int = 1
-) -> IdealGasThermo:
+    vibrations: "VibrationsData", energy: float, multiplicity: int = 1, symmetry_number: int = 1
+) -> "IdealGasThermo":
     """Thermochemistry of a molecule as an ideal gas of rigid rotors and harmonic oscillators.
 
     Parameters
@@ -141,6 +144,8 @@ def ideal_gas(
     SettingError
         If a vibration is imaginary: the geometry is not a minimum.
     """
+    from ase.thermochemistry import IdealGasThermo
+
     atoms = vibrations.get_atoms()
     energies = vibrations.get_energies()[internal_modes(vibrations)]
     if (energies.imag != 0).any():
