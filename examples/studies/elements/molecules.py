@@ -10,7 +10,9 @@ and the element of its molecule: of the molecules that are listed under one elem
 with the third, is for validation, so that every element is judged by a molecule of which no frame was trained
 on.  Each molecule comes once, at random, before any comes again, so that labelling may be stopped early.
 
-A molecule is a central atom with ligands in the directions that repel each other least; sampling relaxes it.
+A molecule is a central atom with ligands in the directions that repel each other least; two or three ligands
+leave one direction free, for a lone pair.  Sampling relaxes it, but hardly out of a saddle point of high
+symmetry, such as linear water: hence the free direction, and a small displacement of every atom.
 """
 
 import argparse
@@ -93,6 +95,10 @@ Bi : Hx3 Fx3 Clx3 Me,Hx2 Fx5 OHx3
 
 TILT = 70.0
 """Angle between the axis of a ligand and its outer bonds, degrees."""
+LONE_PAIR = (2, 3)
+"""Numbers of ligands that leave one direction free."""
+DISPLACEMENT = 0.05
+"""Standard deviation of the displacements of atoms, Å."""
 
 
 def entries() -> Iterator[tuple[str, int, str]]:
@@ -152,12 +158,15 @@ def build(element: str, text: str) -> Atoms:
     """Starting geometry of a molecule."""
     names, charge = parse(text)
     atoms = Atoms([element], [[0.0, 0.0, 0.0]])
-    for k, (name, axis) in enumerate(zip(names, directions(len(names)), strict=True)):
+    axes = directions(len(names) + (len(names) in LONE_PAIR))
+    for k, (name, axis) in enumerate(zip(names, axes, strict=False)):
         part = ligand(name)
         part.rotate([0, 0, 1], axis)
         part.rotate(40.0 * k, axis)
         part.translate(1.05 * bond(element, part.symbols[0]) * axis)
         atoms += part
+    random = np.random.default_rng([ord(letter) for letter in f"{element} {text}"])
+    atoms.positions += random.normal(scale=DISPLACEMENT, size=atoms.positions.shape)
     atoms.info = {"name": f"{element}_{text.replace(',', '_')}", "charge": charge, "multiplicity": 1}
     return atoms
 
