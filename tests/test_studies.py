@@ -415,6 +415,7 @@ def test_molecules_are_built_as_they_are_written(elements):
     assert elements.parse("Ox4-2") == (["O"] * 4, -2)
     assert elements.parse("COx4+1") == (["CO"] * 4, 1)
     assert elements.build("Pt", "Clx2,amx2").get_chemical_formula() == "H6Cl2N2Pt"
+    assert 100 < elements.build("O", "Hx2").get_angle(1, 0, 2) < 140  # not at the saddle point
     tetrahedron = elements.directions(4)
     assert (tetrahedron @ tetrahedron.T)[np.triu_indices(4, 1)] == pytest.approx([-1 / 3] * 6, abs=1e-3)
 
@@ -431,3 +432,27 @@ def test_frames_get_splits_and_every_molecule_comes_before_any_comes_again(eleme
         assert {a.get_chemical_formula() for a in frames[start : start + 4]} == set(known)
     for atoms in frames:
         assert (atoms.info["split"], atoms.info["element"]) == known[atoms.get_chemical_formula()]
+
+
+def test_the_tables_of_elements_compare_filters_and_count_by_element(monkeypatch, tmp_path):
+    study = script(monkeypatch, "elements", "elements")
+    columns = ["formula", "charge", "ghost", "h0_ghost", *study.COLUMNS]
+    numbers = [2000, 100, 0.5, 0.02, -0.4, 0.01]
+    for name, ghost in (("trust filter", 0), ("no filter", 1)):
+        folder = study.folder_of(tmp_path, name) / "errors"
+        folder.mkdir(parents=True)
+        rows = [["FLi", 0, ghost, 1, *numbers], ["C2H6Hg", 0, 0, 0, 1000, 300, 0.1, 0.04, "", ""]]
+        lines = [columns, *rows]
+        (folder / "molecules.csv").write_text("\n".join(",".join(map(str, x)) for x in lines))
+    assert study.filter_table(tmp_path)[2:] == [
+        "| H0 | 2 | 1500 | 0.300 | 0.400 | 1 |",
+        "| trust filter | 2 | 200 | 0.030 | 0.010 | 0 |",
+        "| no filter | 2 | 200 | 0.030 | 0.010 | 1 |",
+    ]
+    molecules = study.read_errors(study.folder_of(tmp_path, "no filter"))
+    assert [line.split(" | ")[:4] for line in study.element_table(molecules)[2:]] == [
+        ["| Li", "1", "2000", "100"], ["| Hg", "1", "1000", "300"], ["| all", "2", "1500", "200"],
+    ]  # fmt: skip
+    assert "nan" in study.element_table(molecules)[3]
+    (tmp_path / "frozen.result.json").write_text('{"energy": 0.25}')
+    assert study.energy_table(tmp_path)[2:] == ["| frozen | 250.0 |"]
