@@ -61,7 +61,7 @@ Rb : H F Cl OH aq+1 aqx2+1
 Sr : Hx2 Fx2 Clx2 OHx2 aqx3+2
 Y  : Hx3 Fx3 Clx3 Mex3 OHx3
 Zr : Hx4 Fx4 Clx4 Ox2 Me,Clx3 OHx4
-Nb : Fx5 Clx5 O,Clx3 O,Fx3 Hx5
+Nb : Fx5 Clx5 Hx5 O,Clx3 O,Fx3
 Mo : Fx6 Ox3 Ox4-2 Ox2,Fx2 COx6 Ox2,Clx2
 Tc : Ox4-1 Ox3,F Ox3,OH Ox3,Cl Ox3,Me
 Ru : Ox4 COx5 Ox2,Fx4 Hx2,COx4
@@ -78,8 +78,8 @@ Xe : H+1 Fx2 Fx4 Ox3 H,Cl Xe
 Cs : H F Cl OH aq+1 aqx2+1
 Ba : Hx2 Fx2 Clx2 OHx2 aqx3+2
 Hf : Hx4 Fx4 Clx4 Ox2 Me,Clx3 OHx4
-Ta : Fx5 Clx5 O,Clx3 O,Fx3 Hx5
-W  : Fx6 Ox3 Ox4-2 Ox2,Fx2 Hx6 O,Fx4
+Ta : Fx5 Clx5 Hx5 O,Clx3 O,Fx3
+W  : Fx6 Ox3 Hx6 Ox4-2 Ox2,Fx2 O,Fx4
 Re : Ox4-1 Ox3,F Ox3,OH Ox3,Cl Ox3,Me
 Os : Ox4 COx5 Ox2,Fx4 Ox3,Fx2
 Ir : COx2,Clx2-1 COx4+1 H,COx4 COx2,CNx2-1
