@@ -298,6 +298,34 @@ def test_the_default_model_raises_no_alarm_for_what_everyone_tries_first(name):
     assert calc.get_verdict(molecule(name)).trust == "trusted"
 
 
+OPEN_SHELL_BONDS = {
+    "methyl and its hydrogen": (Bond("CH3", 1.62), 0, 2),
+    "the carbons of ethyl": (Bond("C2H5", 2.23), 0, 2),
+    "carbon and oxygen of methoxy": (Bond("CH3O", 2.08), 0, 2),
+    "amino and its hydrogen": (Bond("NH2", 1.54), 0, 2),
+    "silyl and its hydrogen": (Bond("SiH3", 2.22), 0, 2),
+    "carbon and oxygen of formyl": (Bond("HCO", 1.79), 0, 2),
+    "the carbons of acetyl": (Bond("CH3CO", 2.27), 0, 2),
+    "hydroxyl and its hydrogen": (Bond("OH", 1.47), 0, 2),
+    "methylthiyl": (Bond("CH3S", 2.70), 0, 2),
+    "triplet methylene and its hydrogen": (Bond("CH2_s3B1d", 1.62), 0, 3),
+    "carbon and oxygen of a methanol cation": (Bond("CH3OH", 2.13), 1, 2),
+    "a benzene cation and its hydrogen": (Bond("C6H6", 1.63, second=6), 1, 2),
+}
+"""Open shells with a bond of one and a half lengths; charge and multiplicity."""
+
+
+@pytest.mark.parametrize("name", OPEN_SHELL_BONDS)
+def test_stretched_bonds_of_open_shells_are_never_passed_in_silence(name):
+    case, charge, multiplicity = OPEN_SHELL_BONDS[name]
+    calc = HELMCalculator(charge=charge, multiplicity=multiplicity)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        calc.get_potential_energy(case.atoms())
+    assert any("extrapolation" in str(w.message) or "worth nothing" in str(w.message) for w in told)
+    assert calc.get_verdict(case.atoms()).trust != "trusted"
+
+
 CASES = [
     *STRUCTURES,
     *SETTINGS,
@@ -305,5 +333,6 @@ CASES = [
     *(f"bond: {b}" for b in BONDS),
     *KNOWN,
     *ORGANIC_BONDS,
+    *OPEN_SHELL_BONDS,
     *(f"default: {name}" for name in ORGANIC),
 ]

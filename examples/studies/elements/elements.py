@@ -1,6 +1,6 @@
 """Study 7: Hamiltonians across the periodic table, beside H0 alone, on molecules that were not trained on.
 
-    python elements.py LABELS.h5 RUNS [--minutes 30] [--steps 1500] [--report-only]
+    python elements.py LABELS.h5 RUNS [--minutes 30] [--epochs 60] [--report-only]
 
 ``LABELS.h5`` comes from ``molecules.py``, ``helm-ase sample`` and ``helm-ase label``.  Two models learn the
 Hamiltonians of the split ``train``, one with the trust filter and one without, and are judged on ``val``:
@@ -28,6 +28,7 @@ from molecules import known_molecules
 from helm_ase.checkpoint import read_checkpoint
 from helm_ase.cli import main as helm_ase
 from helm_ase.training.configuration import read_recipe
+from helm_ase.training.fitted_baseline import with_operators
 from helm_ase.training.recipe import Recipe
 from helm_ase.training.run import train
 
@@ -155,14 +156,14 @@ def main() -> None:
     parser.add_argument("labels", metavar="LABELS.h5")
     parser.add_argument("folder", metavar="RUNS")
     parser.add_argument("--minutes", type=float, default=30.0, help="for each Hamiltonian (30)")
-    parser.add_argument("--epochs", type=int, default=100, help="on energies (100)")
+    parser.add_argument("--epochs", type=int, default=60, help="on energies (60)")
     parser.add_argument("--report-only", action="store_true")
     options = parser.parse_args()
     root, labels = Path(options.folder).resolve(), Path(options.labels).resolve()
     if not options.report_only:
         settings = [f"data.train=[{labels}]", f"data.cache={root}", f"stages.0.minutes={options.minutes}"]
         recipe = read_recipe(HERE / "recipe.yaml", [*settings, f"stages.1.epochs={options.epochs}"])
-        learn_hamiltonians(recipe, root, labels)
+        learn_hamiltonians(with_operators(replace(recipe, folder=str(root))), root, labels)
         learn_energies(recipe, root)
     molecules = read_errors(folder_of(root, "trust filter"))
     print("\n".join([*filter_table(root), "", *element_table(molecules), "", *energy_table(root)]))
