@@ -434,25 +434,26 @@ def test_frames_get_splits_and_every_molecule_comes_before_any_comes_again(eleme
         assert (atoms.info["split"], atoms.info["element"]) == known[atoms.get_chemical_formula()]
 
 
-def test_the_tables_of_elements_compare_filters_and_count_by_element(monkeypatch, tmp_path):
+def test_the_tables_of_elements_compare_forms_and_count_by_element(monkeypatch, tmp_path):
     study = script(monkeypatch, "elements", "elements")
     columns = ["formula", "charge", "ghost", "h0_ghost", *study.COLUMNS]
     numbers = [2000, 100, 0.5, 0.02, -0.4, 0.01]
-    for name, ghost in (("trust filter", 0), ("no filter", 1)):
+    for name, ghost in (("no filter", 1), (study.SHOWN, 0)):
         folder = study.folder_of(tmp_path, name) / "errors"
         folder.mkdir(parents=True)
         rows = [["FLi", 0, ghost, 1, *numbers], ["C2H6Hg", 0, 0, 0, 1000, 300, 0.1, 0.04, "", ""]]
-        lines = [columns, *rows]
+        lines = [columns, *rows, ["FLi", 0, 0, 0, 0, 50, 0.3, 0.03, 0, 0]]
         (folder / "molecules.csv").write_text("\n".join(",".join(map(str, x)) for x in lines))
-    assert study.filter_table(tmp_path)[2:] == [
-        "| H0 | 2 | 1500 | 0.300 | 0.400 | 1 |",
-        "| trust filter | 2 | 200 | 0.030 | 0.010 | 0 |",
-        "| no filter | 2 | 200 | 0.030 | 0.010 | 1 |",
+    assert study.form_table(tmp_path)[2:] == [
+        "| H0 alone | 3 | 1000, 1000 | 0.30, 0.30 | 0.20, 0.20 | 1 |",
+        "| no filter | 3 | 150, 100 | 0.03, 0.03 | 0.01, 0.01 | 1 |",
+        "| filter afterwards, δ = 0.03 | 3 | 150, 100 | 0.03, 0.03 | 0.01, 0.01 | 0 |",
     ]
     molecules = study.read_errors(study.folder_of(tmp_path, "no filter"))
-    assert [line.split(" | ")[:4] for line in study.element_table(molecules)[2:]] == [
-        ["| Li", "1", "2000", "100"], ["| Hg", "1", "1000", "300"], ["| all", "2", "1500", "200"],
-    ]  # fmt: skip
-    assert "nan" in study.element_table(molecules)[3]
+    assert study.element_table(molecules)[2:] == [
+        "| Li | 2 | 1000 | 75 | 0.40 | 0.03 | 0.20 | 0.01 | 1 |",
+        "| Hg | 1 | 1000 | 300 | 0.10 | 0.04 | – | – | 0 |",
+        "| all | 3 | 1000 | 150 | 0.30 | 0.03 | 0.20 | 0.01 | 1 |",
+    ]
     (tmp_path / "frozen.result.json").write_text('{"energy": 0.25}')
     assert study.energy_table(tmp_path)[2:] == ["| frozen | 250.0 |"]

@@ -21,6 +21,8 @@ from helm_ase.checkpoint.knowledge import EVERYTHING, Knowledge
 from helm_ase.checkpoint.uncertainty import EnergyUncertainty, read_uncertainty, uncertainty_path
 from helm_ase.errors import CheckpointError
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
+from helm_ase.nn.hamiltonian_head import HamiltonianHead
+from helm_ase.nn.unseen_pairs import estimate_unseen_scales
 from helm_ase.qc.level import Baseline, LevelOfTheory
 from helm_ase.representation.basis import AOBasis
 from helm_ase.representation.bonding import BondCoverage
@@ -256,6 +258,9 @@ def _load_weights(model: HELM, weights: dict[str, torch.Tensor]) -> None:
     if bad:
         raise ValueError(f"weights that are not finite: {bad[:3]}")
     model.load_state_dict(weights, strict=False)
+    for head in model.hamiltonian_heads:
+        assert isinstance(head, HamiltonianHead)
+        estimate_unseen_scales(head)  # models trained before scales of unseen pairs were estimated lack them
 
 
 def file_sha256(path: str | Path) -> str:

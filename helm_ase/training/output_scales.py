@@ -12,6 +12,7 @@ from helm_ase.dataset.statistics import element_statistics
 from helm_ase.nn import HELM, HELMSettings
 from helm_ase.nn.hamiltonian_head import HamiltonianHead, path_name
 from helm_ase.nn.tensor_construction import project
+from helm_ase.nn.unseen_pairs import estimate_unseen_scales
 from helm_ase.representation.graph import AtomicGraph, edge_vectors
 from helm_ase.representation.overlap import symmetric_root
 
@@ -50,6 +51,7 @@ def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
         n = len(model.basis.elements)
         for species, blocks in pairs.items():
             _set_scales(head, divmod(species, n), torch.stack(blocks).double(), shift=False)
+        estimate_unseen_scales(head)
 
 
 def scale_blocks(model: HELM, crystals: Sequence[tuple[AtomicGraph, torch.Tensor]]) -> None:
@@ -76,6 +78,7 @@ def scale_blocks(model: HELM, crystals: Sequence[tuple[AtomicGraph, torch.Tensor
             _set_scales(head, (s,), torch.stack(blocks).double(), shift=True)
         for s, blocks in pairs.items():
             _set_scales(head, divmod(s, n), torch.stack(blocks).double(), shift=False)
+        estimate_unseen_scales(head)
 
 
 def _collect_blocks(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.calculators.calculator import CalculatorSetupError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,10 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import helm_ase.checkpoint.format as format_module
-from helm_ase import load_model
+from helm_ase import HELMCalculator, load_model
 from helm_ase.checkpoint import read_checkpoint, read_header, resolve, save_checkpoint
 from helm_ase.checkpoint.format import FORMAT_VERSION, HEADER_KEY, file_sha256
 from helm_ase.errors import CheckpointError
+from helm_ase.prediction.domain import ExtrapolationWarning
 from helm_ase.representation.graph import AtomicGraph
 from shared.small_checkpoints import tiny_checkpoint
 
@@ -393,3 +395,11 @@ def test_cut_or_doubled_stretches_are_refused(pristine, scratch, data):
     damaged = data.draw(st.sampled_from([pristine[:a] + pristine[b:], pristine[:b] + pristine[a:]]))
     if damaged != pristine:
         assert load_or_refuse(scratch, damaged) is None
+
+
+def test_pairs_of_elements_that_training_never_met_do_not_spoil_the_levels():
+    """The default model saw selenium and fluorine, never both; levels of B3LYP/def2-SVP by PySCF, eV."""
+    atoms = Atoms("SeF2", [[0, 0, 0], [1.69, 0, 0], [-0.2, 1.68, 0]])
+    with pytest.warns(ExtrapolationWarning, match="never saw F–Se"):
+        levels = HELMCalculator().get_homo_lumo(atoms)
+    assert levels == pytest.approx((-6.47, -1.90), abs=0.6)  # HOMO and LUMO were −11.0 and −10.5

@@ -2,30 +2,32 @@
 
     python elements.py LABELS.h5 RUNS [--minutes 30] [--epochs 60] [--report-only]
 
-``LABELS.h5`` comes from ``molecules.py``, ``helm-ase sample`` and ``helm-ase label``.  Two models learn the
-Hamiltonians of the split ``train``, one with the trust filter and one without, and are judged on ``val``:
-mean absolute errors of H (µEh), occupied levels, gap and LUMO (eV), and LUMOs that fall far too low
-("ghosts"), in all and element by element.  A molecule counts for the element under which ``molecules.py``
-lists it.  The energies of the same molecules are then learnt in the paper's three ways in as many steps:
-``direct``, and on top of the Hamiltonians ``frozen`` and ``finetune``.
+``LABELS.h5`` comes from ``molecules.py``, ``helm-ase sample`` and ``helm-ase label``.  Three models learn the
+Hamiltonians of the split ``train``: with the trust filter W = S (S + δ)⁻¹ in the network's output, without
+it, and in Löwdin's orthogonalised basis.  The one without is also asked with filters of several δ that it
+gets afterwards.  All are judged on ``val``: mean and median absolute errors of H (µEh), occupied levels and
+gap (eV), and LUMOs that fall far too low ("ghosts"); one of them element by element, a molecule counting for
+the element under which ``molecules.py`` lists it.  The energies of the same molecules are then learnt in the
+paper's three ways in as many epochs: ``direct``, and on top of the Hamiltonians ``frozen`` and ``finetune``.
 
-One core; --minutes are those of its processor for each of the two models.  Runs that are there already are
+One core; --minutes are those of its processor for each of the three models.  Runs that are there already are
 not repeated.
 """
 
 import argparse
 import csv
 import json
+import re
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from ase.data import chemical_symbols
 from molecules import known_molecules
 
-from helm_ase.checkpoint import read_checkpoint
+from helm_ase.checkpoint import load_model, read_checkpoint, save_checkpoint
 from helm_ase.cli import main as helm_ase
 from helm_ase.training.configuration import read_recipe
 from helm_ase.training.fitted_baseline import with_operators
@@ -33,8 +35,16 @@ from helm_ase.training.recipe import Recipe
 from helm_ase.training.run import train
 
 HERE = Path(__file__).parent
-FILTERS = {"trust filter": 0.003, "no filter": 0.0}
-"""Name of a model → strength of its trust filter."""
+FORMS = {
+    "filter in training, δ = 0.003": {"trust_delta": 0.003},
+    "no filter": {"trust_delta": 0.0},
+    "orthogonalised": {"trust_delta": 0.0, "orthogonal": True},
+}
+"""Name of a model that is trained → what distinguishes its output."""
+AFTERWARDS = {f"filter afterwards, δ = {delta}": delta for delta in (0.003, 0.03, 0.1, 0.3)}
+"""Name of a model that is not trained → strength of the filter that the one without gets."""
+SHOWN = "filter afterwards, δ = 0.03"
+"""The model whose errors are told element by element."""
 SCHEMES = ("direct", "frozen", "finetune")
 COLUMNS = {
     "h0_hamiltonian_uEh": "H, H0", "hamiltonian_uEh": "H, model",
@@ -49,34 +59,36 @@ Molecules = list[dict[str, str]]
 
 def folder_of(root: Path, name: str) -> Path:
     """Where a run writes."""
-    return root / name.replace(" ", "-")
+    return root / "-".join(re.findall(r"[a-z0-9.]+", name))
 
 
 def learn_hamiltonians(recipe: Recipe, root: Path, labels: Path) -> None:
-    """Train with and without the trust filter, and compare both with the labels."""
-    for name, delta in FILTERS.items():
+    """Train all forms of the output, filter one afterwards, and compare all with the labels."""
+    assert recipe.model is not None
+    for name, form in FORMS.items():
         folder = folder_of(root, name)
-        assert recipe.model is not None
-        model = replace(recipe.model, trust_delta=delta)
-        made = train(replace(recipe, model=model, stages=recipe.stages[:1], folder=str(folder)))
-        asked = [
-            "evaluate",
-            str(made),
-            str(labels),
-            "--split",
-            "val",
-            "-o",
-            str(folder / "errors"),
-            "--quiet",
-        ]
-        asked += ["--no-energy-from-h", "--no-plots", "--cache", str(root)]
-        if not (folder / "errors").exists() and helm_ase(asked):
-            raise SystemExit("the evaluation failed")
+        run = replace(recipe, model=replace(recipe.model, **form), stages=recipe.stages[:1])
+        evaluate(train(replace(run, folder=str(folder))), root, folder, labels)
+    plain = load_model(folder_of(root, "no filter") / f"{recipe.name}.safetensors")
+    for name, delta in AFTERWARDS.items():
+        folder = folder_of(root, name)
+        folder.mkdir(exist_ok=True)
+        plain.model.settings = replace(plain.model.settings, trust_delta=delta)
+        save_checkpoint(plain, made := folder / f"{recipe.name}.safetensors")
+        evaluate(made, root, folder, labels)
+
+
+def evaluate(model: Path, root: Path, folder: Path, labels: Path) -> None:
+    """Compare with the labels, unless that is done."""
+    asked = ["evaluate", str(model), str(labels), "--split", "val", "-o", str(folder / "errors")]
+    asked += ["--no-energy-from-h", "--no-plots", "--cache", str(root), "--quiet"]
+    if not (folder / "errors").exists() and helm_ase(asked):
+        raise SystemExit("the evaluation failed")
 
 
 def learn_energies(recipe: Recipe, root: Path) -> None:
-    """Train all schemes; the last two go on from the model with the trust filter."""
-    pretrained = folder_of(root, "trust filter") / f"{recipe.name}.safetensors"
+    """Train all schemes; the last two go on from the first of the forms."""
+    pretrained = folder_of(root, next(iter(FORMS))) / f"{recipe.name}.safetensors"
     for scheme in SCHEMES:
         stage = replace(recipe.stages[1], scheme=scheme)
         run = replace(recipe, stages=(stage,), folder=str(folder_of(root, scheme)))
@@ -89,17 +101,22 @@ def learn_energies(recipe: Recipe, root: Path) -> None:
 # -- tables ----------------------------------------------------------------------------------------------
 
 
-def mean(molecules: Molecules, column: str) -> float:
-    """Mean of the magnitudes of a column; NaN where no molecule has the quantity."""
-    values = [abs(float(m[column])) for m in molecules if m[column] not in ("", "nan")]
-    return float(np.mean(values)) if values else float("nan")
+def values(molecules: Molecules, column: str) -> list[float]:
+    """Magnitudes of a column, of the molecules that have the quantity."""
+    return [abs(float(m[column])) for m in molecules if m[column] not in ("", "nan")]
 
 
-def row(name: str, molecules: Molecules, columns: Iterable[str]) -> str:
-    """Means of the columns over some molecules, and the number of ghosts."""
-    cells = [
-        f"{mean(molecules, c):.0f}" if c.endswith("uEh") else f"{mean(molecules, c):.3f}" for c in columns
-    ]
+def cell(column: str, molecules: Molecules, median: bool) -> str:
+    """Mean of a column, and median where it is asked for."""
+    if not (numbers := values(molecules, column)):
+        return "–"
+    averages = [statistics.fmean(numbers), *([statistics.median(numbers)] if median else [])]
+    return ", ".join(f"{x:.0f}" if column.endswith("uEh") else f"{x:.2f}" for x in averages)
+
+
+def row(name: str, molecules: Molecules, columns: Iterable[str], median: bool = False) -> str:
+    """Averages of the columns over some molecules, and the number of ghosts."""
+    cells = [cell(column, molecules, median) for column in columns]
     ghosts = sum(m["ghost"] == "1" for m in molecules)
     return f"| {name} | {len(molecules)} | {' | '.join(cells)} | {ghosts} |"
 
@@ -116,16 +133,18 @@ def read_errors(folder: Path) -> Molecules:
         return list(csv.DictReader(file))
 
 
-def filter_table(root: Path) -> list[str]:
-    """H0 and both models, all molecules."""
+def form_table(root: Path) -> list[str]:
+    """H0 and all forms of the output, as far as they have been evaluated; mean and median."""
     plain = [c for c in COLUMNS if not c.startswith("h0_")]
     lines = head("", ("H", "occupied", "gap"))
-    for name in FILTERS:
+    for name in [*FORMS, *AFTERWARDS]:
+        if not (folder_of(root, name) / "errors").exists():
+            continue
         molecules = read_errors(folder_of(root, name))
         if len(lines) == 2:
             of_h0 = [{**m, "ghost": m["h0_ghost"]} for m in molecules]
-            lines.append(row("H0", of_h0, [c for c in COLUMNS if c.startswith("h0_")]))
-        lines.append(row(name, molecules, plain))
+            lines.append(row("H0 alone", of_h0, [c for c in COLUMNS if c.startswith("h0_")], median=True))
+        lines.append(row(name, molecules, plain, median=True))
     return lines
 
 
@@ -165,8 +184,8 @@ def main() -> None:
         recipe = read_recipe(HERE / "recipe.yaml", [*settings, f"stages.1.epochs={options.epochs}"])
         learn_hamiltonians(with_operators(replace(recipe, folder=str(root))), root, labels)
         learn_energies(recipe, root)
-    molecules = read_errors(folder_of(root, "trust filter"))
-    print("\n".join([*filter_table(root), "", *element_table(molecules), "", *energy_table(root)]))
+    molecules = read_errors(folder_of(root, SHOWN))
+    print("\n".join([*form_table(root), "", *element_table(molecules), "", *energy_table(root)]))
 
 
 if __name__ == "__main__":
