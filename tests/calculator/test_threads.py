@@ -17,6 +17,8 @@ from shared.attached import PURE
 pytestmark = pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
 
 NAMES = ("H2O", "CH4", "NH3", "HF", "H2O2")
+ROUNDING = 1e-9
+"""eV; sums in another thread or process may end in another last digit on some processors."""
 
 
 def answers(calc, name):
@@ -83,11 +85,12 @@ def test_a_child_forked_in_the_middle_of_a_threads_work_computes_anew(monkeypatc
         child = os.fork()
         if child == 0:
             computation.predict_energy = predict
-            os._exit(0 if calc.get_potential_energy(atoms) == expected else 1)
+            os._exit(0 if abs(calc.get_potential_energy(atoms) - expected) < ROUNDING else 1)
         ended = threading.Timer(60, os.kill, (child, 9))
         ended.start()
         _, status = os.waitpid(child, 0)
         ended.cancel()
         go_on.set()
         assert status == 0, "it waited for the lock until it was ended" if status == 9 else "another energy"
-        assert other.result(60) == HELMCalculator().get_potential_energy(molecule("CH4"))
+        alone = HELMCalculator().get_potential_energy(molecule("CH4"))
+        assert other.result(60) == pytest.approx(alone, abs=ROUNDING)

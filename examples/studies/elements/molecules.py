@@ -19,6 +19,7 @@ import argparse
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from ase import Atoms
@@ -125,6 +126,7 @@ def parse(text: str) -> tuple[list[str], int]:
     return ligands, int(found[2] or 0)
 
 
+@cache
 def directions(count: int) -> np.ndarray:
     """Unit vectors as far apart as they can be: those of least repulsion on a sphere, (count, 3)."""
     vectors = np.random.default_rng(count).normal(size=(count, 3))
