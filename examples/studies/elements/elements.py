@@ -103,7 +103,7 @@ def learn_energies(recipe: Recipe, root: Path) -> None:
 
 def values(molecules: Molecules, column: str) -> list[float]:
     """Magnitudes of a column, of the molecules that have the quantity."""
-    return [abs(float(m[column])) for m in molecules if m[column] not in ("", "nan")]
+    return [abs(float(m[column])) for m in molecules if m[column]]
 
 
 def cell(column: str, molecules: Molecules, median: bool) -> str:
@@ -161,10 +161,9 @@ def element_table(molecules: Molecules) -> list[str]:
 def energy_table(root: Path) -> list[str]:
     """Errors of energies by scheme, as far as they have been trained."""
     lines = ["| scheme | energy, meV/atom |", "| --- | --- |"]
-    for path in (root / f"{scheme}.result.json" for scheme in SCHEMES):
-        if path.exists():
-            errors = json.loads(path.read_text())
-            lines.append(f"| {path.name.split('.')[0]} | {1e3 * errors['energy']:.1f} |")
+    for scheme in SCHEMES:
+        if (path := root / f"{scheme}.result.json").exists():
+            lines.append(f"| {scheme} | {1e3 * json.loads(path.read_text())['energy']:.1f} |")
     return lines
 
 
