@@ -30,6 +30,7 @@ from molecules import known_molecules
 from helm_ase.checkpoint import load_model, read_checkpoint, save_checkpoint
 from helm_ase.cli import main as helm_ase
 from helm_ase.training.configuration import read_recipe
+from helm_ase.training.energy_baseline import with_energy_baseline
 from helm_ase.training.fitted_baseline import with_operators
 from helm_ase.training.recipe import Recipe
 from helm_ase.training.run import train
@@ -181,7 +182,8 @@ def main() -> None:
     if not options.report_only:
         settings = [f"data.train=[{labels}]", f"data.cache={root}", f"stages.0.minutes={options.minutes}"]
         recipe = read_recipe(HERE / "recipe.yaml", [*settings, f"stages.1.epochs={options.epochs}"])
-        learn_hamiltonians(with_operators(replace(recipe, folder=str(root))), root, labels)
+        fitted = with_operators(with_energy_baseline(replace(recipe, folder=str(root))))  # once for all three
+        learn_hamiltonians(fitted, root, labels)
         learn_energies(recipe, root)
     molecules = read_errors(folder_of(root, SHOWN))
     print("\n".join([*form_table(root), "", *element_table(molecules), "", *energy_table(root)]))
