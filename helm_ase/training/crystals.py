@@ -22,6 +22,7 @@ from helm_ase.errors import DatasetError, SettingError
 from helm_ase.evaluation.crystals import crystal_errors, mean_errors
 from helm_ase.labels.crystals import CrystalSource
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
+from helm_ase.nn.new_elements import adopt_weights
 from helm_ase.qc.crystal import crystal_basis
 from helm_ase.qc.level import Baseline
 from helm_ase.representation import AOBasis
@@ -69,7 +70,7 @@ class CrystalTraining:
     rate: RateSettings = field(default_factory=lambda: RateSettings(warmup_steps=20))
     seed: int = 0
     start: str | Path | None = None
-    """Name or path of a checkpoint to go on from, with its network, H0 and elements."""
+    """Name or path of a checkpoint to go on from, with its network; with its H0 if no element is new."""
 
     def __post_init__(self) -> None:
         check_range(self, ("epochs", "batch_load", "k_points"), 1)
@@ -150,12 +151,12 @@ def prepare_crystals(path: str | Path, cutoff: float, start: Checkpoint | None =
     cutoff
         Largest distance of a pair, Å: the one of the network.
     start
-        Checkpoint whose H0 and elements are taken.
+        Checkpoint whose H0 and elements are taken; H0 is fitted anew if the labels have others as well.
 
     Raises
     ------
     DatasetError
-        If the file has no entries to train on, or another level of theory or other elements than the start.
+        If the file has no entries to train on, another level of theory, or new elements without all old ones.
     """
     source = CrystalSource(path)
     labels: list[LabelledCrystal] = [source[k] for k in range(len(source))]
@@ -163,15 +164,16 @@ def prepare_crystals(path: str | Path, cutoff: float, start: Checkpoint | None =
     if not parts["train"]:
         raise DatasetError(f"{path} has no entries of the split 'train'")
     elements = sorted({z for x in labels for z in x.numbers.tolist()})
-    if start is None:
-        operators, basis = (
-            fit_crystal_operators(parts["train"], source.level),
-            crystal_basis(source.level, elements),
-        )
-    elif source.level.physical != start.level.physical or not set(elements) <= set(start.basis.elements):
-        raise DatasetError(f"{path} has another level of theory or other elements than {start.name!r}")
-    else:
+    known = set() if start is None else set(start.basis.elements)
+    if start is not None and source.level.physical != start.level.physical:
+        raise DatasetError(f"{path} has another level of theory than {start.name!r}")
+    if start is not None and set(elements) <= known:
         operators, basis = start.baseline.operators, start.basis
+    elif missing := known - set(elements):
+        raise DatasetError(f"{path} has new elements but not {missing}: H0 is fitted anew, which needs them")
+    else:
+        operators = fit_crystal_operators(parts["train"], source.level)
+        basis = crystal_basis(source.level, elements)
     train, validation = (
         [make_crystal_sample(x, source.level, basis, operators, cutoff) for x in parts[name]]
         for name in ("train", "val")
@@ -212,11 +214,11 @@ def train_on_samples(
             f"the samples hold pairs within {data.cutoff:g} Å, the network needs those within "
             f"{model.cutoff:g} Å: prepare_crystals(path, {model.cutoff:g})"
         )
-    if start is None:
+    if start is None or model.basis.elements != start.basis.elements:
         _set_references(model, train)
         scale_blocks(model, [(s.graph, s.correction) for s in train])
-    else:
-        model.load_state_dict(start.model.state_dict())
+    if start is not None:
+        adopt_weights(model, start.model)
     model, history = optimise(model, train, settings, crystal_step, progress)
     baseline = Baseline("fitted", operators=data.operators)
     checkpoint = _checkpoint(model, data.level, baseline, settings, data.labels, (train, validation))

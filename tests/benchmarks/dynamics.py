@@ -71,6 +71,8 @@ def run(name: str, folder: Path, model: str | None, steps: int) -> dict[str, Any
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExtrapolationWarning)
         code = helm_ase(["run", *files, "--opt", *dynamics, *state, *chosen, "--no-orbitals"])
+    if code > 128:  # a signal: what was asked for is an end of this script, and no result
+        raise SystemExit(code)
     if not stem.with_suffix(".traj").exists():
         raise SystemExit(f"{name}: helm-ase run ended with {code} before the dynamics began")
     known = {"charge": molecule.charge, "multiplicity": molecule.multiplicity}

@@ -142,10 +142,16 @@ def test_a_run_goes_on_from_a_checkpoint_with_its_h0_and_elements(run, tmp_path)
         for m in (load_model(first).model, again.checkpoint.model)
     )
     assert after["hamiltonian"] == pytest.approx(before["hamiltonian"], rel=0.1)
-    other = replace(more[0], numbers=np.full_like(more[0].numbers, 5))
+    other = replace(more[0], name="boron", numbers=np.full_like(more[0].numbers, 5))
     write_crystals(tmp_path / "boron.h5", [other], LEVEL)
-    with pytest.raises(DatasetError, match="other elements"):
+    with pytest.raises(DatasetError, match="new elements"):
         train_on_crystals(tmp_path / "boron.h5", tmp_path / "x.safetensors", settings)
+    write_crystals(tmp_path / "both.h5", [other, *more], LEVEL)
+    wider = train_on_crystals(tmp_path / "both.h5", tmp_path / "both.safetensors", settings).checkpoint
+    assert wider.basis.elements == (5, 6)
+    assert {x.number for x in wider.baseline.operators} == {5, 6}
+    mine, theirs = (m.backbone.edge_updates[0].ffn for m in (wider.model, again.checkpoint.model))
+    torch.testing.assert_close(mine.state_dict(), theirs.state_dict(), rtol=0.1, atol=1e-3)
 
 
 def test_what_crystals_cannot_have_is_refused(tmp_path):
