@@ -100,6 +100,8 @@ def _add_writing(parser: Any) -> None:
     precision.add_argument("--float32", action="store_true", help=FLOAT32)
     precision.add_argument("--float64", action="store_true", help="store matrices in double precision "
                            "(default: precision of the input)")  # fmt: skip
+    writing.add_argument("--energies-only", action="store_true",
+                         help="leave out matrices and orbitals, which take most of the space")  # fmt: skip
     writing.add_argument("--force", action="store_true", help="replace output files that exist")
 
 
@@ -254,7 +256,7 @@ def _print_summary(summary: "Summary") -> None:
         "molecules": f"{summary.molecules}{part}",
         "level": ", ".join(f"{k} {v}" for k, v in asdict(summary.level).items() if v != ""),
         "atoms": "{} to {}".format(*summary.atoms),
-        "AOs": "{} to {}".format(*summary.orbitals),
+        "AOs": "{} to {}".format(*summary.orbitals) if any(summary.orbitals) else "",
         "elements": ", ".join(
             f"{s} {n} in {summary.molecules_with[s]} molecules" for s, n in summary.elements.items()
         ),
@@ -290,7 +292,10 @@ def _check(options: argparse.Namespace) -> None:
 
 def _writing(options: argparse.Namespace) -> dict[str, Any]:
     precision = "float32" if options.float32 else "float64" if options.float64 else None
-    return {"precision": precision, "overwrite": options.force, "progress": sys.stderr.isatty()}
+    return {
+        "precision": precision, "overwrite": options.force, "progress": sys.stderr.isatty(),
+        "energies_only": options.energies_only,
+    }  # fmt: skip
 
 
 def _check_apart(outputs: list[str], inputs: list[str]) -> None:

@@ -42,7 +42,7 @@ class TrainingBatch:
     """Whether there is a ΔH to compare with: not if the labels have a larger basis than the model."""
     matrix_known: Tensor | None = None
     """(B,) whether the Hamiltonian of a molecule can be learnt, which is not so for singlets of broken
-    symmetry; None: all can."""
+    symmetry and labels without one; None: all can."""
 
     def of_known_matrices(self) -> "TrainingBatch":
         """Part of the batch on which losses on the Hamiltonian are computed: molecules whose H can be
@@ -104,7 +104,7 @@ def collate(
     factor = None if factors is None else torch.zeros(batch, size, size)
     for k, s in enumerate(samples):
         a, m = s.orbitals.shape[1:]
-        if not s.broken_symmetry:
+        if not s.energy_only:
             correction[k, :, :a, :a] = s.correction
         orbitals[k, :, :a, :m] = s.orbitals
         if factor is not None and factors is not None:
@@ -122,14 +122,14 @@ def collate(
         orbital_count=(orbitals != 0).any(2).sum(2),
         ao_count=torch.tensor([len(s.overlap) for s in samples]),
         targets=targets if len(targets) == batch else None,
-        has_matrix=all(s.has_matrix or s.broken_symmetry for s in samples),
-        matrix_known=known_matrices([s.broken_symmetry for s in samples]),
+        has_matrix=all(s.has_matrix or s.energy_only for s in samples),
+        matrix_known=known_matrices([s.energy_only for s in samples]),
     )
 
 
-def known_matrices(broken: Sequence[bool]) -> Tensor | None:
+def known_matrices(energy_only: Sequence[bool]) -> Tensor | None:
     """Mask of molecules whose H can be learnt, (B,); None if all can."""
-    return ~torch.tensor(broken) if any(broken) else None
+    return ~torch.tensor(energy_only) if any(energy_only) else None
 
 
 def balanced_batches(

@@ -53,6 +53,9 @@ class MoleculeDataset(Sequence[Sample]):
         Aim at the labels' coupled polarizability, where they have one, and not at the uncoupled one of H.
     energy_baseline
         E0 to subtract; it also gives the charges for H0.
+    matrices
+        Whether H0, S and the Hamiltonians of the labels are wanted; without them samples have graphs,
+        energies and forces, and cost little.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class MoleculeDataset(Sequence[Sample]):
         model_basis: str | None = None,
         coupled_polarizability: bool = False,
         energy_baseline: EnergyBaseline | None = None,
+        matrices: bool = True,
     ) -> None:
         self.source, self.cutoff, self.in_memory = source, cutoff, in_memory
         self.indices = np.arange(len(source)) if indices is None else np.asarray(indices, dtype=np.int64)
@@ -81,11 +85,12 @@ class MoleculeDataset(Sequence[Sample]):
             check_basis_name(model_basis)
         smaller = self.basis if self.basis != source.level.basis.lower() else None
         e0 = energy_baseline or EnergyBaseline()
-        settings = DerivationSettings(source.level, baseline or Baseline(), virtuals, smaller, e0)
+        settings = DerivationSettings(source.level, baseline or Baseline(), virtuals, smaller, e0, matrices)
+        self.settings = settings
         self.derived = DerivedCache(cache_path(source.path, settings, cache), settings)
         integrals = PositionIntegrals(self.basis)
         self.position = DerivedCache(cache_path(source.path, integrals, cache), integrals)
-        self.observables = observables or smaller is not None
+        self.observables = matrices and (observables or smaller is not None)
         self.coupled_polarizability = coupled_polarizability
         self._shells: dict[str, dict[int, tuple[int, ...]]] = {}
         self._kept: dict[int, Sample] = {}
@@ -122,9 +127,9 @@ class MoleculeDataset(Sequence[Sample]):
     def _read(self, index: int) -> Sample:
         label = self.label(index)
         size = self._size(self.source.level.basis, label)
-        if label.hamiltonian.shape[-1] != size:
+        if label.functions not in (0, size):
             raise DatasetError(
-                f"{self.source.path}, entry {label.name}: {label.hamiltonian.shape[-1]} functions, but "
+                f"{self.source.path}, entry {label.name}: {label.functions} functions, but "
                 f"{self.source.level.basis} has {size}"
             )
         self._size(self.basis, label)
@@ -142,7 +147,8 @@ class MoleculeDataset(Sequence[Sample]):
     def prepare(self, processes: int = 1) -> "MoleculeDataset":
         """Compute missing H0, integrals and orbitals and store them in the cache; returns the data set
         itself."""
-        self.derived.fill(self.source, self.indices.tolist(), processes)
+        if self.settings.matrices or self.settings.energy_baseline:
+            self.derived.fill(self.source, self.indices.tolist(), processes)
         if self.observables:
             self.position.fill(self.source, self.indices.tolist(), processes)
         return self

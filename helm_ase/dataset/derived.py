@@ -81,6 +81,8 @@ class DerivationSettings:
     """Basis of the model where it is a smaller one than the label's."""
     energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
     """E0, which also gives charges and spin densities for H0."""
+    matrices: bool = True
+    """Whether H0, S and orbitals are wanted; otherwise there is only E0, and matrices have no elements."""
 
     @cached_property
     def tight_binding(self) -> TightBinding | None:
@@ -100,6 +102,9 @@ class DerivationSettings:
     @property
     def title(self) -> bytes:
         """Description of the contents in a cache file."""
+        if not self.matrices:
+            e0 = self.energy_baseline.signature if self.energy_baseline else None
+            return json.dumps({"derived from": {"energy baseline": e0}, "matrices": False}).encode()
         level = asdict(self.level)
         facts = {k: level[k] for k in ("functional", "basis", "density_fitting", "auxiliary_basis")}
         facts |= {"baseline": self.baseline.signature, "virtuals": self.virtuals}
@@ -112,19 +117,19 @@ class DerivationSettings:
     @property
     def name(self) -> str:
         """Part of the name of the cache file."""
-        return self.baseline.name
+        return self.baseline.name if self.matrices else "energy"
 
     @property
     def subject(self) -> str:
         """Name of the quantities, for messages."""
-        return "H0"
+        return "H0" if self.matrices else "E0"
 
     def holds(self, derived: Derived) -> bool:
         """Whether levels were solved without the directions that are dropped today.
 
         Earlier versions kept them; a cache of theirs serves for all other molecules.
         """
-        if derived.large is not None or np.isnan(derived.orbital_energies[:, -1]).all():
+        if derived.large is not None or np.isnan(derived.orbital_energies[:, -1:]).all():
             return True
         return not drops_directions(torch.from_numpy(derived.overlap))
 
@@ -151,6 +156,8 @@ def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived
     DatasetError, BasisError
         If the matrix does not fit the basis.
     """
+    if not settings.matrices:
+        return _derive_energy(label, settings, known)
     mole, basis = _molecule(label, settings.model_basis or settings.level.basis)
     if known is None:
         e0 = _energy_baseline(label, settings)
@@ -159,6 +166,8 @@ def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived
         e0 = None if e0 is None else replace(e0, spin=None)  # of no use any more
     else:
         s, h0, e0 = known.overlap, known.baseline, known.energy_baseline
+    if label.hamiltonian is None:
+        return _without_orbitals(label, settings, mole, (h0, s), e0)
     if settings.model_basis:
         return replace(_derive_from_larger(label, settings, mole, basis, (h0, s)), energy_baseline=e0)
     solved = _solve(label, mole, basis, s, OVERLAP_THRESHOLD)
@@ -167,6 +176,29 @@ def derive(label: LabelledMolecule, settings: DerivationSettings, known: Derived
     dropped = len(s) - levels.shape[1]
     levels = np.pad(levels, ((0, 0), (0, dropped)), constant_values=np.nan)
     return Derived(h0, s, levels, kept, solved.occupied, energy_baseline=e0)
+
+
+def _derive_energy(label: LabelledMolecule, settings: DerivationSettings, known: Derived | None) -> Derived:
+    """E0 alone."""
+    spins, nothing = label.spin_channels, np.zeros((0, 0))
+    e0 = _energy_baseline(label, settings) if known is None else known.energy_baseline
+    e0 = None if e0 is None else replace(e0, spin=None)
+    levels, orbitals = np.zeros((spins, 0)), np.zeros((spins, 0, 0), dtype=np.float32)
+    return Derived(nothing, nothing, levels, orbitals, (0,) * spins, energy_baseline=e0)
+
+
+def _without_orbitals(
+    label: LabelledMolecule, settings: DerivationSettings, mole: Any,
+    matrices: tuple[NDArray[np.float64], NDArray[np.float64]], e0: EnergyBaselineResult | None,
+) -> Derived:  # fmt: skip
+    """Baselines of a label of which only energy and forces are known."""
+    h0, s = matrices
+    spins, none = label.spin_channels, float("nan")
+    width = min(max(mole.nelec) + settings.virtuals, len(s))
+    orbitals = np.zeros((spins, len(s), width), dtype=np.float32)
+    levels = np.full((spins, width if settings.model_basis else len(s)), none)
+    larger = LargeBasis(none, np.full(3, none), np.full((3, 3), none)) if settings.model_basis else None
+    return Derived(h0, s, levels, orbitals, mole.nelec[:spins], larger, e0)
 
 
 def _energy_baseline(label: LabelledMolecule, settings: DerivationSettings) -> EnergyBaselineResult | None:
@@ -223,8 +255,8 @@ def _solve(
     label: LabelledMolecule, mole: Any, basis: AOBasis, s: NDArray[np.float64], threshold: float
 ) -> Orbitals:
     """Orbitals of the label's H in canonical AO order."""
-    matrices = label.hamiltonian.reshape(-1, *label.hamiltonian.shape[-2:])
-    h = np.stack([AOMatrix(m, label.numbers, basis, "pyscf").reorder("e3nn").values for m in matrices])
+    of_spins = [AOMatrix(m, label.numbers, basis, "pyscf") for m in label.matrices]
+    h = np.stack([m.reorder("e3nn").values for m in of_spins])
     try:
         return Orbitals.solve(
             torch.from_numpy(h), torch.from_numpy(s), mole.nelectron, label.multiplicity, threshold
@@ -255,7 +287,7 @@ def pack(derived: Derived, counted: bool = False) -> bytes:
     each."""
     s, a, m = derived.orbitals.shape
     head = SHAPE.pack(s, a, m, len(derived.electrons)) + np.array(derived.electrons, "<i8").tobytes()
-    baselines = derived.baseline.reshape(-1, a, a)
+    baselines = derived.baseline if derived.baseline.ndim == 3 else derived.baseline[None]
     head += np.array([len(baselines)], "<i8").tobytes() if counted else b""
     numbers = [*map(pack_triangle, [*baselines, derived.overlap]), derived.orbital_energies]
     parts = [(x, "<f8") for x in numbers] + [(derived.orbitals, "<f4")]

@@ -53,7 +53,8 @@ class Derivation(Protocol[T]):
 
 def hamiltonian_digest(label: LabelledMolecule) -> bytes:
     """Fingerprint of the matrix, 32 bytes, by which cached orbitals of another matrix are recognised."""
-    return hashlib.sha256(np.ascontiguousarray(label.hamiltonian).data).digest()
+    matrix = np.empty(0) if label.hamiltonian is None else np.ascontiguousarray(label.hamiltonian)
+    return hashlib.sha256(matrix.data).digest()
 
 
 class DerivedCache(Generic[T]):

@@ -29,7 +29,7 @@ class Sample:
     forces: Tensor
     """Forces minus those of the energy baseline, eV/Å, (N, 3), float32; NaN if the label has none."""
     correction: Tensor
-    """H − H0, Hartree, (s, A, A), float32; NaN where the label has a larger basis."""
+    """H − H0, Hartree, (s, A, A), float32; NaN where the label has a larger basis or no matrix."""
     overlap: Tensor
     """S, (A, A), float64."""
     baseline: Tensor
@@ -43,13 +43,14 @@ class Sample:
     """Occupied orbitals of each spin, (s,)."""
     targets: Targets | None = None
     """Observables, where they were asked for."""
-    broken_symmetry: bool = False
-    """Whether the label is a singlet of broken symmetry: only its energy and forces can be learnt."""
+    energy_only: bool = False
+    """Whether only energy and forces can be learnt: the label has no Hamiltonian, is a singlet of broken
+    symmetry, or matrices were not asked for."""
 
     @property
     def has_matrix(self) -> bool:
-        """Whether there is a matrix to compare with: not of a larger basis, nor of broken symmetry."""
-        return bool(torch.isfinite(self.correction[0, 0, 0]))
+        """Whether there is a matrix to compare with: not of a larger basis, nor where ``energy_only``."""
+        return self.correction.numel() > 0 and bool(torch.isfinite(self.correction[0, 0, 0]))
 
     @property
     def load(self) -> int:
@@ -82,8 +83,9 @@ def make_sample(
     coupled
         Aim at the label's coupled polarizability, where it has one, and not at the uncoupled one of its H.
     """
-    if not label.determines_hamiltonian:
-        derived = _without_orbitals(derived)
+    energy_only = not (label.determines_hamiltonian and len(derived.overlap))
+    if energy_only:
+        derived = _without_orbitals(derived, 1 if label.multiplicity == 1 else 2)
     correction = torch.from_numpy(_correction(label, derived, shells)).float()
     n = len(label.numbers)
     energy = float("nan") if label.energy is None else label.energy
@@ -105,7 +107,7 @@ def make_sample(
         orbital_energies=torch.from_numpy(derived.orbital_energies),
         electrons=derived.electrons,
         targets=None if position is None else _targets(label, derived, correction, shells, position, coupled),
-        broken_symmetry=not label.determines_hamiltonian,
+        energy_only=energy_only,
     )
 
 
@@ -113,24 +115,24 @@ def _correction(
     label: LabelledMolecule, derived: Derived, shells: dict[int, tuple[int, ...]]
 ) -> NDArray[np.float64]:
     """H − H0 in canonical AO order, (s, A, A)."""
-    if derived.large is not None or not label.determines_hamiltonian:
+    if derived.large is not None or not label.determines_hamiltonian or not len(derived.overlap):
         return np.full((len(derived.electrons), *derived.overlap.shape), np.nan)
     degrees = [l for z in label.numbers.tolist() for l in shells[z]]
     index, sign = reordering(degrees, "pyscf", "e3nn")
-    h = label.hamiltonian.reshape(-1, *label.hamiltonian.shape[-2:])[:, index[:, None], index]
+    h = label.matrices[:, index[:, None], index]
     if (sign != 1).any():
         h = h * np.outer(sign, sign)
     return np.asarray(h - derived.baseline)
 
 
-def _without_orbitals(derived: Derived) -> Derived:
-    """A closed shell of which no orbital is known."""
+def _without_orbitals(derived: Derived, spins: int) -> Derived:
+    """A molecule of which no orbital is known."""
     (_, functions, width), levels = derived.orbitals.shape, derived.orbital_energies.shape[1]
     return replace(
         derived,
-        orbitals=np.zeros((1, functions, width), dtype=np.float32),
-        orbital_energies=np.full((1, levels), np.nan),
-        electrons=derived.electrons[:1],
+        orbitals=np.zeros((spins, functions, width), dtype=np.float32),
+        orbital_energies=np.full((spins, levels), np.nan),
+        electrons=derived.electrons[:spins],
     )
 
 

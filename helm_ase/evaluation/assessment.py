@@ -51,6 +51,7 @@ class MoleculeReport:
     atoms: int
     heavy_atoms: int
     functions: int
+    """Number of AOs; 0 where the label has no Hamiltonian."""
     charge: int
     multiplicity: int
     homo: float
@@ -159,20 +160,28 @@ def _reports(
 
 
 class _Case:
-    """One molecule with the matrices that are compared; canonical AO order."""
+    """One molecule with the matrices that are compared, as far as there are any; canonical AO order."""
+
+    molecule: Molecule | None = None
+    reference: Solution | None = None
+    baseline: Solution | None = None
+    model: Solution | None = None
 
     def __init__(self, checkpoint: Checkpoint, selection: Selection, index: int, answer: Answer) -> None:
         sample = answer.sample
         self.answer, self.basis, self.level = answer, checkpoint.basis, selection.level
         self.trained = checkpoint.predicts
         self.label: LabelledMolecule = selection.dataset.label(index)
+        if self.label.hamiltonian is None:
+            return
         self.molecule = Molecule(self.label, checkpoint.basis, sample.overlap)
         self.reference = self.molecule.reference()
+        if not self.label.determines_hamiltonian:
+            return
         spins = self.reference.structure.n_spins
         h0 = sample.baseline.expand(spins, *sample.baseline.shape[-2:]).numpy().copy()
-        self.baseline = self.molecule.solve(h0) if self.label.determines_hamiltonian else None
-        self.model: Solution | None = None
-        if answer.correction is None or self.baseline is None:
+        self.baseline = self.molecule.solve(h0)
+        if answer.correction is None:
             return
         try:
             self.model = self.molecule.solve(h0 + answer.correction)
@@ -181,6 +190,7 @@ class _Case:
 
     def energy_of(self, solution: Solution) -> float:
         """E[D(H)], eV."""
+        assert self.molecule is not None
         mole, structure = self.molecule.mole, solution.structure
         return energy_of_density(mole, self.label, structure, self.basis, self.level) * HARTREE_IN_EV
 
@@ -200,7 +210,7 @@ class _Case:
 
     def errors_of(self, solution: Solution | None, reference_energy: float) -> HamiltonianErrors:
         """Compare one of the Hamiltonians; without a reference energy, E[D(H)] is not computed."""
-        if solution is None:
+        if solution is None or self.reference is None or self.molecule is None:
             return NOT_PREDICTED
         errors = compare(solution, self.reference, self.molecule.label_dipole)
         energy = np.nan if np.isnan(reference_energy) else self.energy_of(solution) - reference_energy
@@ -208,7 +218,7 @@ class _Case:
 
     def break_down(self, solution: Solution | None) -> Breakdown:
         """Break down the error of one of the Hamiltonians by class of matrix elements."""
-        if solution is None:
+        if solution is None or self.reference is None:
             return Breakdown({}, {}, 0)
         difference = solution.structure.hamiltonian - self.reference.structure.hamiltonian
         return break_down(difference.numpy(), self.label.numbers, self.label.positions, self.basis)
@@ -217,21 +227,21 @@ class _Case:
 def _report(
     case: _Case, settings: AssessmentSettings, scf: bool
 ) -> tuple[MoleculeReport, Breakdown, Breakdown]:
-    label = case.label
-    energy = np.nan
-    if settings.energy_from_h:
-        energy = case.energy_of(case.reference) if label.energy is None else label.energy
+    label, reference = case.label, case.reference
+    energy, levels = np.nan, (np.nan, np.nan) if reference is None else reference.frontier
+    if settings.energy_from_h and reference is not None:
+        energy = case.energy_of(reference) if label.energy is None else label.energy
     report = MoleculeReport(
         name=label.name,
         formula=_formula(label.numbers),
         smiles=label.smiles,
         atoms=len(label.numbers),
         heavy_atoms=int((label.numbers > 1).sum()),
-        functions=label.hamiltonian.shape[-1],
+        functions=label.functions,
         charge=label.charge,
         multiplicity=label.multiplicity,
-        homo=case.reference.frontier[0],
-        lumo=case.reference.frontier[1],
+        homo=levels[0],
+        lumo=levels[1],
         model=case.errors_of(case.model, energy),
         baseline=case.errors_of(case.baseline, energy),
         energy=case.energy_error,
@@ -239,7 +249,7 @@ def _report(
         dipole_from_label=label.dipole is not None,
         energy_from_label=label.energy is not None,
         scf=compare_scf(case.molecule.mole, label, case.model.structure, case.basis, case.level)
-        if scf and case.model else None,
+        if scf and case.model and case.molecule else None,
     )  # fmt: skip
     return report, case.break_down(case.model), case.break_down(case.baseline)
 

@@ -122,8 +122,8 @@ class Molecule:
 
 def canonical(label: LabelledMolecule, basis: AOBasis) -> NDArray[np.float64]:
     """The label's Hamiltonian in canonical AO order, Hartree, (s, A, A)."""
-    matrices = label.hamiltonian.reshape(-1, *label.hamiltonian.shape[-2:])
-    return np.stack([AOMatrix(h, label.numbers, basis, "pyscf").reorder("e3nn").values for h in matrices])
+    of_spins = [AOMatrix(h, label.numbers, basis, "pyscf") for h in label.matrices]
+    return np.stack([matrix.reorder("e3nn").values for matrix in of_spins])
 
 
 def compare(

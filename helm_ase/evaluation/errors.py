@@ -72,13 +72,13 @@ def matrix_errors(
     """Errors of H0 + correction, (s, A, A); zeros give those of the baseline.
 
     All are infinite if an element of the correction is not a number.  Where the label's matrix is in a larger
-    basis, its orbital energies are compared, but there is no error of H: NaN; nor is there any of a singlet
-    of broken symmetry, energy and forces apart.
+    basis, its orbital energies are compared, but there is no error of H: NaN; nor is there any of a label
+    without H or of broken symmetry, energy and forces apart.
     """
     atoms = len(sample.graph.z)
     if not np.isfinite(correction).all():
         return MoleculeErrors(sample.name, atoms, *[float("inf")] * 8)
-    if sample.broken_symmetry:
+    if sample.energy_only:
         unknown = (float("nan"),) * 6
         return MoleculeErrors(sample.name, atoms, *unknown, abs(energy_error) / atoms, force_error)
     reference = sample.orbital_energies.numpy()

@@ -171,7 +171,7 @@ class _Run:
             return
         self.readable.record(label.name, 0)
         self._compare(label)
-        if not label.determines_hamiltonian:
+        if label.hamiltonian is not None and not label.determines_hamiltonian:
             self.broken.record(label.name, 1.0)
         entry = Entry(label, self.source.level)
         if self._measure(SETUP, entry):

@@ -50,7 +50,7 @@ class Entry:
     @cached_property
     def matrices(self) -> NDArray[np.float64]:
         """Hamiltonian of each spin channel, (s, A, A)."""
-        return self.label.hamiltonian.reshape(self.label.spin_channels, *self.overlap.shape)
+        return self.label.matrices
 
     @cached_property
     def solutions(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -113,9 +113,10 @@ class Check:
         return self.allowed
 
 
-def basis_size(entry: Entry) -> float:
+def basis_size(entry: Entry) -> float | None:
     """Functions of H less those of the basis; raises where no such molecule exists."""
-    return float(abs(entry.label.hamiltonian.shape[-1] - entry.mole.nao))
+    functions = entry.mole.nao
+    return None if entry.label.hamiltonian is None else float(abs(entry.label.functions - functions))
 
 
 def closeness(entry: Entry) -> float | None:
@@ -189,7 +190,7 @@ def density_difference(entry: Entry) -> float | None:
 
 def dipole_difference(entry: Entry) -> float | None:
     """max |stored dipole − dipole of the density of H|."""
-    if entry.label.dipole is None:
+    if entry.label.dipole is None or entry.label.hamiltonian is None:
         return None
     electronic = np.einsum("xij,ij->x", dipole_integrals(entry.mole, entry.basis, "pyscf"), entry.density)
     nuclear = entry.mole.atom_charges() @ (entry.label.positions / BOHR_IN_ANGSTROM)
@@ -206,7 +207,8 @@ def spectrum(entry: Entry) -> float | None:
     """max |energy of an occupied orbital − that of superposed atoms|, where nothing stored says more about
     the AO order."""
     label = entry.label
-    if any(x is not None for x in (label.orbital_energies, label.dipole, label.density, label.overlap)):
+    others = (label.orbital_energies, label.dipole, label.density, label.overlap)
+    if label.hamiltonian is None or any(x is not None for x in others):
         return None
     baseline = Baseline("minao", COARSE_GRID) if entry.basis.core_electrons else Baseline("sap")
     atoms = baseline_hamiltonian(entry.mole, entry.basis, entry.level, baseline).reorder("pyscf").values
@@ -241,25 +243,29 @@ def torque(entry: Entry) -> float | None:
     return float(np.abs(np.cross(arms, entry.label.forces).sum(0)).max() / HARTREE_IN_EV)
 
 
-def fock_difference(entry: Entry) -> float:
+def fock_difference(entry: Entry) -> float | None:
     """mean |H − F[D(H)]|."""
-    return float(np.abs(entry.rebuilt.fock - entry.label.hamiltonian).mean())
+    h = entry.label.hamiltonian
+    return None if h is None else float(np.abs(entry.rebuilt.fock - h).mean())
 
 
-def largest_fock_difference(entry: Entry) -> float:
+def largest_fock_difference(entry: Entry) -> float | None:
     """max |H − F[D(H)]|."""
-    return float(np.abs(entry.rebuilt.fock - entry.label.hamiltonian).max())
+    h = entry.label.hamiltonian
+    return None if h is None else float(np.abs(entry.rebuilt.fock - h).max())
 
 
 def rebuilt_energy(entry: Entry) -> float | None:
     """|stored energy − E[D(H)]|."""
     energy = entry.label.energy
-    return None if energy is None else abs(energy / HARTREE_IN_EV - entry.rebuilt.energy)
+    if energy is None or entry.label.hamiltonian is None:
+        return None
+    return abs(energy / HARTREE_IN_EV - entry.rebuilt.energy)
 
 
 def rebuilt_forces(entry: Entry) -> float | None:
     """max |stored force − force of D(H)|."""
-    if entry.label.forces is None or entry.rebuilt.forces is None:
+    if entry.label.forces is None or entry.label.hamiltonian is None or entry.rebuilt.forces is None:
         return None
     return float(
         np.abs(entry.label.forces / HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM - entry.rebuilt.forces).max()

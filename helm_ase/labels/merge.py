@@ -37,6 +37,7 @@ def convert(
     limit: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
+    energies_only: bool = False,
 ) -> Copied:
     """Write the molecules of any source into a file of the package's own.
 
@@ -56,6 +57,8 @@ def convert(
         Replace a file that exists.
     progress
         Show a bar.
+    energies_only
+        Leave out matrices and orbitals.
 
     Raises
     ------
@@ -66,7 +69,7 @@ def convert(
     """
     if limit is not None and limit < 1:
         raise SettingError(f"limit is {limit}; it must be at least 1")
-    return merge([source], output, precision, limit, overwrite, progress)
+    return merge([source], output, precision, limit, overwrite, progress, energies_only)
 
 
 def merge(
@@ -76,6 +79,7 @@ def merge(
     limit: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
+    energies_only: bool = False,
 ) -> Copied:
     """Write the molecules of several sources of one level of theory into one file.
 
@@ -87,7 +91,7 @@ def merge(
     ----------
     sources
         What to read, in this order.
-    output, precision, limit, overwrite, progress
+    output, precision, limit, overwrite, progress, energies_only
         As for :func:`convert`.
 
     Raises
@@ -102,7 +106,9 @@ def merge(
     path = _free(output, overwrite)
     for other in sources[1:]:
         require_same_level(sources[0], other)
-    pairs = ((source, index) for source in sources for index in range(len(source)))
+    pairs = _labels((source, index) for source in sources for index in range(len(source)))
+    if energies_only:
+        pairs = ((source, label.without_orbitals()) for source, label in pairs)
     total = sum(map(len, sources))
     total = total if limit is None else min(total, limit)
     return _write(pairs, path, sources[0].level, precision or _precision(sources), total, progress)
@@ -115,6 +121,7 @@ def split(
     precision: Precision | None = None,
     overwrite: bool = False,
     progress: bool = False,
+    energies_only: bool = False,
 ) -> dict[str, Copied]:
     """Write each part into a file ``PREFIX.PART.h5``; its labels then say to which part they belong.
 
@@ -126,7 +133,7 @@ def split(
         Name of each part → indices (:mod:`helm_ase.labels.splits`); empty parts make no file.
     prefix
         Path without the ending.
-    precision, overwrite, progress
+    precision, overwrite, progress, energies_only
         As for :func:`convert`.
 
     Raises
@@ -140,7 +147,9 @@ def split(
     done = {}
     for name, path in paths.items():
         indices = parts[name].tolist()
-        pairs = ((source, index) for index in indices)
+        pairs = _labels((source, index) for index in indices)
+        if energies_only:
+            pairs = ((source, label.without_orbitals()) for _, label in pairs)
         kept = precision or source.precision
         done[name] = _write(pairs, path, source.level, kept, len(indices), progress, name)
     return done
@@ -181,7 +190,7 @@ def _free(path: str | Path, overwrite: bool) -> Path:
 
 
 def _write(
-    pairs: Iterable[tuple[LabelSource, int]],
+    labels: Iterable[tuple[LabelSource, LabelledMolecule]],
     path: Path,
     level: LevelOfTheory,
     precision: Precision,
@@ -192,7 +201,7 @@ def _write(
     duplicates = renamed = 0
     bar = progress_bar(desc=path.name, unit="mol", total=total, disable=not progress)
     with bar, LabelWriter(path, level, precision=precision) as writer:
-        for source, label in _labels(pairs):
+        for source, label in labels:
             if len(writer) >= total:
                 break
             bar.update()

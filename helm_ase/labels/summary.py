@@ -99,7 +99,7 @@ def _from_columns(source: HelmH5Source, summary: Summary) -> None:
         present = int(source.has(name).sum())
         if present:
             summary.answers[name] = present
-    summary.answers = {"hamiltonian": len(source)} | summary.answers
+    summary.answers = _with_matrices(int((source.lengths("hamiltonian") > 0).sum()), summary.answers)
 
 
 def _from_entries(source: LabelSource, summary: Summary, sample: int | None, progress: bool) -> None:
@@ -112,14 +112,18 @@ def _from_entries(source: LabelSource, summary: Summary, sample: int | None, pro
     for index in progress_bar(chosen.tolist(), desc="reading", unit="mol", disable=not progress):
         label = source[index]
         numbers.append(label.numbers)
-        orbitals.append(label.hamiltonian.shape[-1])
+        orbitals.append(label.functions)
         states[label.charge, label.multiplicity] += 1
         splits[label.split] += 1
         answers.update(label.available())
     sizes = np.array([len(z) for z in numbers])
     _count(summary, np.concatenate(numbers), sizes, np.array(orbitals))
     summary.states, summary.splits = _states(states), _splits(splits)
-    summary.answers = {"hamiltonian": len(chosen)} | dict(sorted(answers.items()))
+    summary.answers = _with_matrices(int(np.count_nonzero(orbitals)), dict(sorted(answers.items())))
+
+
+def _with_matrices(count: int, answers: dict[str, int]) -> dict[str, int]:
+    return ({"hamiltonian": count} if count else {}) | answers
 
 
 def _count(

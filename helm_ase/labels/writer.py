@@ -63,6 +63,7 @@ class LabelWriter:
         self.keys: set[str] = set()
         self._names: set[str] = set()
         self._buffer: list[LabelledMolecule] = []
+        self._buffered = 0
         self._shells: dict[int, tuple[int, ...]] = {}
 
     def __enter__(self) -> "LabelWriter":
@@ -132,17 +133,18 @@ class LabelWriter:
         self.keys.add(key)
         self._names.add(label.name)
         self._buffer.append(label)
-        if sum(b.hamiltonian.nbytes for b in self._buffer) > BUFFER_BYTES:
+        self._buffered += label.positions.nbytes + 8 * label.functions**2
+        if self._buffered > BUFFER_BYTES:
             self._write_buffer()
 
     def _check_basis(self, label: LabelledMolecule) -> None:
         if new := sorted(set(label.numbers.tolist()) - set(self._shells)):
             self._shells |= ao_basis(self.level.basis, new).shells
         expected = sum(2 * l + 1 for z in label.numbers.tolist() for l in self._shells[z])
-        if label.hamiltonian.shape[-1] != expected:
+        if label.functions != expected and label.hamiltonian is not None:
             raise BasisError(
-                f"{label.name}: a matrix of {label.hamiltonian.shape[-1]} functions does not fit "
-                f"{self.level.basis}, which has {expected}"
+                f"{label.name}: a matrix of {label.functions} functions does not fit {self.level.basis}, "
+                f"which has {expected}"
             )
 
     def _write_buffer(self) -> None:
@@ -156,6 +158,7 @@ class LabelWriter:
             else:
                 _extend_ragged(self._file[name], rows)
         self._buffer.clear()
+        self._buffered = 0
         self._check_disk()
 
     def __exit__(
@@ -235,7 +238,7 @@ def _create_datasets(file: h5py.File, precision: str) -> None:
 def _row(name: str, label: LabelledMolecule) -> Any:
     quantity = QUANTITIES[name]
     if name == "orbital_count":
-        return label.hamiltonian.shape[-1]
+        return label.functions
     value = getattr(label, name)
     if name == "details":
         value = json.dumps(dict(value), sort_keys=True)

@@ -60,15 +60,19 @@ def rebuild(label: LabelledMolecule, level: LevelOfTheory, forces: bool = False)
         If the matrix does not fit the basis.
     ChargeError
         If charge and multiplicity contradict each other.
+    DatasetError
+        If the label has no Hamiltonian.
     """
     mole = build_mole(label.numbers, label.positions, level.basis, label.charge, label.multiplicity)
-    if label.hamiltonian.shape[-1] != mole.nao:
+    matrices = label.matrices
+    if label.functions != mole.nao:
         raise BasisError(
-            f"{label.name}: a matrix of {label.hamiltonian.shape[-1]} functions does not fit {level.basis}, "
+            f"{label.name}: a matrix of {label.functions} functions does not fit {level.basis}, "
             f"which has {mole.nao}"
         )
     problem = SelfConsistency(mole, level, label.spin_channels)
-    _, densities = problem.diagonalise(label.hamiltonian.reshape(-1, mole.nao, mole.nao))
+    _, densities = problem.diagonalise(matrices)
     step = problem.build(densities)
     gradient = problem.forces(step.densities, step.fock) if forces else None
-    return Rebuilt(step.fock.reshape(label.hamiltonian.shape), step.energy, gradient)
+    fock = step.fock if label.spin_channels == 2 else step.fock.reshape(matrices.shape[1:])
+    return Rebuilt(fock, step.energy, gradient)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from helm_ase.errors import DatasetError
 
 SYMMETRY_TOLERANCE = 1e-4
 """Largest |M − Mᵀ| that rounding or an unconverged digit explains; matrices come out exactly symmetric."""
+OF_ORBITALS = ("overlap", "orbital_energies", "occupations", "density")
+"""What a label has only together with its Hamiltonian."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,13 @@ class LabelledMolecule:
     density, overlap                      –                   (A, A)
     ====================================  ==================  ================
 
+    A label without Hamiltonian has energy and forces to learn, and nothing that belongs to orbitals.
+
     Raises
     ------
     DatasetError
-        If a shape does not fit, a number is not finite, or a matrix is not symmetric.
+        If a shape does not fit, a number is not finite, a matrix is not symmetric, or a label has neither
+        Hamiltonian nor energy.
     """
 
     name: str
@@ -45,8 +50,8 @@ class LabelledMolecule:
     """Atomic numbers, (N,)."""
     positions: NDArray[np.float64]
     """Å, (N, 3)."""
-    hamiltonian: NDArray[np.float64]
-    """Converged Kohn–Sham matrix, Hartree, (A, A) or (2, A, A)."""
+    hamiltonian: NDArray[np.float64] | None
+    """Converged Kohn–Sham matrix, Hartree, (A, A) or (2, A, A); None if only energy and forces are known."""
     charge: int = 0
     """Total charge, e."""
     multiplicity: int = 1
@@ -77,14 +82,15 @@ class LabelledMolecule:
     """How it came about (temperature, seed, SCF cycles, …); JSON values."""
 
     def __post_init__(self) -> None:
-        n, a = len(self.numbers), self.hamiltonian.shape[-1] if self.hamiltonian.ndim else 0
-        spin = () if self.multiplicity == 1 and self.hamiltonian.ndim == 2 else (2,)
+        if self.hamiltonian is None:
+            self._check_without_orbitals()
+        n, a, spin = len(self.numbers), self.functions, () if self.spin_channels == 1 else (2,)
         shapes = {
             "numbers": (n,), "positions": (n, 3), "forces": (n, 3), "dipole": (3,), "overlap": (a, a),
             "hamiltonian": (*spin, a, a), "density": (*spin, a, a), "orbital_energies": (*spin, a),
             "occupations": (*spin, a), "mulliken_charges": (n,), "polarizability": (3, 3),
         }  # fmt: skip
-        if n == 0 or a == 0:
+        if n == 0 or (a == 0 and self.hamiltonian is not None):
             raise DatasetError(f"an entry with {n} atoms and {a} orbitals is not a molecule")
         for name, shape in shapes.items():
             self._check(name, shape)
@@ -94,6 +100,12 @@ class LabelledMolecule:
             raise DatasetError(
                 f"multiplicity {self.multiplicity}, atomic numbers {self.numbers} make no sense"
             )
+
+    def _check_without_orbitals(self) -> None:
+        if self.energy is None:
+            raise DatasetError("there is neither a Hamiltonian nor an energy")
+        if alone := [name for name in OF_ORBITALS if getattr(self, name) is not None]:
+            raise DatasetError(f"{', '.join(alone)} without the Hamiltonian")
 
     def _check(self, name: str, shape: tuple[int, ...]) -> None:
         values = getattr(self, name)
@@ -113,20 +125,51 @@ class LabelledMolecule:
                 object.__setattr__(self, name, 0.5 * (values + values.swapaxes(-1, -2)))
 
     @property
+    def functions(self) -> int:
+        """Number of AOs; 0 without Hamiltonian."""
+        return 0 if self.hamiltonian is None or not self.hamiltonian.ndim else self.hamiltonian.shape[-1]
+
+    @property
     def spin_channels(self) -> int:
-        """1 for one Hamiltonian, 2 for α and β."""
-        return 1 if self.hamiltonian.ndim == 2 else 2
+        """1 for one Hamiltonian, 2 for α and β; without one, 1 for a closed shell."""
+        if self.hamiltonian is None:
+            return 1 if self.multiplicity == 1 else 2
+        return 1 if self.multiplicity == 1 and self.hamiltonian.ndim == 2 else 2
+
+    @property
+    def matrices(self) -> NDArray[np.float64]:
+        """The Hamiltonian of each spin channel, (s, A, A).
+
+        Raises
+        ------
+        DatasetError
+            If the label has none.
+        """
+        if self.hamiltonian is None:
+            raise DatasetError(f"entry {self.name} has energy and forces, but no Hamiltonian")
+        return self.hamiltonian.reshape(-1, *self.hamiltonian.shape[-2:])
 
     @property
     def determines_hamiltonian(self) -> bool:
-        """Whether H follows from geometry and state: not that of a singlet of broken symmetry, whose α and β
-        are one of two equal choices.  Its energy and forces can be learnt, its matrices cannot."""
-        return not self.details.get("broken_symmetry", False)
+        """Whether H is known and follows from geometry and state: not that of a singlet of broken symmetry,
+        whose α and β are one of two equal choices.  Without it energy and forces can be learnt."""
+        return self.hamiltonian is not None and not self.details.get("broken_symmetry", False)
 
     @property
     def key(self) -> str:
         """Fingerprint of geometry, charge and multiplicity."""
         return structure_key(self.numbers, self.positions, self.charge, self.multiplicity)
+
+    def without_orbitals(self) -> "LabelledMolecule":
+        """Geometry, energy, forces and multipoles alone.
+
+        Raises
+        ------
+        DatasetError
+            If the label has no energy.
+        """
+        nothing: dict[str, Any] = dict.fromkeys(("hamiltonian", *OF_ORBITALS))
+        return replace(self, **nothing)
 
     def available(self) -> set[str]:
         """Names of the optional quantities that the label has."""

@@ -66,9 +66,10 @@ class Samples(Dataset[FactoredSample]):
     def __getitem__(self, index: int) -> FactoredSample:
         sample = self.samples[index]
         factor = self._factors.get(index)
-        if factor is None and (exact := self.settings.output_factor(sample.overlap)) is not None:
-            factor = exact.float()
-            if self.keep:
+        if factor is None and len(sample.overlap):
+            exact = self.settings.output_factor(sample.overlap)
+            factor = None if exact is None else exact.float()
+            if self.keep and factor is not None:
                 self._factors[index] = factor
         return FactoredSample(sample, factor)
 

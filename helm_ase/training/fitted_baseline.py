@@ -160,23 +160,23 @@ def fit_exchange(
             mole = _mole(label, labels.level.basis)
             spin = method(label.numbers, label.positions, label.charge, label.multiplicity).spin
             if spin is not None:
-                fit.add(mole, label.hamiltonian, spin)
+                fit.add(mole, label.matrices, spin)
     return fit.solve(operators)
 
 
 def _mole(label: LabelledMolecule, basis: str) -> Any:
     """PySCF's molecule, once the size of the label's matrix is known to fit."""
     mole = build_mole(label.numbers, label.positions, basis, label.charge, label.multiplicity)
-    if (size := label.hamiltonian.shape[-1]) != mole.nao:
+    if label.functions != mole.nao:
         raise DatasetError(
-            f"entry {label.name}: the Hamiltonian has {size} functions, but {basis} has {mole.nao}"
+            f"entry {label.name}: the Hamiltonian has {label.functions} functions, but {basis} has {mole.nao}"
         )
     return mole
 
 
 def _add(fit: OperatorFit, label: LabelledMolecule, basis: str, charges: TightBinding | None) -> None:
-    mole, h = _mole(label, basis), label.hamiltonian
+    mole, matrices = _mole(label, basis), label.matrices
     q = None
     if charges is not None:
         q = charges(label.numbers, label.positions, label.charge, label.multiplicity).charges
-    fit.add(mole, h.mean(0) if h.ndim == 3 else h, q)
+    fit.add(mole, matrices.mean(0), q)

@@ -1,7 +1,7 @@
 """Initial network of a run: with random weights, or with those of a checkpoint."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,9 @@ from helm_ase.checkpoint.bounds import Allowance, check_numbers
 from helm_ase.dataset.sample import Sample
 from helm_ase.errors import SettingError
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
+from helm_ase.qc.level import Baseline
 from helm_ase.qc.molecule import ao_basis
+from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.level import LevelOfTheory, physical_differences
 from helm_ase.training.output_scales import fit_block_scales, fit_energy_references
 from helm_ase.training.recipe import Recipe
@@ -67,7 +69,7 @@ def initial_model(
         If labels, network and checkpoint do not fit each other.
     """
     settings = network_settings(recipe, start)
-    _check_states(settings, samples)
+    _check_states(settings, samples, start)
     elements = _elements(recipe, start, samples)
     basis = ao_basis(level.basis, elements)
     with torch.random.fork_rng(devices=[]):
@@ -127,6 +129,26 @@ def _elements(recipe: Recipe, start: Checkpoint | None, samples: Sequence[Sample
     return tuple(sorted(elements))
 
 
+def with_baselines(recipe: Recipe, start: Checkpoint) -> Recipe:
+    """The recipe in which baselines that it leaves at their defaults are those of the checkpoint to start
+    from, as far as its heads are not renewed."""
+    data = recipe.data
+    if data.baseline == Baseline() and "hamiltonian" not in recipe.renew:
+        data = replace(data, energy_baseline=_energy_baseline(recipe, start, start.baseline.charges))
+        data = replace(data, baseline=replace(start.baseline, operators=()))
+    else:
+        data = replace(data, energy_baseline=_energy_baseline(recipe, start, False))
+    return replace(recipe, data=data)
+
+
+def _energy_baseline(recipe: Recipe, start: Checkpoint, needed: bool) -> EnergyBaseline:
+    """E0 of the recipe or, where it is left open, of the checkpoint; its parameters are filled in later."""
+    ours, theirs = recipe.data.energy_baseline, start.energy_baseline
+    if ours or not theirs or ("energy" in recipe.renew and not needed):
+        return ours
+    return EnergyBaseline(theirs.name, dispersion=theirs.dispersion)
+
+
 def check_baseline(recipe: Recipe, start: Checkpoint) -> None:
     """Refuse to continue with a Hamiltonian head that was trained with another H0.
 
@@ -145,12 +167,18 @@ def check_baseline(recipe: Recipe, start: Checkpoint) -> None:
         )
 
 
-def _check_states(settings: HELMSettings, samples: Sequence[Sample]) -> None:
-    """Refuse recipes whose charges and multiplicities are not exactly those of the labels."""
+def _check_states(settings: HELMSettings, samples: Sequence[Sample], start: Checkpoint | None) -> None:
+    """Refuse recipes whose charges and multiplicities are not exactly those of the labels, and labels with
+    others than those of the checkpoint to start from."""
     for name in ("charge", "multiplicity"):
         seen = {int(getattr(s.graph, name)) for s in samples}
         named = set(settings.charges if name == "charge" else settings.multiplicities)
-        if seen and seen != named:
+        if start is not None and (new := seen - named):
+            raise SettingError(
+                f"the labels hold {name} {sorted(new)}, which checkpoint {start.name!r} does not know; it "
+                f"knows {sorted(named)}"
+            )
+        if start is None and seen and seen != named:
             raise SettingError(
                 f"the labels hold {name} {sorted(seen)}, the settings name {sorted(named)}: name exactly "
                 "those of the labels, as a model supports only what it was trained on"

@@ -41,7 +41,7 @@ def fit_block_scales(model: HELM, samples: Sequence[Sample]) -> None:
 
     Where ΔH is not known, its size is estimated, but no shift is set, as it would displace all core orbitals.
     """
-    samples = [sample for sample in samples if not sample.broken_symmetry]
+    samples = [sample for sample in samples if not sample.energy_only]
     known = all(sample.has_matrix for sample in samples)
     for spin, head in enumerate(model.hamiltonian_heads):
         assert isinstance(head, HamiltonianHead)

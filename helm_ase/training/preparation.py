@@ -15,6 +15,7 @@ from helm_ase.checkpoint.knowledge import Knowledge
 from helm_ase.dataset.sample import Sample
 from helm_ase.errors import DatasetError, SettingError
 from helm_ase.nn import HELM
+from helm_ase.qc.level import Baseline
 from helm_ase.representation.bonding import BondCoverage
 from helm_ase.representation.charge_state import ChargeState
 from helm_ase.representation.coverage import DistanceCoverage
@@ -23,7 +24,13 @@ from helm_ase.representation.level import LevelOfTheory, physical_differences
 from helm_ase.training.configuration import without_places
 from helm_ase.training.energy_baseline import with_energy_baseline, with_references
 from helm_ase.training.fitted_baseline import with_operators
-from helm_ase.training.initial_model import check_baseline, initial_model, network_settings, open_start
+from helm_ase.training.initial_model import (
+    check_baseline,
+    initial_model,
+    network_settings,
+    open_start,
+    with_baselines,
+)  # fmt: skip
 from helm_ase.training.ranks import check_processes, is_first_process
 from helm_ase.training.recipe import Recipe, Stage
 from helm_ase.training.run_folder import claim_folder
@@ -65,14 +72,19 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> Prepared:
     """
     check_processes(recipe.compute)
     start = open_start(recipe)
+    whole = recipe if start is None else with_baselines(recipe, start)
     if start is not None:
-        check_baseline(recipe, start)
+        check_baseline(whole, start)
     files = [{"name": Path(p).name, "sha256": file_sha256(p)} for p in label_files(recipe)]
     if is_first_process():
         claim_folder(recipe, files, None if start is None else start.sha256)
     written = without_places(recipe)
     labels = open_entries(recipe.data, False)
-    recipe = with_operators(with_energy_baseline(recipe, start, labels), start, labels)
+    recipe = with_energy_baseline(whole, start, labels)
+    if needs_matrices(stages):
+        recipe = with_operators(recipe, start, labels)
+    else:
+        recipe = _without_h0(recipe, start)
     train, validation, level = _open(recipe, start, stages, labels)
     e0 = with_references(recipe.data.energy_baseline, train)
     model = initial_model(recipe, start, train, level)
@@ -94,6 +106,19 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> Prepared:
     return Prepared(Run(recipe, train, validation, level, e0, coverage, facts), model, learnt)
 
 
+def needs_matrices(stages: Sequence[Stage]) -> bool:
+    """Whether any stage looks at Hamiltonians; otherwise neither H0 nor orbitals are computed."""
+    return any(w.needs_hamiltonian for s in stages for w in (s.weights, s.late_weights) if w)
+
+
+def _without_h0(recipe: Recipe, start: Checkpoint | None) -> Recipe:
+    """The recipe with the H0 of the checkpoint to start from, or else with none: nothing that is learnt needs
+    it."""
+    keep = start is not None and "hamiltonian" not in recipe.renew
+    baseline = start.baseline if start is not None and keep else Baseline("none")
+    return replace(recipe, data=replace(recipe.data, baseline=baseline))
+
+
 def _states(samples: JoinedSamples) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], ChargeState]]:
     """Atomic numbers, positions (Å), and charge and multiplicity of all samples."""
     for sample in samples:
@@ -112,6 +137,7 @@ def _open(
         "model_basis": recipe.data.model_basis,
         "coupled_polarizability": recipe.data.coupled_polarizability,
         "observables": any(w.needs_observables for s in stages for w in (s.weights, s.late_weights) if w),
+        "matrices": needs_matrices(stages),
     }
     train, level = open_samples(recipe.data, False, cutoff, recipe.folder, labels, **options)
     same = replace(recipe.data, level=level)
@@ -148,10 +174,15 @@ def check_labels(
         "energy": lambda s: bool(np.isfinite(s.energy)),
         "forces": lambda s: bool(np.isfinite(s.forces.numpy()).all()),
     }
-    for name in sorted(wanted & set(known)):
+    for name in sorted(wanted):
+        what, has = (name, known[name]) if name in known else ("a Hamiltonian", _has_orbitals)
         for which, samples in (("training", train), ("validation", validation)):
-            if not any(known[name](s) for s in samples):
-                raise SettingError(f"no {which} label has {name}: set the weight of {name!r} to 0")
+            if not any(has(s) for s in samples):
+                raise SettingError(f"no {which} label has {what}: set the weight of {name!r} to 0")
+
+
+def _has_orbitals(sample: Sample) -> bool:
+    return not sample.energy_only
 
 
 def check_operators(model: HELM, recipe: Recipe) -> None:

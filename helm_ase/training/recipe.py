@@ -57,10 +57,12 @@ class DataSettings:
     level: LevelOfTheory | None = None
     """Level of theory of label files that do not state one. Files that state one must agree with it."""
     baseline: Baseline = field(default_factory=Baseline)
-    """Baseline Hamiltonian H0, to which the network adds its correction ΔH."""
+    """Baseline Hamiltonian H0, to which the network adds its correction ΔH. If the recipe starts from a
+    checkpoint and leaves this open, it is that of the checkpoint."""
     energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
     """Energy baseline E0, to which the network adds its own energies and forces. Its atomic charges
-    and spin densities also serve a baseline H0 that responds to them."""
+    and spin densities also serve a baseline H0 that responds to them. If the recipe starts from a checkpoint
+    and leaves this open, it is that of the checkpoint."""
     energy_parameters: str | None = None
     """File with parameters of the energy baseline that were fitted to labels, as
     ``examples/train/fit_energy_baseline.py`` writes it. If it is null, they are those of the checkpoint to

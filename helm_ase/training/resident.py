@@ -73,13 +73,13 @@ class ResidentSamples:
         self.count = torch.zeros(len(samples), 2, dtype=torch.long)  # orbitals that are not padding
         for k, s in enumerate(samples):
             self.count[k] = (s.orbitals != 0).any(1).sum(1)
-        self.broken = [s.broken_symmetry for s in samples]
+        self.energy_only = [s.energy_only for s in samples]
         self.correction = Ragged.of([_masked(s).flatten() for s in samples], device)
         self.orbitals = Ragged.of([s.orbitals.flatten() for s in samples], device)
         self.factors = self._factors(samples, settings)
 
     def _factors(self, samples: Sequence[Sample], settings: HELMSettings) -> Ragged | None:
-        factors = [settings.output_factor(s.overlap) for s in samples]
+        factors = [settings.output_factor(s.overlap) if len(s.overlap) else None for s in samples]
         known = [x.float().flatten() for x in factors if x is not None]
         return Ragged.of(known, self.device) if known else None
 
@@ -88,7 +88,7 @@ class ResidentSamples:
         index = torch.tensor(chosen)
         atoms, molecule = self.atoms.places(index)
         spins, size, width = (x[index] for x in (self.spins, self.size, self.width))
-        one, known = torch.ones_like(size), known_matrices([self.broken[k] for k in index.tolist()])
+        one, known = torch.ones_like(size), known_matrices([self.energy_only[k] for k in index.tolist()])
         return TrainingBatch(
             graph=self._graph(index, atoms, molecule),
             energy=self.energy[index].to(self.device),
@@ -121,7 +121,7 @@ class ResidentSamples:
 
 def _masked(sample: Sample) -> Tensor:
     """ΔH, zero where it cannot be learnt, (s, A, A)."""
-    return torch.zeros_like(sample.correction) if sample.broken_symmetry else sample.correction
+    return torch.zeros_like(sample.correction) if sample.energy_only else sample.correction
 
 
 def padded(matrices: Ragged, chosen: Tensor, shape: tuple[Tensor, Tensor, Tensor]) -> Tensor:

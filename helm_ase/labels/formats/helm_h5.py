@@ -62,7 +62,7 @@ QUANTITIES: dict[str, Quantity] = {
     "details": Quantity("text", "JSON", dtype="u1"),
     "charge": Quantity("fixed", "e", dtype="i2"),
     "multiplicity": Quantity("fixed", "2S + 1", dtype="i2"),
-    "orbital_count": Quantity("fixed", "number of AOs", dtype="i4"),
+    "orbital_count": Quantity("fixed", "number of AOs", dtype="i4"),  # 0: energy and forces only
     "spin_channels": Quantity("fixed", "1: one matrix; 2: alpha, beta", dtype="i1"),
     "energy": Quantity("fixed", "hartree", factor=HARTREE_IN_EV),
     "dipole": Quantity("fixed", "e*bohr, about the origin", (3,)),
@@ -205,7 +205,7 @@ class HelmH5Source(LabelSource):
         """Read one molecule."""
         texts = {k: self._read_text(k, index) for k in ("name", "smiles", "split", "details")}
         matrix = self._triangles("hamiltonian", index)
-        if matrix is None:
+        if matrix is None and self._fixed["orbital_count"][index]:
             raise DatasetError("there is no Hamiltonian")
         return LabelledMolecule(
             name=texts["name"],
