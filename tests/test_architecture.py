@@ -98,11 +98,12 @@ SINGLE = {
     "cli.calibrate": BASE
     | {"representation", "checkpoint", "labels", "evaluation", "cli.number_types"}
     | {"prediction.self_consistency"},
+    "cli.crystal_output": BASE | {"pictures"},
     "cli.frame_commands": BASE
     | {"representation", "prediction.dispersion", "prediction.batch_engine", "prediction.many"}
     | {"prediction.verdict"},
     "cli.structure_commands": BASE
-    | {"representation", "calculator", "pictures", "cli.dynamics", "cli.watch"}
+    | {"representation", "calculator", "pictures", "cli.crystal_output", "cli.dynamics", "cli.watch"}
     | {"prediction.dispersion", "prediction.domain", "prediction.infrared", "prediction.verdict"},
     "cli.watch": BASE | {"prediction.verdict"},
 }

@@ -178,7 +178,7 @@ class CrystalGetters(Copies):
         """
         prediction = self._solve_crystal(atoms)
         names, populations = prediction.populations(self._mesh(prediction), by)
-        return names, populations.numpy()
+        return names, populations.numpy().copy()
 
     def _mesh(self, prediction: CrystalPrediction) -> KMesh:
         return mesh_of(self.parameters.get("kpts"), prediction.lattice)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from helm_ase.electronic import ElectronicStructure
 from helm_ase.errors import SettingError
@@ -38,6 +38,11 @@ class ElectronicGetters:
         parameters: Mapping[str, Any]
 
         def _solve(self, atoms: Atoms | None = None) -> ElectronicPrediction: ...
+        def get_bloch_matrices(
+            self, kpts: ArrayLike, atoms: Atoms | None = None
+        ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+            """See the crystal getters."""
+
         def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
             """Look up or compute a property (ASE)."""
 
@@ -55,7 +60,9 @@ class ElectronicGetters:
         PySCF AO order); a copy, which callers may change."""
         return copy.deepcopy(self._solve(atoms).structure)
 
-    def get_hamiltonian(self, atoms: Atoms | None = None, sparse: bool = False) -> Any:
+    def get_hamiltonian(
+        self, atoms: Atoms | None = None, sparse: bool = False, kpt: ArrayLike | None = None
+    ) -> Any:
         """Kohn–Sham matrix in Hartree, PySCF AO order.
 
         Parameters
@@ -64,13 +71,24 @@ class ElectronicGetters:
             Geometry.
         sparse
             Leave out the blocks of atoms that are far apart, those without an element above 1e-10 Eh.
+        kpt
+            Of crystals: the k point, in fractions of the reciprocal vectors, (3,).
 
         Returns
         -------
         ndarray
-            (A, A), or (2, A, A) for an open shell.  If it is to be sparse: a ``scipy.sparse.csr_array``, or a
-            list of two.
+            (A, A), complex at a k point, or (2, A, A) for an open shell.  If it is to be sparse: a
+            ``scipy.sparse.csr_array``, or a list of two.
+
+        Raises
+        ------
+        StructureError
+            If a k point is given for a molecule, or none for a crystal.
+        SettingError
+            If the k point is not three finite numbers.
         """
+        if kpt is not None:
+            return self.get_bloch_matrices(np.asarray(kpt)[None], atoms)[0][0]
         matrix = np.array(self.get_property("hamiltonian", atoms))
         if not sparse:
             return matrix
@@ -79,8 +97,11 @@ class ElectronicGetters:
         spins = [block_sparse(h, starts) for h in (matrix if matrix.ndim == 3 else matrix[None])]
         return spins[0] if len(spins) == 1 else spins
 
-    def get_overlap(self, atoms: Atoms | None = None) -> NDArray[np.float64]:
-        """Overlap matrix, PySCF AO order, (A, A)."""
+    def get_overlap(self, atoms: Atoms | None = None, kpt: ArrayLike | None = None) -> NDArray[Any]:
+        """Overlap matrix, PySCF AO order, (A, A); ``kpt`` as in :meth:`get_hamiltonian`."""
+        if kpt is not None:
+            at_point: NDArray[Any] = self.get_bloch_matrices(np.asarray(kpt)[None], atoms)[1][0]
+            return at_point
         return np.array(self.get_property("overlap", atoms))
 
     def get_density_matrix(self, atoms: Atoms | None = None) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ def add_commands(commands: Any) -> None:
     _add_question(run)
     _add_motion(run)
     _add_outputs(run)
+    _add_pictures_of_crystals(run)
     run.set_defaults(command=_run)
 
 
@@ -127,6 +128,20 @@ def _add_outputs(run: argparse.ArgumentParser) -> None:
         "--trajectory",
         metavar="FILE",
         help="write every step of --opt and every tenth step of --md to this file (.traj)",
+    )
+
+
+def _add_pictures_of_crystals(run: argparse.ArgumentParser) -> None:
+    run.add_argument(
+        "--bands",
+        metavar="PICTURE",
+        help="draw the band structure of a crystal and its density of states to this file (.png, .pdf, "
+        ".svg); 'helm-ase bands' takes other paths and meshes",
+    )
+    run.add_argument(
+        "--dos",
+        metavar="PICTURE",
+        help="draw the density of states of a crystal to this file (.png, .pdf, .svg)",
     )
 
 

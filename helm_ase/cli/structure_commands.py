@@ -14,6 +14,7 @@ from ase.optimize import BFGS
 from ase.vibrations import VibrationsData
 
 from helm_ase.calculator.helm import HELMCalculator
+from helm_ase.cli.crystal_output import check_pictures, print_bands
 from helm_ase.cli.dynamics import dynamics
 from helm_ase.cli.watch import Watch, check_trust
 from helm_ase.errors import SettingError, StructureError
@@ -49,6 +50,7 @@ def run_file(options: argparse.Namespace) -> None:
     """
     check_outputs(options)
     atoms = _read(options)
+    check_pictures(atoms, options.bands, options.dos, options.levels)
     atoms.calc = HELMCalculator(
         model=options.model,
         device=options.device,
@@ -73,7 +75,10 @@ def run_file(options: argparse.Namespace) -> None:
         print(f"structure: {options.output}")
     if options.vibrations or options.spectrum:
         print_vibrations(atoms, options.spectrum)
-    if options.levels or (not options.no_orbitals and "hamiltonian" in predicts):
+    if atoms.pbc.any():
+        if options.bands or options.dos or (not options.no_orbitals and "hamiltonian" in predicts):
+            print_bands(atoms, options.bands, options.dos)
+    elif options.levels or (not options.no_orbitals and "hamiltonian" in predicts):
         print_orbitals(atoms)
     if options.levels:
         draw_levels(atoms.calc.get_electronic_structure(), options.levels, atoms.get_chemical_formula())
@@ -89,12 +94,13 @@ def check_outputs(options: argparse.Namespace) -> None:
         If a folder is missing, a format unknown, an output also the input, or there will be no frames for a
         trajectory.
     """
-    outputs = (options.output, options.levels, options.spectrum, options.trajectory)
+    pictures = [x for x in (options.levels, options.spectrum, options.bands, options.dos) if x]
+    outputs = (options.output, options.trajectory, *pictures)
     check_apart(outputs, _inputs(options))
     for path in filter(None, outputs):
         if not Path(path).resolve().parent.is_dir():
             raise SettingError(f"there is no folder {Path(path).parent} for {path}")
-    for picture in filter(None, (options.levels, options.spectrum)):
+    for picture in pictures:
         check_format(picture)
     if options.output:
         try:

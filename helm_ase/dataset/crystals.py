@@ -44,7 +44,7 @@ class CrystalSample:
     electrons: int
     """Valence electrons of a cell."""
     energy: float
-    """eV per cell; NaN if the label has none."""
+    """Free energy, whose derivatives are forces and stress, eV per cell; NaN if the label has none."""
     forces: Tensor
     """eV/Å, (N, 3); NaN if the label has none."""
     stress: Tensor
@@ -131,6 +131,7 @@ def make_crystal_sample(
     graph = AtomicGraph.from_arrays(label.numbers, label.positions, cutoff, lattice=label.lattice)
     within = pairs_within(graph, basis)
     absent = np.full((len(label.numbers), 3), np.nan)
+    energy = label.energy if label.free_energy is None else label.free_energy
     return CrystalSample(
         name=label.name,
         graph=graph,
@@ -140,7 +141,7 @@ def make_crystal_sample(
         baseline=baseline,
         overlap=overlap,
         electrons=basis.electrons(label.numbers),
-        energy=float("nan") if label.energy is None else label.energy,
+        energy=float("nan") if energy is None else energy,
         forces=torch.from_numpy(absent if label.forces is None else label.forces),
         stress=torch.from_numpy(np.full((3, 3), np.nan) if label.stress is None else label.stress),
     )

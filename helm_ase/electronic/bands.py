@@ -42,7 +42,7 @@ class Gap:
 
     @property
     def is_direct(self) -> bool:
-        """Whether no k point has a direct gap that is larger by more than ``INDIRECT``."""
+        """Whether the smallest direct gap is the fundamental one, within ``INDIRECT``."""
         return self.direct - self.fundamental < INDIRECT
 
 

@@ -71,7 +71,7 @@ def bands_figure(
 ) -> Figure:
     """Figure of :func:`draw_bands`."""
     energies = structure.energies[0] - structure.reference
-    low, high = window or (float(energies.min()) - 1, float(energies.max()) + 1)
+    low, high = window or _range_of(energies)
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
     place, corners, names = structure.path.get_linear_kpoint_axis()
@@ -87,14 +87,59 @@ def bands_figure(
     return figure
 
 
-def _density(
-    axes: Axes, mesh: Bands, window: tuple[float, float], width: float, projection: Projection | None
-) -> None:
+def draw_density_of_bands(mesh: Bands, path: str | Path, title: str = "", width: float = 0.15) -> None:
+    """Draw the Gaussian-broadened density of states of a mesh, in energies from the Fermi level.
+
+    Parameters
+    ----------
+    mesh
+        Levels of a crystal.
+    path
+        File to write (PNG, PDF, SVG by suffix).
+    title
+        Heading; the gap is added.
+    width
+        Standard deviation of the Gaussians, eV.
+
+    Raises
+    ------
+    SettingError
+        If matplotlib cannot write that kind of file.
+    """
+    check_format(path)
+    figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+    axes = figure.subplots()
+    window = _range_of((mesh.levels.detach().numpy() - mesh.fermi_level) * HARTREE_IN_EV)
+    grid, curves = _curves(mesh, window, width)
+    axes.plot(grid, curves.sum(0), color="0.2", lw=1.0)
+    axes.axvline(0, color="0.5", lw=0.8, ls="--", zorder=0)
+    axes.set(xlabel="energy − Fermi level (eV)", ylabel="states per eV", xlim=window, ylim=(0, None))
+    axes.set_title(", ".join(filter(None, [title, describe_gap(mesh.gap)])))
+    save(figure, path)
+
+
+def _range_of(energies: NDArray[np.float64]) -> tuple[float, float]:
+    """From an eV below the lowest to an eV above the highest level that is known."""
+    known = energies[np.isfinite(energies)]
+    return float(known.min()) - 1, float(known.max()) + 1
+
+
+def _curves(
+    mesh: Bands, window: tuple[float, float], width: float, populations: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Energies from the Fermi level, eV, and the densities of states of both spins or of groups, 1/eV."""
     import torch
 
     grid = np.linspace(*window, POINTS)
     points = torch.from_numpy(grid) / HARTREE_IN_EV + mesh.fermi_level
-    curves = mesh.density_of_states(points, width / HARTREE_IN_EV).numpy() / HARTREE_IN_EV
+    given = () if populations is None else (populations,)
+    return grid, mesh.density_of_states(points, width / HARTREE_IN_EV, *given).numpy() / HARTREE_IN_EV
+
+
+def _density(
+    axes: Axes, mesh: Bands, window: tuple[float, float], width: float, projection: Projection | None
+) -> None:
+    grid, curves = _curves(mesh, window, width)
     axes.plot(curves.sum(0), grid, color="0.2", lw=1.0, label="all")
     if projection is not None:
         names, populations = projection
@@ -103,7 +148,7 @@ def _density(
                 f"{len(names)} curves cannot be told apart (limit {MOST_GROUPS}): project on elements or "
                 "degrees"
             )
-        parts = mesh.density_of_states(points, width / HARTREE_IN_EV, populations).numpy() / HARTREE_IN_EV
+        _, parts = _curves(mesh, window, width, populations)
         for name, curve in zip(names, parts.sum(0), strict=True):
             axes.plot(curve, grid, lw=0.9, label=name)
         axes.legend(frameon=False)

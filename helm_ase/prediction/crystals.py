@@ -20,6 +20,7 @@ from helm_ase.electronic.bands import Bands
 from helm_ase.electronic.bloch import LatticeOperator
 from helm_ase.errors import PredictionError, SettingError, StructureError
 from helm_ase.nn import HELM
+from helm_ase.representation.box import refuse_periodic_vacuum
 from helm_ase.representation.graph import AtomicGraph
 from helm_ase.representation.kpoints import KMesh, band_path
 from helm_ase.representation.lattice import Lattice
@@ -31,6 +32,9 @@ Grouping = Literal["atom", "element", "degree"]
 
 MOST_KEPT = 6
 """Solutions that are kept: levels, and populations by atom, element and degree, of a mesh or two."""
+
+SAME_CELL = 1e-3
+"""Å²: largest difference of scalar products of lattice vectors in cells that count as the same."""
 
 DENSITY = 3.5
 """Default density of the k-point mesh, in points per 1/Å, as in ASE."""
@@ -189,9 +193,18 @@ class CrystalPrediction:
         Raises
         ------
         SettingError
-            If the lattice has no special points of these names.
+            If the lattice has no special points of these names, or the path is that of another cell.
         """
-        return path if isinstance(path, BandPath) else band_path(self.lattice, path, points)
+        if not isinstance(path, BandPath):
+            return band_path(self.lattice, path, points)
+        periodic = self.lattice.pbc
+        ours, theirs = self.lattice.cell[periodic], path.cell.array[periodic]
+        if np.abs(ours @ ours.T - theirs @ theirs.T).max() > SAME_CELL:
+            raise SettingError(
+                "the band path is that of another cell than the atoms', in which its fractions are other k "
+                "points: make it with atoms.cell.bandpath(…)"
+            )
+        return path
 
 
 def predict_crystal(model: HELM, checkpoint: Checkpoint, atoms: Atoms) -> CrystalPrediction:
@@ -201,10 +214,13 @@ def predict_crystal(model: HELM, checkpoint: Checkpoint, atoms: Atoms) -> Crysta
     ------
     PredictionError
         If a matrix element is not finite.
+    StructureError
+        If a periodic direction is really vacuum.
     """
     from helm_ase.qc.crystal import build_content
     from helm_ase.qc.crystal_baseline import crystal_hamiltonian
 
+    refuse_periodic_vacuum(atoms)
     with own_torch_state(model.energy_reference.device), torch.inference_mode(False), torch.no_grad():
         graph = graph_of(model, atoms)
         out = model(graph, energy=False, hamiltonian=True)

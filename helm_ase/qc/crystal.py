@@ -96,8 +96,10 @@ def build_cell(
     positions: NDArray[np.float64],
     lattice: Lattice,
     level: LevelOfTheory,
+    heights: NDArray[np.float64] | None = None,
 ) -> Any:
-    """PySCF ``Cell``; along directions without periodicity images are ``VACUUM`` apart.
+    """PySCF ``Cell``; along directions without periodicity images are ``VACUUM`` apart, or the box has the
+    given ``heights`` (Å, (3,)).
 
     Raises
     ------
@@ -110,7 +112,7 @@ def build_cell(
 
     check_valence_basis(level.basis, level.pseudopotential)
     cell = pbc_gto.Cell(verbose=0, unit="Angstrom", precision=PRECISION)
-    cell.a = box_of(lattice, positions)
+    cell.a = box_of(lattice, positions, heights)
     cell.ke_cutoff = level.plane_wave_cutoff
     cell = _built(cell, numbers, positions, level, spin=None)
     if cell.nelectron % 2:
@@ -121,10 +123,21 @@ def build_cell(
     return cell
 
 
-def box_of(lattice: Lattice, positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lattice vectors, Å, (3, 3), with vacuum along directions without periodicity."""
-    spread = np.ptp(lattice.fractional(positions), axis=0) + VACUUM  # those directions have unit vectors
-    return np.where(lattice.pbc[:, None], lattice.cell, lattice.complete * spread[:, None])
+def box_of(
+    lattice: Lattice, positions: NDArray[np.float64], heights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Lattice vectors, Å, (3, 3), with vacuum along directions without periodicity.
+
+    Parameters
+    ----------
+    lattice, positions
+        The crystal; positions in Å, (N, 3).
+    heights
+        Lengths along directions without periodicity, Å, (3,); None: what the atoms and ``VACUUM`` take.
+    """
+    if heights is None:
+        heights = np.ptp(lattice.fractional(positions), axis=0) + VACUUM  # these directions have unit vectors
+    return np.where(lattice.pbc[:, None], lattice.cell, lattice.complete * heights[:, None])
 
 
 def _built(

@@ -19,7 +19,7 @@ from helm_ase.units import BOHR_IN_ANGSTROM
 NEGLIGIBLE = 1e-9
 """Blocks of atoms whose overlaps have a smaller norm are zero in S and H0, whatever the cell is."""
 
-SMALLEST_FIELD = 1e-7
+SMALLEST_FIELD = 1e-8
 """The same for fields of charges; what projectors do reaches farther, as the root of overlaps."""
 
 MARGIN = 1e5

@@ -224,13 +224,20 @@ def vacuum_potential(mf: Any, lattice: Lattice) -> float:
 
 
 def _farthest(cell: Any, mesh: Sequence[int], lattice: Lattice) -> NDArray[np.int64]:
-    """Grid points (of the FFT's mesh) in the middle of the vacuum."""
+    """Grid points (of the FFT's mesh) in the middle of the widest gap between atoms along every direction
+    without periodicity."""
     box = np.asarray(cell.lattice_vectors()) * BOHR_IN_ANGSTROM
     fractions = np.stack(np.meshgrid(*[np.arange(n) / n for n in mesh], indexing="ij"), -1).reshape(-1, 3)
     atoms = np.asarray(cell.atom_coords()) * BOHR_IN_ANGSTROM @ np.linalg.inv(box)
     free = ~lattice.pbc
-    middle = atoms.mean(0) + 0.5
-    away = fractions - middle
+    away = fractions - np.array([_middle_of_widest_gap(x) for x in atoms.T])
     away -= np.round(away)
     distance = np.linalg.norm((away * free) @ box, axis=1)
     return np.flatnonzero(distance <= distance.min() + 1e-6)
+
+
+def _middle_of_widest_gap(places: NDArray[np.float64]) -> float:
+    """Middle of the longest stretch of the unit circle without a place, as a fraction."""
+    sorted_places = np.sort(places % 1.0)
+    gaps = np.diff(sorted_places, append=sorted_places[0] + 1.0)
+    return float(sorted_places[gaps.argmax()] + 0.5 * gaps.max())

@@ -29,7 +29,8 @@ def cloud_exponents(core: float) -> Array:
 
 
 class CrystalOperatorFit:
-    """Normal equations of all crystals seen so far; every element of H(T) counts the same."""
+    """Normal equations of all crystals seen so far: every element of H(T) of a crystal counts the same, and
+    crystals by their matrices per atom."""
 
     def __init__(self) -> None:
         self.terms: dict[Term, int] = {}
@@ -48,7 +49,7 @@ class CrystalOperatorFit:
         lattice, basis
             Lattice and basis of the crystal.
         hamiltonian
-            H(T), Hartree, in any AO order; per atom every crystal counts the same.
+            H(T), Hartree, in any AO order.
         """
         parts = CrystalIntegrals(content, lattice, basis)
         fixed, columns = self._columns(parts)

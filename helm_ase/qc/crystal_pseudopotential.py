@@ -7,6 +7,7 @@ References
 Hartwigsen, Goedecker, Hutter, Phys. Rev. B 58, 3641 (1998).
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from helm_ase.units import BOHR_IN_ANGSTROM
 
 LOCAL = ("int3c1e", "int3c1e_r2_origk", "int3c1e_r4_origk", "int3c1e_r6_origk")
 PROJECTORS = ("int1e_ovlp", "int1e_r2_origi", "int1e_r4_origi")
-REACH = 12.0
-"""Bohr beyond which no function of a valence basis of short range meets a projector."""
+SMALLEST_FUNCTION = 1e-10
+"""Value of its Gaussian, relative to that at the nucleus, below which a function meets no projector."""
 
 
 def pseudopotential(parts: CrystalIntegrals) -> Array:
@@ -68,7 +69,9 @@ def projector_part(parts: CrystalIntegrals) -> Array:
     if not strengths:
         return np.zeros_like(parts.kinetic)
     positions = parts.content.atom_coords() * BOHR_IN_ANGSTROM
-    cells = parts.lattice.translations(REACH * BOHR_IN_ANGSTROM, positions)
+    widest = min(float(parts.content.bas_exp(k).min()) for k in range(parts.content.nbas))
+    reach = math.sqrt(-math.log(SMALLEST_FUNCTION) / widest)
+    cells = parts.lattice.translations(reach * BOHR_IN_ANGSTROM, positions)
     met, strength = [], _joined(projectors, strengths)
     for vector in parts.lattice.vectors(cells) / BOHR_IN_ANGSTROM:  # the functions move by −R, not the others
         met.append(_overlaps(parts.content, projectors, strengths, -vector))

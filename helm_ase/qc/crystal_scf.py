@@ -16,7 +16,7 @@ from helm_ase.qc.crystal import build_cell
 from helm_ase.representation.kpoints import KMesh
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.level import LevelOfTheory
-from helm_ase.units import HARTREE_IN_EV
+from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
 
 STEP = 0.01
 """Å, of an atom in both directions."""
@@ -45,7 +45,8 @@ class CrystalSCF:
         Parameters
         ----------
         start
-            A converged object of a crystal nearby: its density is the first guess, its grid the grid.
+            A converged object of a crystal nearby: its density is the first guess, its grid the grid, and
+            there is as much vacuum as there.
 
         Raises
         ------
@@ -57,7 +58,10 @@ class CrystalSCF:
         from pyscf.pbc import dft
         from pyscf.pbc.scf.addons import smearing_
 
-        cell = build_cell(self.numbers, self.positions, self.lattice, self.level)
+        heights = None
+        if start is not None:
+            heights = np.linalg.norm(start.cell.lattice_vectors(), axis=1) * BOHR_IN_ANGSTROM
+        cell = build_cell(self.numbers, self.positions, self.lattice, self.level, heights)
         if start is not None:
             cell.ke_cutoff, cell.mesh = None, start.cell.mesh
         points = cell.make_kpts(self.mesh, time_reversal_symmetry=True)

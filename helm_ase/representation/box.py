@@ -17,6 +17,8 @@ SMALLEST = 2.0
 """Smallest height of a box, Å, that can hold a molecule."""
 APART = 5.0
 """Distance, Å, from all images beyond which molecules in a box are no crystal."""
+VACUUM = 8.0
+"""Å between layers of atoms from which on a direction is not periodic, but vacuum."""
 
 
 def out_of_box(atoms: Atoms) -> Atoms:
@@ -59,6 +61,36 @@ def is_isolated(atoms: Atoms) -> bool:
         return False
     near = periodic_pairs(free.numbers.astype(np.int64), free.positions, APART, lattice)
     return not near.shifts.any()
+
+
+def refuse_periodic_vacuum(atoms: Atoms) -> None:
+    """Raise an error if a direction that is said to be periodic holds a wide gap without atoms.
+
+    The zero of energy of a slab or chain is the vacuum, that of bulk the mean potential, which would depend
+    on the width of the gap.
+
+    Raises
+    ------
+    StructureError
+        With the direction and what to do.
+    """
+    lattice = Lattice.of_atoms(atoms)
+    places = np.sort(lattice.fractional(atoms.positions) % 1.0, axis=0)
+    gaps = np.diff(places, axis=0, append=places[:1] + 1.0).max(0)
+    gaps = gaps * lattice.heights
+    wide = [k for k in range(3) if lattice.pbc[k] and gaps[k] > VACUUM]
+    if len(wide) == lattice.dimensions:
+        raise StructureError(
+            "this is a molecule in a periodic box, not a crystal: set atoms.pbc = False (on the command line "
+            "--no-pbc), and take a model of molecules"
+        )
+    if wide:
+        pbc = [bool(p) and k not in wide for k, p in enumerate(lattice.pbc)]
+        names, width = " and ".join("abc"[k] for k in wide), gaps[wide[0]]
+        raise StructureError(
+            f"along {names} the cell holds {width:.0f} Å of vacuum, yet it is periodic: set atoms.pbc = "
+            f"{pbc}, so that levels count from the vacuum"
+        )
 
 
 def _shifts(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:

@@ -166,7 +166,7 @@ def band_path(lattice: Lattice, path: str | None = None, points: int = 100) -> A
         raise StructureError("nothing is periodic here: a molecule has orbitals, but no bands")
     try:
         return Cell(np.array(lattice.cell)).bandpath(path, npoints=points, pbc=lattice.pbc)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RuntimeError) as error:  # the last of a lattice that ASE does not recognise
         raise SettingError(f"no band path {path!r} in this lattice: {error}") from error
 
 

@@ -1,4 +1,5 @@
-"""Losses for crystals: elements of ΔH(T), and bands at k points that are drawn at random in every step."""
+"""Losses for crystals: elements of ΔH(T), bands at k points that are drawn at random in every step, energies,
+forces and stress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -16,6 +17,8 @@ from helm_ase.representation.overlap import OVERLAP_THRESHOLD
 
 HAMILTONIAN_UNIT, BAND_UNIT = 3e-4, 2e-3
 """Hartree."""
+ENERGY_UNIT, FORCE_UNIT, STRESS_UNIT = 0.01, 0.1, 0.01
+"""eV per atom, eV/Å, eV/Å³."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,11 @@ class CrystalLossWeights:
     """Absolute error of the same levels after diagonalisation, at random k, unit 2 mEh; with the other two
     zero, a model learns from band energies alone."""
     energy: float = 0.0
-    """Absolute error of the energy per atom, unit 10 meV."""
+    """Absolute error of the free energy per atom, unit 10 meV."""
+    forces: float = 0.0
+    """Length of the error of a force, mean over atoms, unit 100 meV/Å."""
+    stress: float = 0.0
+    """Mean absolute error of the components of the stress, unit 10 meV/Å³."""
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -44,6 +51,11 @@ class CrystalLossWeights:
     def needs_hamiltonian(self) -> bool:
         """Whether the edge track is needed."""
         return self.hamiltonian + self.spectrum + self.bands > 0
+
+    @property
+    def needs_energy(self) -> bool:
+        """Whether the energy head is needed."""
+        return self.energy + self.forces + self.stress > 0
 
 
 def crystal_loss_terms(
@@ -82,6 +94,12 @@ def crystal_loss_terms(
                 terms.setdefault(name, []).append(value / BAND_UNIT)
     if weights.energy and prediction.energy is not None:
         terms["energy"] = _energy_errors(prediction.energy, samples)
+    if weights.forces and prediction.forces is not None:
+        forces = torch.cat([s.forces for s in samples])
+        terms["forces"] = _known_errors(prediction.forces, forces, FORCE_UNIT)
+    if weights.stress and prediction.stress is not None:
+        stress = torch.stack([s.stress for s in samples])
+        terms["stress"] = _known_errors(prediction.stress, stress, STRESS_UNIT)
     return {name: torch.stack(values).mean() for name, values in terms.items()}
 
 
@@ -124,8 +142,19 @@ def _energy_errors(energy: Tensor, samples: Sequence[CrystalSample]) -> list[Ten
     reference = torch.tensor([s.energy for s in samples], dtype=torch.float64, device=energy.device)
     atoms = torch.tensor([len(s.graph.z) for s in samples], device=energy.device)
     known = torch.isfinite(reference)
-    error = (energy - reference)[known].abs() / atoms[known] / 0.01
+    error = (energy - reference)[known].abs() / atoms[known] / ENERGY_UNIT
     return list(error) if len(error) else [energy.sum() * 0]
+
+
+def _known_errors(predicted: Tensor, labels: Tensor, unit: float) -> list[Tensor]:
+    """Mean over what labels know: lengths of errors of forces, (N, 3), or errors of stress, (B, 3, 3)."""
+    labels = labels.to(predicted.device)
+    known = torch.isfinite(labels).flatten(1).all(1)
+    difference = (predicted.double() - labels)[known]
+    if not len(difference):
+        return [predicted.double().sum() * 0]
+    sizes = torch.linalg.vector_norm(difference, dim=1) if difference.dim() == 2 else difference.abs()
+    return [sizes.mean() / unit]
 
 
 def weighted_sum(terms: dict[str, Tensor], weights: CrystalLossWeights) -> Tensor:

@@ -17,20 +17,17 @@ from torch import Tensor
 from helm_ase.checkpoint import Checkpoint, load_model
 from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.dataset.batch import balanced_batches
-from helm_ase.dataset.crystals import CrystalSample, fit_crystal_operators, make_crystal_sample
-from helm_ase.errors import DatasetError, SettingError
+from helm_ase.dataset.crystals import CrystalSample
+from helm_ase.errors import SettingError
 from helm_ase.evaluation.crystals import crystal_errors, mean_errors
-from helm_ase.labels.crystals import CrystalSource
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
 from helm_ase.nn.new_elements import adopt_weights
-from helm_ase.qc.crystal import crystal_basis
 from helm_ase.qc.level import Baseline
-from helm_ase.representation import AOBasis
-from helm_ase.representation.atomic_operator import AtomicOperator
 from helm_ase.representation.coverage import DistanceCoverage
 from helm_ase.representation.graph import batch_graphs
 from helm_ase.representation.labelled_crystal import LabelledCrystal
 from helm_ase.representation.level import LevelOfTheory
+from helm_ase.training.crystal_data import CrystalData, check_answers, prepare_crystals, set_references
 from helm_ase.training.crystal_losses import CrystalLossWeights, crystal_loss_terms, weighted_sum
 from helm_ase.training.optimisers import make_optimiser
 from helm_ase.training.output_scales import scale_blocks
@@ -85,23 +82,6 @@ class CrystalTraining:
 
 
 @dataclass(frozen=True)
-class CrystalData:
-    """Labels of a file as samples, with the H0 that is fitted to those that are trained on."""
-
-    level: LevelOfTheory
-    basis: AOBasis
-    """Shells of all elements in the file."""
-    operators: tuple[AtomicOperator, ...]
-    """Operators of H0."""
-    labels: list[LabelledCrystal]
-    """Labels of the split ``train``."""
-    train: list[CrystalSample]
-    validation: list[CrystalSample]
-    cutoff: float
-    """Largest distance of a pair in the samples, Å."""
-
-
-@dataclass(frozen=True)
 class CrystalRun:
     """What comes out of a training."""
 
@@ -141,46 +121,6 @@ def train_on_crystals(
     return train_on_samples(data, output, settings, progress, start)
 
 
-def prepare_crystals(path: str | Path, cutoff: float, start: Checkpoint | None = None) -> CrystalData:
-    """Fit H0 to the labels that are trained on and make samples of all; several trainings may share them.
-
-    Parameters
-    ----------
-    path
-        Labelled crystals.
-    cutoff
-        Largest distance of a pair, Å: the one of the network.
-    start
-        Checkpoint whose H0 and elements are taken; H0 is fitted anew if the labels have others as well.
-
-    Raises
-    ------
-    DatasetError
-        If the file has no entries to train on, another level of theory, or new elements without all old ones.
-    """
-    source = CrystalSource(path)
-    labels: list[LabelledCrystal] = [source[k] for k in range(len(source))]
-    parts = {name: [x for x in labels if x.split == name] for name in ("train", "val")}
-    if not parts["train"]:
-        raise DatasetError(f"{path} has no entries of the split 'train'")
-    elements = sorted({z for x in labels for z in x.numbers.tolist()})
-    known = set() if start is None else set(start.basis.elements)
-    if start is not None and source.level.physical != start.level.physical:
-        raise DatasetError(f"{path} has another level of theory than {start.name!r}")
-    if start is not None and set(elements) <= known:
-        operators, basis = start.baseline.operators, start.basis
-    elif missing := known - set(elements):
-        raise DatasetError(f"{path} has new elements but not {missing}: H0 is fitted anew, which needs them")
-    else:
-        operators = fit_crystal_operators(parts["train"], source.level)
-        basis = crystal_basis(source.level, elements)
-    train, validation = (
-        [make_crystal_sample(x, source.level, basis, operators, cutoff) for x in parts[name]]
-        for name in ("train", "val")
-    )
-    return CrystalData(source.level, basis, operators, parts["train"], train, validation, cutoff)
-
-
 def train_on_samples(
     data: CrystalData, output: str | Path, settings: CrystalTraining, progress: bool = False,
     start: Checkpoint | None = None,
@@ -203,7 +143,7 @@ def train_on_samples(
     Raises
     ------
     SettingError
-        If the samples were prepared for another cutoff.
+        If the samples were prepared for another cutoff, or a loss compares with what no label has.
     """
     train, validation = data.train, data.validation
     with torch.random.fork_rng(devices=[]):
@@ -214,16 +154,27 @@ def train_on_samples(
             f"the samples hold pairs within {data.cutoff:g} Å, the network needs those within "
             f"{model.cutoff:g} Å: prepare_crystals(path, {model.cutoff:g})"
         )
-    if start is None or model.basis.elements != start.basis.elements:
-        _set_references(model, train)
-        scale_blocks(model, [(s.graph, s.correction) for s in train])
-    if start is not None:
-        adopt_weights(model, start.model)
+    check_answers(train, settings.weights)
+    _initialise(model, train, start)
     model, history = optimise(model, train, settings, crystal_step, progress)
     baseline = Baseline("fitted", operators=data.operators)
     checkpoint = _checkpoint(model, data.level, baseline, settings, data.labels, (train, validation))
     save_checkpoint(checkpoint, output)
     return CrystalRun(checkpoint, history, train, validation)
+
+
+def _initialise(model: HELM, samples: Sequence[CrystalSample], start: Checkpoint | None) -> None:
+    """Set scales and references from the training set, as far as no checkpoint to start from has them, and
+    take over the weights of that."""
+    wider = start is not None and model.basis.elements != start.basis.elements
+    if start is None or wider:
+        scale_blocks(model, [(s.graph, s.correction) for s in samples])
+    if start is not None:
+        adopt_weights(model, start.model)
+    if start is None or "energy" not in start.predicts:
+        set_references(model, samples)
+    elif wider:
+        set_references(model, samples, start.model)
 
 
 def optimise(
@@ -291,7 +242,10 @@ def crystal_step(
     """One batch of labelled crystals: terms of its loss, after a step of the optimiser."""
     graph = batch_graphs([s.graph for s in samples])
     weights = settings.weights
-    out = model(graph, energy=weights.energy > 0, hamiltonian=weights.needs_hamiltonian)
+    out = model(
+        graph, energy=weights.needs_energy, forces=weights.forces > 0, stress=weights.stress > 0,
+        hamiltonian=weights.needs_hamiltonian,
+    )  # fmt: skip
     kpts = [_random_points(s, settings.k_points, random) for s in samples]
     terms = crystal_loss_terms(out, samples, weights, kpts, settings.virtuals)
     descend(model, weighted_sum(terms, weights), optimiser, settings)
@@ -313,26 +267,12 @@ def _random_points(sample: CrystalSample, count: int, random: np.random.Generato
     return torch.from_numpy(random.uniform(-0.5, 0.5, (count, 3)) * periodic)
 
 
-def _set_references(model: HELM, samples: Sequence[CrystalSample]) -> None:
-    """Energy references of the elements, and the scale of what remains, from labels with energies."""
-    known = [s for s in samples if np.isfinite(s.energy)]
-    if not known:
-        return
-    counts = np.array([[(s.graph.z == z).sum() for z in model.basis.elements] for s in known], dtype=float)
-    energies = np.array([s.energy for s in known])
-    references = np.linalg.lstsq(counts, energies, rcond=None)[0]
-    rest = (energies - counts @ references) / counts.sum(1)
-    model.energy_reference.copy_(torch.from_numpy(references))
-    model.energy_scale.fill_(max(float(np.sqrt((rest**2).mean())), 1e-3))
-
-
 def _checkpoint(
     model: HELM, level: LevelOfTheory, baseline: Baseline, settings: CrystalTraining,
     labels: Sequence[LabelledCrystal], samples: tuple[Sequence[CrystalSample], Sequence[CrystalSample]],
 ) -> Checkpoint:  # fmt: skip
-    predicts = ["hamiltonian"] * settings.weights.needs_hamiltonian + ["energy"] * (
-        settings.weights.energy > 0
-    )
+    weights = settings.weights
+    predicts = ["hamiltonian"] * weights.needs_hamiltonian + ["energy", "forces"] * weights.needs_energy
     geometries = [(x.numbers, x.positions, x.lattice) for x in labels]
     training: dict[str, Any] = {
         "predicts": predicts,

@@ -18,6 +18,7 @@ from ase.spectrum.band_structure import BandStructure
 from helm_ase import HELMCalculator, predict_many
 from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.errors import ChargeError, SettingError, StructureError, UntrainedError
+from helm_ase.units import HARTREE_IN_EV
 from shared.crystal_labels import chain, checkpoint
 from shared.deviations import largest
 
@@ -54,6 +55,15 @@ def test_getters_of_ase_see_the_mesh(crystal_model):
     assert electrons == pytest.approx(8)
     gap, *_ = bandgap(calc, output=None)
     assert gap >= 0
+
+
+def test_matrices_at_a_k_point(crystal_model):
+    atoms = with_calculator(chain(), crystal_model)
+    calc = atoms.calc
+    h, s = calc.get_hamiltonian(kpt=(0.25, 0, 0)), calc.get_overlap(kpt=(0.25, 0, 0))
+    assert largest(scipy.linalg.eigvalsh(h, s) * HARTREE_IN_EV - calc.get_eigenvalues(kpt=1)) < 1e-9
+    with pytest.raises(SettingError, match="k points of shape"):
+        calc.get_hamiltonian(kpt=(0.25, 0))
 
 
 def test_levels_of_a_path_are_those_of_its_matrices_and_count_from_the_fermi_level(crystal_model):
@@ -230,6 +240,24 @@ def test_what_is_for_crystals_says_so():
             ask()
     with pytest.raises(PropertyNotImplementedError, match="no stress"):
         atoms.get_stress()
+
+
+def test_vacuum_that_is_called_periodic_is_refused_where_it_moves_the_levels(crystal_model):
+    boxed = Atoms("C2", [[0, 0, 0], [1.25, 0, 0]], cell=[2.6, 15, 12], pbc=True)
+    with pytest.raises(StructureError, match=r"along b and c .* 15 Å of vacuum.*= \[True, False, False\]"):
+        with_calculator(boxed, crystal_model).calc.get_bands()
+    alone = Atoms("C2", [[3, 3, 11.9], [4.25, 3, 0]], cell=[12, 12, 12], pbc=True)
+    with pytest.raises(StructureError, match=r"molecule in a periodic box.*atoms.pbc = False"):
+        with_calculator(alone, crystal_model).calc.get_fermi_level()
+    assert np.isfinite(with_calculator(boxed, crystal_model).get_potential_energy())
+
+
+def test_a_path_of_another_cell_is_refused(crystal_model):
+    atoms = with_calculator(bulk(), crystal_model)
+    way = atoms.cell.bandpath("GX", npoints=3)
+    assert atoms.calc.band_structure(way).energies.shape == (1, 3, 8)
+    with pytest.raises(SettingError, match="that of another cell"):
+        atoms.calc.band_structure(atoms.repeat((2, 1, 1)).cell.bandpath("GX", npoints=3))
 
 
 def test_charged_and_open_cells_are_refused(crystal_model):

@@ -1,10 +1,13 @@
 """Pictures of bands: what is drawn is what was computed, from the Fermi level on."""
 
+from pathlib import Path
+
 import ase.io
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from ase.build import molecule
 
 from helm_ase import HELMCalculator
 from helm_ase.cli import main
@@ -51,6 +54,22 @@ def test_projections_are_lines_that_add_to_the_whole(crystal_model):
     many = np.repeat(shares, 6, axis=2) / 6
     with pytest.raises(SettingError, match="cannot be told apart"):
         bands_figure(structure, mesh, "C2", None, 0.2, ([str(k) for k in range(12)], many))
+
+
+def test_run_tells_and_draws_what_a_crystal_has(crystal_model, tmp_path, capsys):
+    ase.io.write(tmp_path / "chain.xyz", chain(), format="extxyz")
+    pictures = [str(tmp_path / name) for name in ("bands.png", "dos.png")]
+    wanted = ["run", str(tmp_path / "chain.xyz"), "--model", crystal_model]
+    assert main([*wanted, "--bands", pictures[0], "--dos", pictures[1]]) == 0
+    printed = capsys.readouterr().out
+    for words in ("Fermi level", "from the vacuum", "Mulliken charges  C ", "gap", "density of states"):
+        assert words in printed
+    assert all(Path(picture).stat().st_size > 10_000 for picture in pictures)
+    assert main([*wanted, "--levels", pictures[0]]) != 0
+    assert "--levels is for molecules" in capsys.readouterr().err
+    ase.io.write(tmp_path / "water.xyz", molecule("H2O"))
+    assert main(["run", str(tmp_path / "water.xyz"), "--dos", pictures[1]]) != 0
+    assert "nothing is periodic" in capsys.readouterr().err
 
 
 def test_pictures_are_written_whole_or_refused(solved, tmp_path):

@@ -94,7 +94,7 @@ def test_a_supercell_has_the_same_blocks(make):
     h0, s, *_ = made_of(atoms, [BORON, NITROGEN])
     h2, s2, *_ = made_of(atoms.repeat(n), [BORON, NITROGEN])
     assert apart(s2, s.supercell(n)) < 1e-12
-    assert apart(h2, h0.supercell(n)) < 1e-6
+    assert apart(h2, h0.supercell(n)) < 1e-10
 
 
 @pytest.mark.parametrize("make", [sheet, pytest.param(bulk, marks=pytest.mark.slow)])
@@ -106,7 +106,7 @@ def test_another_cell_and_another_wrapping_have_the_same_blocks(make):
     other.positions += moved @ other.cell.array
     other.cell = u @ other.cell.array
     h2, *_ = made_of(other, [BORON, NITROGEN])
-    assert apart(h2, h0.rewrapped(moved).recelled(u)) < 1e-6
+    assert apart(h2, h0.rewrapped(moved).recelled(u)) < 1e-10
 
 
 def test_symmetry_keeps_the_two_levels_of_graphene_at_K_together():

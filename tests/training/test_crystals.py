@@ -11,9 +11,11 @@ from helm_ase.dataset.crystals import make_crystal_sample
 from helm_ase.errors import DatasetError, SettingError
 from helm_ase.evaluation.crystals import crystal_errors, mean_errors
 from helm_ase.labels.crystals import write_crystals
-from helm_ase.nn import HELMSettings
+from helm_ase.nn import HELM, HELMSettings
 from helm_ase.nn.model import Prediction
 from helm_ase.qc.crystal import crystal_basis
+from helm_ase.representation.graph import AtomicGraph
+from helm_ase.training.crystal_data import set_references
 from helm_ase.training.crystal_losses import CrystalLossWeights, crystal_loss_terms, weighted_sum
 from helm_ase.training.crystals import CrystalTraining, prepare_crystals, train_on_crystals, train_on_samples
 from helm_ase.training.recipe import RateSettings
@@ -88,7 +90,7 @@ def test_a_run_writes_a_checkpoint_that_says_what_it_learnt(run):
     found, folder = run
     read = load_model(folder / "chains.safetensors")
     assert read.dimensions == (1,)
-    assert read.predicts == {"hamiltonian", "energy"}
+    assert read.predicts == {"hamiltonian", "energy", "forces"}
     assert read.level == LEVEL
     assert read.baseline.operators == found.checkpoint.baseline.operators
     assert read.baseline.operators[0].is_of_crystals
@@ -152,6 +154,58 @@ def test_a_run_goes_on_from_a_checkpoint_with_its_h0_and_elements(run, tmp_path)
     assert {x.number for x in wider.baseline.operators} == {5, 6}
     mine, theirs = (m.backbone.edge_updates[0].ffn for m in (wider.model, again.checkpoint.model))
     torch.testing.assert_close(mine.state_dict(), theirs.state_dict(), rtol=0.1, atol=1e-3)
+
+
+def test_forces_and_stress_are_learnt_with_the_free_energy(tmp_path):
+    rng = np.random.default_rng(0)
+    known = [
+        replace(label(k), forces=rng.normal(size=(2, 3)), stress=0.1 * rng.normal(size=(3, 3)))
+        for k in range(3)
+    ]
+    write_crystals(tmp_path / "x.h5", [*known, label(3), label(4, split="val")], LEVEL)
+    weights = CrystalLossWeights(0.0, energy=0.1, forces=1.0, stress=1.0, spectrum=0.0)
+    model = HELMSettings(replace(TINY, lmax=2), trust_delta=0.0, energy_hidden=16)
+    settings = CrystalTraining("forces", model, weights, epochs=12)
+    found = train_on_crystals(tmp_path / "x.h5", tmp_path / "x.safetensors", settings)
+    assert found.train[0].energy == known[0].free_energy
+    assert found.checkpoint.predicts == {"energy", "forces"}
+    for name in ("forces", "stress"):
+        assert found.history[-1][name] < found.history[0][name]
+
+
+def test_at_the_labels_forces_and_stress_have_no_error(samples):
+    one = replace(samples[0], forces=torch.ones(2, 3).double(), stress=torch.eye(3).double())
+    off = Prediction(
+        torch.zeros(1), one.forces + torch.tensor([0.3, 0.0, 0.4]), None, stress=one.stress[None]
+    )
+    weights = CrystalLossWeights(0.0, forces=1.0, stress=1.0, spectrum=0.0)
+    terms = crystal_loss_terms(off, [one], weights, [KPTS], 2)
+    assert float(terms["forces"]) == pytest.approx(5.0)  # 0.5 eV/Å in units of 0.1
+    assert float(terms["stress"]) == 0.0
+
+
+def test_losses_that_no_label_can_have_are_refused(tmp_path):
+    write_crystals(tmp_path / "x.h5", [replace(label(0), energy=None, free_energy=None)], LEVEL)
+    for name in ("energy", "forces", "stress"):
+        weights = CrystalLossWeights(1.0, **{name: 1.0})
+        with pytest.raises(SettingError, match=f"no training label has {name}"):
+            train_on_crystals(tmp_path / "x.h5", tmp_path / "x.safetensors", CrystalTraining(weights=weights))
+
+
+def test_energies_go_on_where_those_of_the_checkpoint_ended(run):
+    found, _ = run
+    old = found.checkpoint.model
+    boron = replace(label(1, OTHER), name="boron", numbers=np.array([5, 5]), free_energy=-150.0)
+    model = HELM(crystal_basis(LEVEL, [5, 6]), old.settings)
+    samples = [replace(found.train[0], graph=graph_of(x), energy=x.free_energy) for x in (label(0), boron)]
+    set_references(model, samples, old)
+    assert model.energy_reference[1] == old.energy_reference[0]
+    assert float(model.energy_reference[0]) == pytest.approx(-75.0)
+    assert model.energy_scale == old.energy_scale
+
+
+def graph_of(crystal):
+    return AtomicGraph.from_arrays(crystal.numbers, crystal.positions, 8.0, lattice=crystal.lattice)
 
 
 def test_what_crystals_cannot_have_is_refused(tmp_path):
