@@ -54,6 +54,13 @@ def test_speed_runs(tmp_path):
     assert found["molecules"][0]["H without H0"] > 0
 
 
+def test_sizes_of_crystals_are_measured(tmp_path):
+    model = FOLDER.parents[1] / "checkpoints" / "helm-carbon-preview.safetensors"
+    found = run("crystal_sizes.py", model, "--cells", 1, 2, tmp_path / "out.json")
+    assert [x["atoms"] for x in found] == [2, 8]
+    assert found[0]["kept"] == pytest.approx(found[1]["kept"], rel=0.05)
+
+
 def test_sizes_are_measured(tmp_path):
     found = run("sizes.py", "--molecules", "C2", "W2", "--repeats", 1, tmp_path / "out.json")
     assert set(found["W2"]) == {"E+F", "E+F again", "H", "levels", "all levels", "H0", "E0"}

@@ -14,6 +14,7 @@ from ase.dft.bandgap import bandgap
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from ase.spectrum.band_structure import BandStructure
+from scipy.spatial.transform import Rotation
 
 from helm_ase import HELMCalculator, predict_many
 from helm_ase.checkpoint.format import save_checkpoint
@@ -89,6 +90,38 @@ def test_a_supercell_has_the_folded_bands_and_twice_the_energy(crystal_model):
     k = np.array([[0.11, 0, 0]])
     _, levels = k, atoms.calc._solve_crystal().levels(np.concatenate([k / 2, k / 2 + [[0.5, 0, 0]]]))
     assert largest(large.calc._solve_crystal().levels(k)[0] - np.sort(levels.ravel())) < 1e-6
+
+
+def sheet(seed=0):
+    atoms = graphene(vacuum=3.0)
+    atoms.rattle(0.05, seed=seed)
+    return atoms
+
+
+DIMENSIONS = [chain, sheet, pytest.param(bulk, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("make", DIMENSIONS)
+def test_bands_of_an_n_by_n_supercell_predicted_anew_are_folded_ones(crystal_model, make):
+    atoms = make()
+    n = np.where(atoms.pbc, 2, 1)
+    k = np.array([0.11, 0.07, 0.23]) * atoms.pbc
+    folded = [(k + m) / n for m in np.ndindex(*n)]
+    small, large = (with_calculator(x, crystal_model) for x in (atoms, atoms.repeat(n)))
+    levels = small.calc._solve_crystal().levels(np.array(folded))
+    assert largest(large.calc._solve_crystal().levels(k[None])[0] - np.sort(levels.ravel())) < 1e-6
+
+
+@pytest.mark.parametrize("make", DIMENSIONS)
+def test_bands_do_not_depend_on_orientation_handedness_and_place(crystal_model, make):
+    k = np.random.default_rng(0).uniform(-0.5, 0.5, (3, 3)) * make().pbc
+    expected = with_calculator(atoms := make(), crystal_model).calc._solve_crystal(atoms).levels(k)
+    for sign in (1, -1):
+        turned, turn = make(), sign * Rotation.random(random_state=3).as_matrix()
+        turned.positions = turned.positions @ turn.T + [0.3, -1.2, 0.7]
+        turned.cell = turned.cell.array @ turn.T
+        found = with_calculator(turned, crystal_model).calc._solve_crystal(turned).levels(k)
+        assert largest(found - expected) < 1e-6
 
 
 @pytest.mark.parametrize(("kpts", "points"), [

@@ -190,6 +190,19 @@ def test_labels_are_complete_and_count_from_the_vacuum(chain):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.scf
+def test_levels_of_labels_do_not_depend_on_the_width_of_the_vacuum(monkeypatch):
+    settings = CrystalLabelSettings(replace(LEVEL, plane_wave_cutoff=80.0), (6, 1, 1))
+    found = []
+    for width in (10.0, 14.0):
+        monkeypatch.setattr("helm_ase.qc.crystal.VACUUM", width)
+        found.append(label_crystal("chain", *described(polyyne()), settings))
+    levels = [bands_of(x, [[0.1, 0, 0], [0.37, 0, 0]]) * HARTREE_IN_EV for x in found]
+    assert np.abs(levels[0] - levels[1]).max() < 0.01
+    assert found[0].details["vacuum_potential_hartree"] - found[1].details["vacuum_potential_hartree"] > 0.01
+
+
 @pytest.mark.scf
 def test_matrices_are_those_of_a_calculation_without_time_reversal():
     """And without operators that are kept from the SCF: what PySCF computes anew from the density."""

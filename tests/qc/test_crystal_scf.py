@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from ase.build import graphene
+from ase.build import bulk, graphene
 from pyscf.pbc import dft
 from pyscf.pbc.scf.addons import smearing_
 
 from helm_ase.electronic.band_levels import levels_at
 from helm_ase.electronic.bands import Bands
 from helm_ase.electronic.bloch import LatticeOperator, inverse_bloch_sum
+from helm_ase.qc.crystal import crystal_level
+from helm_ase.qc.crystal_scf import CrystalSCF, fock_and_overlap
 from helm_ase.qc.lattice_integrals import lattice_integrals
 from helm_ase.qc.molecule import basis_of
 from helm_ase.representation.kpoints import KMesh
@@ -54,6 +56,22 @@ def test_levels_between_the_points_of_the_mesh_are_those_of_pyscf(sheet):
     error = 1000 * HARTREE_IN_EV * np.abs(levels_at(back, overlap, k).numpy() - theirs)
     assert error[:, :4].max() < 0.3
     assert error[:, 4:].max() < 1.5
+
+
+def test_levels_of_diamond_between_the_points_of_the_mesh_are_those_of_pyscf():
+    atoms = bulk("C", "diamond", 3.57)
+    atoms.rattle(0.03, seed=4)
+    lattice, level = Lattice.of_atoms(atoms), crystal_level(plane_wave_cutoff=80.0)
+    mf = CrystalSCF(atoms.numbers, atoms.positions, lattice, level, (6, 6, 6)).converge()
+    fock = torch.from_numpy(fock_and_overlap(mf, (6, 6, 6))[0])
+    back = inverse_bloch_sum(fock, KMesh.gamma_centred((6, 6, 6)), lattice, atoms.positions, ATOM)
+    overlap = LatticeOperator.of(lattice_integrals(mf.cell, basis_of(mf.cell.to_mol())).reorder("pyscf"))
+    for kept in ("get_hcore", "get_veff"):  # our own, which know the points of the mesh only
+        delattr(mf, kept)
+    k = np.random.default_rng(1).uniform(-0.5, 0.5, (6, 3))
+    theirs = np.array(mf.get_bands(mf.cell.get_abs_kpts(k))[0])
+    error = 1000 * HARTREE_IN_EV * np.abs(levels_at(back, overlap, k).numpy() - theirs)
+    assert error[:, :4].max() < 0.3
 
 
 def test_filling_and_energies_are_those_of_pyscf(sheet):
