@@ -67,7 +67,8 @@ class CrystalTraining:
     rate: RateSettings = field(default_factory=lambda: RateSettings(warmup_steps=20))
     seed: int = 0
     start: str | Path | None = None
-    """Name or path of a checkpoint to go on from, with its network; with its H0 if no element is new."""
+    """Name or path of a checkpoint to go on from, with its network; with its H0 if no element is new.
+    Distances and numbers of periodic directions that the labels lack are not claimed to be known any more."""
 
     def __post_init__(self) -> None:
         check_range(self, ("epochs", "batch_load", "k_points"), 1)

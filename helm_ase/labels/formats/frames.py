@@ -18,7 +18,7 @@ from helm_ase.representation.box import out_of_box
 from helm_ase.representation.charge_state import charge_state
 from helm_ase.representation.labelled import LabelledMolecule
 from helm_ase.representation.level import LevelOfTheory
-from helm_ase.representation.structure_files import read_frames
+from helm_ase.representation.structure_files import stream_frames
 
 DESCRIPTION = "energies and forces of frames, without Hamiltonians"
 PATTERNS = ("*.xyz", "*.extxyz", "*.traj")
@@ -28,7 +28,7 @@ ENERGY, FORCES = ("REF_energy", "energy"), ("REF_forces", "forces")
 
 def recognises(path: Path) -> bool:
     """Whether the first frame has an energy."""
-    return found_energy(read_frames(path, 0)[0], ENERGY) is not None
+    return found_energy(next(stream_frames(str(path))), ENERGY) is not None
 
 
 def open_source(
@@ -69,7 +69,7 @@ class FrameSource(LabelSource):
 
     def open_file(self) -> list[Atoms]:
         """Read all frames."""
-        return read_frames(self.path, ":")
+        return list(stream_frames(str(self.path)))
 
     def __len__(self) -> int:
         return len(self.file)

@@ -111,3 +111,23 @@ def test_a_label_has_a_hamiltonian_or_an_energy():
         LabelledMolecule("x", water.numbers, water.positions, None)
     with pytest.raises(DatasetError, match="orbital_energies without the Hamiltonian"):
         LabelledMolecule("x", water.numbers, water.positions, None, energy=-1.0, orbital_energies=np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["nan", "inf", '"high"', "[1, 2]"], ids=["not a number", "infinite", "text", "two numbers"]
+)
+def test_energies_that_are_no_finite_number_are_refused(tmp_path, wrong):
+    good = "1\nenergy=-1.0 pbc=F\nH 0 0 0\n"
+    (tmp_path / "x.xyz").write_text(good + good.replace("-1.0", wrong))
+    labels = open_labels(tmp_path / "x.xyz")
+    with pytest.raises(DatasetError, match="x.xyz, entry 1"):
+        labels[1]
+    assert labels[0].energy == -1.0
+
+
+def test_forces_that_are_not_finite_are_refused(tmp_path):
+    bad = frame()
+    bad.calc.results["forces"][0, 1] = np.nan
+    write(tmp_path / "x.xyz", bad, format="extxyz")
+    with pytest.raises(DatasetError, match="forces holds 1 values that are not finite"):
+        open_labels(tmp_path / "x.xyz")[0]
