@@ -15,9 +15,9 @@ from helm_ase.nn import HELM, HELMSettings
 from helm_ase.nn.model import Prediction
 from helm_ase.qc.crystal import crystal_basis
 from helm_ase.representation.graph import AtomicGraph
-from helm_ase.training.crystal_data import set_references
+from helm_ase.training.crystal_data import prepare_crystals, set_references
 from helm_ase.training.crystal_losses import CrystalLossWeights, crystal_loss_terms, weighted_sum
-from helm_ase.training.crystals import CrystalTraining, prepare_crystals, train_on_crystals, train_on_samples
+from helm_ase.training.crystals import CrystalTraining, train_on_crystals, train_on_samples
 from helm_ase.training.recipe import RateSettings
 from shared.crystal_labels import CARBON, LEVEL, OTHER, label
 from shared.small_models import TINY

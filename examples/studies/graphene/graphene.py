@@ -39,15 +39,9 @@ from helm_ase.representation.kpoints import KMesh
 from helm_ase.representation.labelled_crystal import LabelledCrystal
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.level import LevelOfTheory
+from helm_ase.training.crystal_data import CrystalData, prepare_crystals
 from helm_ase.training.crystal_losses import CrystalLossWeights
-from helm_ase.training.crystals import (
-    SMALL,
-    CrystalData,
-    CrystalRun,
-    CrystalTraining,
-    prepare_crystals,
-    train_on_samples,
-)
+from helm_ase.training.crystals import SMALL, CrystalRun, CrystalTraining, train_on_samples
 from helm_ase.units import HARTREE_IN_EV
 
 LEVEL = LevelOfTheory("pbe", "", "sto-3g", False, 0, 1e-8, "CP2K (GAPW)", smearing=0.001)
