@@ -70,7 +70,7 @@ if __name__ == "__main__":
     energies = "energy" in checkpoint.predicts
     samples: dict[str, list] = {}
     for label in source:
-        if label.split in ("val", "test"):
+        if label.split in ("val", "test") and not checkpoint.knows.unknown_elements(label.numbers):
             sample = make_crystal_sample(
                 label, source.level, checkpoint.basis, checkpoint.baseline.operators, checkpoint.model.cutoff
             )
