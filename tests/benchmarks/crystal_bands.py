@@ -6,8 +6,8 @@
 A cell of 2 n² atoms, displaced by 0.03 Å at random, n = ``--cells``; bands along Γ–M–K–Γ.  Of the model:
 loading, H(T) and its diagonalisation at every point.  Of PySCF: a converged calculation at the model's level
 on a mesh of m × m points with time reversal, and its bands at the same points.  Processor time of one thread,
-each once, in this process, without the import of libraries.  Errors are those of the occupied levels, from the
-highest one.  Of 32 atoms PySCF needs more than a quarter of an hour.
+each once, in this process, without the import of libraries.  Errors are those of the occupied levels, from
+the highest one.  Of 32 atoms PySCF needs more than a quarter of an hour.
 """
 
 from common import header, machine, one_thread, table
