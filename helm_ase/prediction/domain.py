@@ -59,6 +59,8 @@ def _other_models(atoms: Atoms, state: ChargeState | None) -> str:
         if fits and dimensions in knows.dimensions and not knows.unknown_elements(atoms.numbers.tolist()):
             names.append(repr(name))
     what = "these elements" if state is None else "these elements with this charge and multiplicity"
+    if dimensions:
+        what = f"{KINDS[dimensions]} of these elements"
     if names:
         return f"{' and '.join(names)} {'knows' if len(names) == 1 else 'know'} {what}"
     return f"No model of this installation knows {what} (helm-ase models lists all; helm-ase train makes one)"
@@ -80,7 +82,7 @@ def refuse_dimensions(dimensions: int, atoms: Atoms, checkpoint: Checkpoint) -> 
         raise StructureError(
             f"model {checkpoint.name!r} describes isolated molecules, but pbc is {atoms.pbc.tolist()}: if "
             "this is a molecule in a box, as some readers make it, set atoms.pbc = False (helm-ase: "
-            "--no-pbc); for a crystal take a model that has learnt crystals"
+            f"--no-pbc); for a crystal take a model that has learnt crystals. {_other_models(atoms, None)}"
         )
     known = ", ".join(KINDS[d] for d in checkpoint.dimensions)
     raise StructureError(

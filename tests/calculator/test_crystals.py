@@ -236,7 +236,7 @@ def test_copies_and_pickles_give_the_same(crystal_model):
 def test_models_of_molecules_refuse_crystals_and_name_both_ways_out():
     atoms = molecule("H2O", vacuum=4.0)
     atoms.pbc = True
-    with pytest.raises(StructureError, match=r"molecule in a box.*pbc = False.*; for a crystal"):
+    with pytest.raises(StructureError, match=r"molecule in a box.*pbc = False.*; for a crystal.*No model"):
         atoms.calc = HELMCalculator(model="helm-hcnof-2")
 
 
