@@ -137,6 +137,7 @@ def box_of(
     """
     if heights is None:
         heights = np.ptp(lattice.fractional(positions), axis=0) + VACUUM  # these directions have unit vectors
+        heights[:] = heights[~lattice.pbc].max(initial=VACUUM)  # quadrupoles of chains cancel in a square
     return np.where(lattice.pbc[:, None], lattice.cell, lattice.complete * heights[:, None])
 
 

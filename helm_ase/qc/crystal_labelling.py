@@ -23,7 +23,7 @@ from helm_ase.representation.lattice import Lattice, nearest_images
 from helm_ase.representation.level import LevelOfTheory
 from helm_ase.representation.real_space_matrix import RealSpaceMatrix
 from helm_ase.representation.structure import CrystalStructure
-from helm_ase.units import BOHR_IN_ANGSTROM, HARTREE_IN_EV
+from helm_ase.units import HARTREE_IN_EV
 
 SHORTEST_OF_MESH = 14.7
 """Å; with the functions of SZV bases no vector of the mesh's supercell should be shorter."""
@@ -197,9 +197,11 @@ def alias_of(
 
 
 def vacuum_potential(mf: Any, lattice: Lattice) -> float:
-    """Electrostatic potential energy of an electron where the atoms are farthest, Hartree.
+    """Electrostatic potential energy of an electron far away from the atoms, Hartree.
 
-    PySCF sets the mean over the cell to zero, so that levels depend on how much vacuum there is.
+    PySCF sets the mean over the cell to zero, so that levels depend on how much vacuum there is.  Of a slab
+    it is the value where the atoms are farthest.  That of a chain falls off as 1/r², and images are never
+    far enough; see :func:`potential_far_from_chain`.
 
     Parameters
     ----------
@@ -219,21 +221,52 @@ def vacuum_potential(mf: Any, lattice: Lattice) -> float:
     weight = cell.vol / len(density)
     ions = -np.einsum("ag,ag->g", cell.get_SI(waves), pp.get_vlocG(cell, waves))
     total = tools.ifft(potential + ions / weight, mesh).real
+    if lattice.dimensions == 1:
+        curvature = tools.ifft(-(waves**2).sum(1) * tools.fft(total, mesh), mesh).real
+        return potential_far_from_chain(total, curvature, _squares_from_chain(cell, mesh, lattice))
     far = _farthest(cell, mesh, lattice)
     return float(total[far].mean())
+
+
+def potential_far_from_chain(
+    potential: NDArray[np.float64], curvature: NDArray[np.float64], squares: NDArray[np.float64]
+) -> float:
+    """Potential at infinite distance from a chain, from that of all its images, in its unit.
+
+    The mean of V over a cell is that of all images, Σ V₁, and the constant that is wanted.  By Green's
+    theorem, ∫ V₁ dx dy = ¼ ∫ r² ∇²V₁ dx dy, and ∇²V lies within the cell.
+
+    Parameters
+    ----------
+    potential, curvature
+        V and ∇²V on a mesh of the cell, (n,).
+    squares
+        r², distances from the chain's axis on the same mesh, a0², (n,).
+    """
+    return float(potential.mean() - 0.25 * (squares * curvature).mean())
+
+
+def _squares_from_chain(cell: Any, mesh: Sequence[int], lattice: Lattice) -> NDArray[np.float64]:
+    """Squared distances of grid points from the middle of a chain, normal to it, bohr²."""
+    box, away = np.asarray(cell.lattice_vectors()), _away_from_vacuum(cell, mesh)
+    inside = (away + 0.5) - np.round(away + 0.5)  # from the middle of the atoms
+    return np.asarray((((inside * ~lattice.pbc) @ box) ** 2).sum(1))
 
 
 def _farthest(cell: Any, mesh: Sequence[int], lattice: Lattice) -> NDArray[np.int64]:
     """Grid points (of the FFT's mesh) in the middle of the widest gap between atoms along every direction
     without periodicity."""
-    box = np.asarray(cell.lattice_vectors()) * BOHR_IN_ANGSTROM
-    fractions = np.stack(np.meshgrid(*[np.arange(n) / n for n in mesh], indexing="ij"), -1).reshape(-1, 3)
-    atoms = np.asarray(cell.atom_coords()) * BOHR_IN_ANGSTROM @ np.linalg.inv(box)
-    free = ~lattice.pbc
-    away = fractions - np.array([_middle_of_widest_gap(x) for x in atoms.T])
-    away -= np.round(away)
-    distance = np.linalg.norm((away * free) @ box, axis=1)
+    box, away = np.asarray(cell.lattice_vectors()), _away_from_vacuum(cell, mesh)
+    distance = np.linalg.norm((away * ~lattice.pbc) @ box, axis=1)
     return np.flatnonzero(distance <= distance.min() + 1e-6)
+
+
+def _away_from_vacuum(cell: Any, mesh: Sequence[int]) -> NDArray[np.float64]:
+    """Grid points of the FFT's mesh, fractions from the middle of the widest gaps between atoms, −½ to ½."""
+    fractions = np.stack(np.meshgrid(*[np.arange(n) / n for n in mesh], indexing="ij"), -1).reshape(-1, 3)
+    atoms = np.asarray(cell.atom_coords()) @ np.linalg.inv(np.asarray(cell.lattice_vectors()))
+    away = fractions - np.array([_middle_of_widest_gap(x) for x in atoms.T])
+    return np.asarray(away - np.round(away))
 
 
 def _middle_of_widest_gap(places: NDArray[np.float64]) -> float:
