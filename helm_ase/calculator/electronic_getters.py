@@ -72,7 +72,7 @@ class ElectronicGetters:
         sparse
             Leave out the blocks of atoms that are far apart, those without an element above 1e-10 Eh.
         kpt
-            Of crystals: the k point, in fractions of the reciprocal vectors, (3,).
+            The k point of a crystal, in fractions of the reciprocal vectors, (3,).
 
         Returns
         -------
