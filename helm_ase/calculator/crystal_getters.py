@@ -277,6 +277,6 @@ def refuse_crystal(atoms: Atoms) -> None:
     if atoms.pbc.any():
         raise StructureError(
             "this is for molecules only, in this version; for crystals there are "
-            "get_real_space_hamiltonian(), get_bloch_matrices(kpts), get_bands(), band_structure(path), "
+            "get_real_space_hamiltonian(), get_hamiltonian(kpt=…), get_bands(), band_structure(path), "
             "get_eigenvalues(kpt), get_band_populations(by) and atoms.get_charges()"
         )

@@ -85,8 +85,10 @@ class ElectronicGetters:
         StructureError
             If a k point is given for a molecule, or none for a crystal.
         SettingError
-            If the k point is not three finite numbers.
+            If the k point is not three finite numbers, or its matrix is to be sparse.
         """
+        if kpt is not None and sparse:
+            raise SettingError("matrices at a k point are dense: leave sparse out")
         if kpt is not None:
             return self.get_bloch_matrices(np.asarray(kpt)[None], atoms)[0][0]
         matrix = np.array(self.get_property("hamiltonian", atoms))

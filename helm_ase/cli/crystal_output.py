@@ -3,7 +3,13 @@
 from ase import Atoms
 
 from helm_ase.errors import StructureError
-from helm_ase.pictures.bands import describe_gap, draw_bands, draw_density_of_bands, gap_of_both
+from helm_ase.pictures.bands import (
+    describe_gap,
+    draw_bands,
+    draw_density_of_bands,
+    gap_of_both,
+    zero_of_energy,
+)
 from helm_ase.units import HARTREE_IN_EV
 
 
@@ -25,7 +31,7 @@ def print_bands(atoms: Atoms, bands: str | None, density: str | None) -> None:
     """Print Fermi level, gap and charges, and draw bands and density of states to files."""
     calc = atoms.calc
     mesh = calc.get_bands(atoms)
-    print(f"\nFermi level  {mesh.fermi_level * HARTREE_IN_EV:.3f} eV  {zero_of_energy(atoms)}")
+    print(f"\nFermi level  {mesh.fermi_level * HARTREE_IN_EV:.3f} eV  {zero_of_energy(atoms.pbc.all())}")
     print(f"on a mesh of {'×'.join(map(str, calc.get_mesh_size(atoms)))} k points: {describe_gap(mesh.gap)}")
     charges = [f"{name} {q:+.2f}" for name, q in zip(atoms.symbols, atoms.get_charges(), strict=True)]
     print(f"Mulliken charges  {', '.join(charges[:12])}{' …' if len(charges) > 12 else ''}")
@@ -38,8 +44,3 @@ def print_bands(atoms: Atoms, bands: str | None, density: str | None) -> None:
     if density:
         draw_density_of_bands(mesh, density, title)
         print(f"density of states: {density}")
-
-
-def zero_of_energy(atoms: Atoms) -> str:
-    """From where the levels of a crystal count, in words."""
-    return "from the mean electrostatic potential" if atoms.pbc.all() else "from the vacuum"

@@ -41,9 +41,6 @@ def _train(options: argparse.Namespace) -> None:
     from helm_ase.errors import SettingError
 
     try:
-        from lightning.pytorch.utilities.exceptions import SIGTERMException
-
-        from helm_ase.system.termination import Terminated
         from helm_ase.training import configuration
         from helm_ase.training.run import train
     except ModuleNotFoundError as error:
@@ -62,9 +59,7 @@ def _train(options: argparse.Namespace) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # this process is ours
     try:
         target = train(recipe)
-    except SIGTERMException as error:  # Lightning's, where the signal comes at the end of an epoch
-        raise Terminated from error
-    except SystemExit as error:  # its reaction to Ctrl-C
+    except SystemExit as error:  # Lightning's reaction to Ctrl-C
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         raise KeyboardInterrupt from error

@@ -6,6 +6,7 @@ each ordered pair of them: embeddings, references of the energy, scales, shifts 
 
 import torch
 
+from helm_ase.errors import SettingError
 from helm_ase.nn.model import HELM
 
 
@@ -22,16 +23,18 @@ def adopt_weights(model: HELM, start: HELM) -> None:
 
     Raises
     ------
-    ValueError
+    SettingError
         If the other network has an element that this one lacks, or a tensor of another form.
     """
     ours, theirs = model.basis.elements, start.basis.elements
     if missing := sorted(set(theirs) - set(ours)):
-        raise ValueError(f"the network lacks the elements {missing} of the one whose weights it should adopt")
+        raise SettingError(
+            f"the network lacks the elements {missing} of the one whose weights it should adopt"
+        )
     rows = torch.tensor([ours.index(z) for z in theirs])
     weights, taken = model.state_dict(), start.state_dict()
     if weights.keys() != taken.keys():
-        raise ValueError("the two networks have different parts")
+        raise SettingError("the two networks have different parts")
     pairs = (rows[:, None] * len(ours) + rows).flatten()
     places = {(len(ours), len(theirs)): rows, (len(ours) ** 2, len(theirs) ** 2): pairs}
     for name, weight in weights.items():
@@ -41,6 +44,6 @@ def adopt_weights(model: HELM, start: HELM) -> None:
         elif weight.shape[1:] == other.shape[1:] and (len(weight), len(other)) in places:
             weight[places[len(weight), len(other)]] = other
         else:
-            raise ValueError(
+            raise SettingError(
                 f"{name} has the shape {tuple(weight.shape)} here and {tuple(other.shape)} there"
             )

@@ -169,3 +169,8 @@ def describe_gap(gap: Gap) -> str:
     if float(width) <= 0:
         return "no gap"
     return f"gap {width} eV ({'direct' if gap.is_direct else 'indirect'})"
+
+
+def zero_of_energy(periodic: bool) -> str:
+    """From where the levels of a crystal count, in words; ``periodic``: in all three directions."""
+    return "from the mean potential" if periodic else "from the vacuum"

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.electronic.bands import Bands
-from helm_ase.pictures.bands import MOST_GROUPS, bands_figure, describe_gap, gap_of_both
+from helm_ase.pictures.bands import MOST_GROUPS, bands_figure, describe_gap, gap_of_both, zero_of_energy
 from helm_ase.pictures.html_document import (
     columns,
     formula_in_html,
@@ -85,7 +85,7 @@ def write_crystal_page(
 
 def _of_bands(calculator: HELMCalculator, mesh: Bands, structure: Any) -> list[tuple[str, str]]:
     """Names and values of what concerns the crystal as a whole."""
-    zero = "from the mean potential" if calculator.atoms.pbc.all() else "from the vacuum"
+    zero = zero_of_energy(calculator.atoms.pbc.all())
     gap = gap_of_both(structure, mesh)
     rows = [
         ("k points of the mesh", " × ".join(map(str, calculator.get_mesh_size()))),

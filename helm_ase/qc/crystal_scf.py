@@ -94,6 +94,12 @@ def remember_operators(mf: Any) -> None:
     mf.get_hcore, mf.get_veff = lambda *_given, **_named: core, get_veff
 
 
+def forget_operators(mf: Any) -> None:
+    """Undo :func:`remember_operators`: what is remembered belongs to the mesh, and PySCF asks for other points
+    when it computes bands."""
+    del mf.get_hcore, mf.get_veff
+
+
 def fock_and_overlap(mf: Any, mesh: Sequence[int]) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     """F(k), Hartree, and S(k) of a converged calculation at the points of ``KMesh.kpts``, (K, A, A) each."""
     kept = kept_points(mesh)

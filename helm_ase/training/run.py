@@ -11,10 +11,12 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from helm_ase.checkpoint.format import read_checkpoint, save_checkpoint
 from helm_ase.errors import SettingError
 from helm_ase.nn import HELM, HELMSettings
+from helm_ase.system.termination import Terminated
 from helm_ase.training.batches import Samples, SharedBatches, loader, loads_of, validation_loader
 from helm_ase.training.callbacks import CheckpointHeader, EndOfStage, ExponentialAverage, KeepBest
 from helm_ase.training.curves import write_report
@@ -140,6 +142,8 @@ def _fit(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[st
                 ckpt_path=str(last) if last.exists() else None,
                 weights_only=True,
             )
+        except SIGTERMException as error:  # Lightning's, where the signal comes at the end of an epoch
+            raise Terminated from error
         except RuntimeError as error:
             if "PytorchStreamWriter" not in str(error):
                 raise

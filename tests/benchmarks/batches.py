@@ -10,7 +10,7 @@ elapsed times, and the calculator on one thread of the CPU is the reference of t
 energy baseline, E0 is computed one molecule at a time in both, and is shown in a column of its own.
 """
 
-from common import header, machine, one_thread, table
+from common import header, machine, one_thread, table, timed
 
 one_thread()
 
@@ -49,13 +49,6 @@ def structures(names: list[str], copies: int) -> list[Atoms]:
             rattled.append(twin)
     order = np.random.default_rng(0).permutation(len(rattled))
     return [rattled[k] for k in order]
-
-
-def timed(work: Callable[[], Any], clock: Callable[[], float] = time.process_time) -> tuple[Any, float]:
-    """Result and seconds."""
-    start = clock()
-    result = work()
-    return result, clock() - start
 
 
 def one_at_a_time(molecules: list[Atoms], calculator: HELMCalculator) -> list[tuple[float, Any]]:

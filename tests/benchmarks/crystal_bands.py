@@ -10,14 +10,12 @@ each once, in this process, without the import of libraries.  Errors are those o
 the highest one.  Of 32 atoms PySCF needs more than a quarter of an hour.
 """
 
-from common import header, machine, one_thread, table
+from common import header, machine, one_thread, table, timed
 
 one_thread()
 
 import argparse  # noqa: E402
 import json  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -27,7 +25,7 @@ from ase.build import graphene  # noqa: E402
 
 from helm_ase import HELMCalculator  # noqa: E402
 from helm_ase.checkpoint import load_shared  # noqa: E402
-from helm_ase.qc.crystal_scf import CrystalSCF  # noqa: E402
+from helm_ase.qc.crystal_scf import CrystalSCF, forget_operators  # noqa: E402
 from helm_ase.representation.lattice import Lattice  # noqa: E402
 from helm_ase.units import HARTREE_IN_EV  # noqa: E402
 
@@ -42,12 +40,6 @@ def supercell(n: int) -> Atoms:
     return atoms
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """Result, and seconds of processor time."""
-    begin = time.process_time()
-    return work(), time.process_time() - begin
-
-
 def by_model(model: str, atoms: Atoms, points: int) -> tuple[Any, dict[str, float]]:
     """Bands of the model, and what they took."""
     calc, loading = timed(lambda: HELMCalculator(model=model))
@@ -60,8 +52,7 @@ def by_pyscf(model: str, atoms: Atoms, kpts: np.ndarray, mesh: int) -> tuple[np.
     level, lattice = load_shared(model).level, Lattice.of_atoms(atoms)
     crystal = CrystalSCF(atoms.numbers, atoms.positions, lattice, level, (mesh, mesh, 1))
     mf, scf = timed(crystal.converge)
-    for kept in ("get_hcore", "get_veff"):  # our own, which know the points of the mesh only
-        delattr(mf, kept)
+    forget_operators(mf)
     levels, bands = timed(lambda: mf.get_bands(mf.cell.get_abs_kpts(kpts))[0])
     return np.array(levels) * HARTREE_IN_EV, {"SCF": scf, "bands": bands}
 

@@ -8,17 +8,14 @@ levels at one k point.  Memory is the peak of the whole process, libraries and m
 elements of H(T) that are kept, per atom, and the power of the number of atoms between the two largest sizes.
 """
 
-from common import header, machine, one_thread, table
+from common import header, machine, one_thread, table, timed
 
 one_thread()
 
 import argparse  # noqa: E402
 import json  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
 from multiprocessing import get_context  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -37,12 +34,6 @@ def crystal(kind: str, n: int) -> Atoms:
     atoms = graphene(a=2.46, size=(n, n, 1)) if kind == "graphene" else bulk("C", "diamond", 3.57) * (n, n, n)
     atoms.positions += np.random.default_rng(0).normal(scale=0.03, size=atoms.positions.shape)
     return atoms
-
-
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """Result, and seconds of processor time."""
-    begin = time.process_time()
-    return work(), time.process_time() - begin
 
 
 def measured(model: str, kind: str, n: int) -> dict[str, float]:

@@ -63,6 +63,8 @@ def test_matrices_at_a_k_point(crystal_model):
     calc = atoms.calc
     h, s = calc.get_hamiltonian(kpt=(0.25, 0, 0)), calc.get_overlap(kpt=(0.25, 0, 0))
     assert largest(scipy.linalg.eigvalsh(h, s) * HARTREE_IN_EV - calc.get_eigenvalues(kpt=1)) < 1e-9
+    with pytest.raises(SettingError, match="dense"):
+        calc.get_hamiltonian(kpt=(0.25, 0, 0), sparse=True)
     with pytest.raises(SettingError, match="k points of shape"):
         calc.get_hamiltonian(kpt=(0.25, 0))
 

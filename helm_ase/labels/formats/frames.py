@@ -113,13 +113,17 @@ class FrameSource(LabelSource):
 
 def found_energy(atoms: Atoms, keys: tuple[str, ...]) -> float | None:
     """The first energy that a frame has under one of the keys, eV."""
-    known: dict[str, Any] = {**(atoms.calc.results if atoms.calc else {}), **atoms.info}
-    value = next((known[key] for key in keys if known.get(key) is not None), None)
+    value = _first(atoms, atoms.info, keys)
     return None if value is None else float(value)
 
 
 def found_forces(atoms: Atoms, keys: tuple[str, ...]) -> NDArray[np.float64] | None:
     """The first forces that a frame has under one of the keys, eV/Å, (N, 3)."""
-    known: dict[str, Any] = {**(atoms.calc.results if atoms.calc else {}), **atoms.arrays}
-    value = next((known[key] for key in keys if known.get(key) is not None), None)
+    value = _first(atoms, atoms.arrays, keys)
     return None if value is None else np.array(value, dtype=np.float64)
+
+
+def _first(atoms: Atoms, kept: dict[str, Any], keys: tuple[str, ...]) -> Any:
+    """What a frame, or else the calculator that its reader attached, holds under the first known key."""
+    known = {**(atoms.calc.results if atoms.calc else {}), **kept}
+    return next((known[key] for key in keys if known.get(key) is not None), None)
