@@ -95,7 +95,7 @@ def remember_operators(mf: Any) -> None:
 
 
 def forget_operators(mf: Any) -> None:
-    """Undo :func:`remember_operators`: what is remembered belongs to the mesh, and bands need other points."""
+    """Undo :func:`remember_operators`: what is kept belongs to the mesh, and bands need other points."""
     del mf.get_hcore, mf.get_veff
 
 
