@@ -12,6 +12,7 @@ from ase.md.velocitydistribution import Stationary, ZeroRotation
 from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
 
+from helm_ase.errors import SettingError
 from helm_ase.system.terminal import progress_bar
 
 AT_REST = 0.3
@@ -39,11 +40,12 @@ def dynamics(
     """
     rng = np.random.default_rng(options.seed)
     step = options.timestep * ase_units.fs
+    if not options.keep_velocities:
+        hot = starting_temperature(atoms, options.temperature) if options.nve else options.temperature
+        draw_velocities(atoms, hot, rng)
     if options.nve:
-        draw_velocities(atoms, starting_temperature(atoms, options.temperature), rng)
         md = VelocityVerlet(atoms, step)
     else:
-        draw_velocities(atoms, options.temperature, rng)
         friction = 0.01 / ase_units.fs
         md = Langevin(atoms, step, temperature_K=options.temperature, friction=friction, fixcm=False, rng=rng)
     if frames is not None:
@@ -61,6 +63,25 @@ def dynamics(
     print_temperatures(seen, options)
 
 
+def check_velocities(atoms: Atoms, options: argparse.Namespace) -> None:
+    """Compare the velocities of the file with the options, before anything is computed.
+
+    Raises
+    ------
+    SettingError
+        If they are to be kept but there are none, or a relaxation or nothing comes first.
+    """
+    moving = bool(atoms.get_momenta().any())
+    if not options.keep_velocities:
+        if moving and options.md:
+            print(f"the velocities in {options.file} are replaced; --keep-velocities goes on with them")
+        return
+    if options.opt or not options.md:
+        raise SettingError("--keep-velocities goes on with --md, without --opt")
+    if not moving:
+        raise SettingError(f"{options.file} has no velocities to keep: leave out --keep-velocities")
+
+
 def print_temperatures(seen: list[float], options: argparse.Namespace) -> None:
     """Say which temperature the dynamics had, at its start and on average."""
     mean = f"temperature {seen[0]:.0f} K at the start, {np.mean(seen):.0f} K on average"
@@ -68,7 +89,7 @@ def print_temperatures(seen: list[float], options: argparse.Namespace) -> None:
         print(mean)
         return
     print(f"{mean} (of the vibrations: the molecule neither drifts nor turns)")
-    if seen[0] > 1.5 * options.temperature:
+    if seen[0] > 1.5 * options.temperature and not options.keep_velocities:
         print(
             f"a molecule at rest starts at twice {options.temperature:g} K: vibrations store the other half"
         )

@@ -20,6 +20,7 @@ def add_commands(commands: Any) -> None:
     )
     _add_question(run)
     _add_motion(run)
+    _add_dynamics(run)
     _add_outputs(run)
     _add_pictures_of_crystals(run)
     run.set_defaults(command=_run)
@@ -55,6 +56,15 @@ def _add_motion(run: argparse.ArgumentParser) -> None:
         help="--opt stops once no force is larger than this, in eV/Angstrom (default: 0.01)",
     )
     run.add_argument(
+        "--allow-extrapolation",
+        action="store_true",
+        help="continue although a bond is broken or the geometry is far from the training data; without "
+        "this option the command then stops with an error",
+    )
+
+
+def _add_dynamics(run: argparse.ArgumentParser) -> None:
+    run.add_argument(
         "--md",
         type=NUMBER,
         default=0,
@@ -83,10 +93,10 @@ def _add_motion(run: argparse.ArgumentParser) -> None:
         help="seed of the random initial velocities and of the thermostat (default: 0)",
     )
     run.add_argument(
-        "--allow-extrapolation",
+        "--keep-velocities",
         action="store_true",
-        help="continue although a bond is broken or the geometry is far from the training data; without "
-        "this option the command then stops with an error",
+        help="go on with --md from the velocities in FILE, as of the last frame of a trajectory (default: "
+        "draw new ones)",
     )
 
 

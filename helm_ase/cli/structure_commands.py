@@ -15,7 +15,7 @@ from ase.vibrations import VibrationsData
 
 from helm_ase.calculator.helm import HELMCalculator
 from helm_ase.cli.crystal_output import check_pictures, print_bands
-from helm_ase.cli.dynamics import dynamics
+from helm_ase.cli.dynamics import check_velocities, dynamics
 from helm_ase.cli.watch import Watch, check_trust
 from helm_ase.errors import SettingError, StructureError
 from helm_ase.pictures.figure import check_format
@@ -51,6 +51,7 @@ def run_file(options: argparse.Namespace) -> None:
     check_outputs(options)
     atoms = _read(options)
     check_pictures(atoms, options.bands, options.dos, options.levels)
+    check_velocities(atoms, options)
     atoms.calc = HELMCalculator(
         model=options.model,
         device=options.device,

@@ -7,8 +7,8 @@ Every molecule is relaxed and moved at constant energy, 300 K on average, 0.5 fs
 which looks at the verdict after every step and ends the run if a bond breaks or the error bar goes out of
 bounds.  Printed of each: whether it went to its end, the drift of the total energy (slope of a straight
 line) and its scatter about that line, whether the bonds of the last frame are those of the first, the largest
-error bar on the way, and the verdict at the end.  FOLDER keeps one trajectory for each molecule; those that
-are finished are not run again.
+error bar on the way, and the verdict at the end.  FOLDER keeps the trajectories: molecules that are finished
+are not run again, and one that was interrupted goes on from its last frame.
 """
 
 from common import header, machine, one_thread, table
@@ -16,6 +16,7 @@ from common import header, machine, one_thread, table
 one_thread()
 
 import argparse  # noqa: E402
+import glob  # noqa: E402
 import json  # noqa: E402
 import warnings  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
@@ -31,8 +32,8 @@ from helm_ase import HELMCalculator  # noqa: E402
 from helm_ase.cli import main as helm_ase  # noqa: E402
 from helm_ase.prediction.domain import ExtrapolationWarning  # noqa: E402
 from helm_ase.representation.connectivity import molecule_hash  # noqa: E402
-from helm_ase.sampling import from_smiles  # noqa: E402
 from helm_ase.sampling.conformers import embed  # noqa: E402
+from helm_ase.sampling.molecules import Molecule, from_smiles  # noqa: E402
 
 MOLECULES = {
     "alanine": "C[C@H](N)C(=O)O",
@@ -56,45 +57,71 @@ EVERY = 10
 
 
 def run(name: str, folder: Path, model: str | None, steps: int) -> dict[str, Any]:
-    """Relax and move one molecule, and say how it went."""
+    """Relax and move one molecule, or go on where an interrupted run stopped, and say how it went."""
     stem = folder / name.replace(" ", "_").replace(",", "")
     done = stem.with_suffix(".json")
     if done.exists():
         kept: dict[str, Any] = json.loads(done.read_text())
         return kept
-    molecule = from_smiles(MOLECULES[name])
-    write(stem.with_suffix(".xyz"), Atoms(molecule.numbers, embed(molecule.smiles, seed=1)))
-    state = ["--charge", str(molecule.charge), "--multiplicity", str(molecule.multiplicity)]
-    dynamics = ["--md", str(steps), "--nve", "--timestep", str(TIMESTEP), "--seed", "1"]
-    files = [str(stem.with_suffix(".xyz")), "--trajectory", str(stem.with_suffix(".traj"))]
-    chosen = [] if model is None else ["--model", model]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExtrapolationWarning)
-        code = helm_ase(["run", *files, "--opt", *dynamics, *state, *chosen, "--no-orbitals"])
+    molecule, code = from_smiles(MOLECULES[name]), 0
+    made = len(moving_frames(parts_of(stem)))
+    if made == 0 or (steps := steps - EVERY * (made - 1)) > 0:
+        code = move(molecule, stem, model, steps, begin=made == 0)
     if code > 128:  # a signal: what was asked for is an end of this script, and no result
         raise SystemExit(code)
-    if not stem.with_suffix(".traj").exists():
+    frames = moving_frames(parts_of(stem))
+    if not frames:
         raise SystemExit(f"{name}: helm-ase run ended with {code} before the dynamics began")
     known = {"charge": molecule.charge, "multiplicity": molecule.multiplicity}
-    result = {"name": name, "exit_code": code} | examined(stem.with_suffix(".traj"), known, model)
+    result = {"name": name, "exit_code": code} | examined(frames, known, model)
     done.write_text(json.dumps(result))
     return result
 
 
-def examined(path: Path, state: dict[str, int], model: str | None) -> dict[str, Any]:
-    """What a trajectory says: length (ps), drift and scatter (meV/atom), bonds, error bars.
+def move(molecule: Molecule, stem: Path, model: str | None, steps: int, begin: bool) -> int:
+    """Write one more trajectory of a molecule, from its last frame or, at the beginning, after a relaxation;
+    exit code of ``helm-ase run``."""
+    parts = parts_of(stem)
+    if begin:
+        for path in parts:  # of a relaxation that was interrupted
+            path.unlink()
+        source, number, how = stem.with_suffix(".xyz"), 0, ["--opt"]
+        write(source, Atoms(molecule.numbers, embed(molecule.smiles, seed=1)))
+    else:
+        source, number, how = parts[-1], len(parts), ["--keep-velocities"]
+    files = [str(source), "--trajectory", str(stem.with_suffix(f".{number}.traj"))]
+    state = ["--charge", str(molecule.charge), "--multiplicity", str(molecule.multiplicity)]
+    dynamics = ["--md", str(steps), "--nve", "--timestep", str(TIMESTEP), "--seed", "1"]
+    chosen = [] if model is None else ["--model", model]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        return helm_ase(["run", *files, *how, *dynamics, *state, *chosen, "--no-orbitals"])
+
+
+def parts_of(stem: Path) -> list[Path]:
+    """Trajectories of a molecule in the order in which they were made."""
+    return sorted(stem.parent.glob(f"{glob.escape(stem.name)}.*.traj"), key=lambda p: int(p.suffixes[-2][1:]))
+
+
+def moving_frames(parts: Sequence[Path]) -> list[Atoms]:
+    """Frames of the dynamics, without those of a relaxation, which are at rest, and without the first of each
+    later part, which is the last of the part before."""
+    every: list[list[Atoms]] = [[f for f in read(path, ":") if f.get_momenta().any()] for path in parts]
+    return [frame for k, part in enumerate(every) for frame in part[1 if k else 0 :]]
+
+
+def examined(moving: Sequence[Atoms], state: dict[str, int], model: str | None) -> dict[str, Any]:
+    """What the dynamics say: length (ps), drift and scatter (meV/atom), bonds, error bars.
 
     Parameters
     ----------
-    path
-        Frames of a relaxation, at rest, and of the dynamics after it.
+    moving
+        Frames of the dynamics.
     state
         Charge and multiplicity.
     model
         Checkpoint.
     """
-    frames: list[Atoms] = read(path, ":")
-    moving = [frame for frame in frames if frame.get_momenta().any()]
     energies = np.array([f.get_total_energy() for f in moving]) * 1e3 / len(moving[0])
     times = np.arange(len(moving)) * EVERY * TIMESTEP * 1e-3
     slope, start = np.polyfit(times, energies, 1)
