@@ -9,7 +9,6 @@ import argparse
 
 from helm_ase.training.crystal_losses import CrystalLossWeights
 from helm_ase.training.crystals import CrystalTraining, train_on_crystals
-from helm_ase.training.recipe import OptimiserSettings
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
@@ -19,22 +18,17 @@ if __name__ == "__main__":
     parser.add_argument("model", metavar="MODEL.safetensors")
     parser.add_argument("--minutes", type=float, default=10.0, help="of processor time (10)")
     parser.add_argument("--hamiltonian", type=float, default=1.0, help="weight of the loss (1)")
-    parser.add_argument("--spectrum", type=float, default=0.2, help="weight of the loss (0.2)")
+    parser.add_argument("--spectrum", type=float, default=0.4, help="weight of the loss (0.4)")
     parser.add_argument("--bands", type=float, default=0.0, help="weight of the loss (0)")
     parser.add_argument("--energy", type=float, default=0.0, help="weight of the loss (0)")
-    parser.add_argument("--muon", type=float, metavar="RATE", help="optimiser Muon with this rate (AdamW)")
     parser.add_argument(
         "--start", metavar="MODEL", help="go on from these weights, with their H0 and elements"
     )
     parser.add_argument("--name", default="carbon", help="of the checkpoint (carbon)")
     options = parser.parse_args()
     weights = CrystalLossWeights(options.hamiltonian, options.spectrum, options.bands, options.energy)
-    optimiser = OptimiserSettings(averaging=0.99)
-    if options.muon:
-        optimiser = OptimiserSettings(name="muon", muon_rate=options.muon, averaging=0.99)
     settings = CrystalTraining(
-        options.name, start=options.start, weights=weights, epochs=100_000, minutes=options.minutes,
-        optimiser=optimiser,
+        options.name, start=options.start, weights=weights, epochs=100_000, minutes=options.minutes
     )  # fmt: skip
     run = train_on_crystals(options.labels, options.model, settings, progress=True)
     print(f"{len(run.history)} epochs of {len(run.train)} frames; {options.model}")

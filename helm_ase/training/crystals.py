@@ -64,7 +64,9 @@ class CrystalTraining:
     """Random ones for each crystal and step."""
     virtuals: int = 4
     """Unoccupied bands that losses and errors count."""
-    optimiser: OptimiserSettings = field(default_factory=lambda: OptimiserSettings(averaging=0.99))
+    optimiser: OptimiserSettings = field(
+        default_factory=lambda: OptimiserSettings("muon", muon_rate=4e-3, averaging=0.99)
+    )
     rate: RateSettings = field(default_factory=lambda: RateSettings(warmup_steps=20))
     seed: int = 0
     start: str | Path | None = None
