@@ -33,7 +33,7 @@ def with_energy_baseline(
     """
     if recipe.data.energy_parameters:
         recipe = _with_file(recipe, Path(recipe.data.energy_parameters))
-    ours = recipe.data.energy_baseline
+    ours = recipe.data.e0
     theirs = EnergyBaseline() if start is None else start.energy_baseline
     if start is not None and not _same_energy(ours, theirs):
         if "energy" not in recipe.renew:
@@ -63,7 +63,7 @@ def _with_file(recipe: Recipe, path: Path) -> Recipe:
             f"data.energy_parameters: {path} holds no parameters of GFN2-xTB; "
             "examples/train/fit_energy_baseline.py writes such files"
         )
-    baseline = replace(recipe.data.energy_baseline, parameters=parameters)
+    baseline = replace(recipe.data.e0, parameters=parameters)
     if ("dispersion" in parameters) != baseline.dispersion:
         raise SettingError(
             f"data.energy_baseline.dispersion is {baseline.dispersion}, but {path} "

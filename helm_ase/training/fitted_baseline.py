@@ -54,7 +54,7 @@ def with_operators(
     DatasetError, BasisError
         If labels cannot be read or do not fit their basis.
     """
-    baseline = recipe.data.baseline
+    baseline = recipe.data.h0
     if baseline.name != "fitted" or baseline.operators:
         return recipe
     operators: tuple[AtomicOperator, ...] = ()
@@ -74,7 +74,7 @@ def _kept(
     """
     if not path.exists() and is_first_process():
         operators = known or fit_operators(data, labels=labels)
-        if data.baseline.spins:
+        if data.h0.spins:
             operators = fit_exchange(data, operators, labels)
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
@@ -113,10 +113,10 @@ def fit_operators(
             f"baseline 'fitted' needs Hamiltonians in the model's basis, {data.model_basis}; the labels are "
             f"in {basis}: use 'minao' or 'sap'"
         )
-    respond = data.baseline.charges
+    respond = data.h0.charges
     wanted = molecules or (OF_CHARGED if respond else MOLECULES)
     fit, seen = OperatorFit(respond), Counter[int]()
-    charges = TightBinding(data.energy_baseline.for_charges) if respond else None
+    charges = TightBinding(data.e0.for_charges) if respond else None
     for charged in (None,) if respond else (False, True):
         settled, fitted = set(seen), 0
         for label in labels.shuffled(data.draw_seed):
@@ -152,7 +152,7 @@ def fit_exchange(
         As :meth:`~helm_ase.qc.tight_binding.TightBinding.__call__`.
     """
     labels = labels or open_entries(data, False)
-    fit, method = SplittingFit(), TightBinding(data.energy_baseline.for_charges, spins=True)
+    fit, method = SplittingFit(), TightBinding(data.e0.for_charges, spins=True)
     for label in labels.shuffled(data.draw_seed):
         if fit.count == OF_OPEN:
             break

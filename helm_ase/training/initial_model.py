@@ -12,7 +12,6 @@ from helm_ase.checkpoint.bounds import Allowance, check_numbers
 from helm_ase.dataset.sample import Sample
 from helm_ase.errors import SettingError
 from helm_ase.nn import HELM, BackboneSettings, HELMSettings
-from helm_ase.qc.level import Baseline
 from helm_ase.qc.molecule import ao_basis
 from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.representation.level import LevelOfTheory, physical_differences
@@ -130,10 +129,10 @@ def _elements(recipe: Recipe, start: Checkpoint | None, samples: Sequence[Sample
 
 
 def with_baselines(recipe: Recipe, start: Checkpoint) -> Recipe:
-    """The recipe in which baselines that it leaves at their defaults are those of the checkpoint to start
-    from, as far as its heads are not renewed."""
+    """The recipe in which baselines that it leaves open are those of the checkpoint to start from, as far as
+    its heads are not renewed."""
     data = recipe.data
-    if data.baseline == Baseline() and "hamiltonian" not in recipe.renew:
+    if data.baseline is None and "hamiltonian" not in recipe.renew:
         data = replace(data, energy_baseline=_energy_baseline(recipe, start, start.baseline.charges))
         data = replace(data, baseline=replace(start.baseline, operators=()))
     else:
@@ -144,8 +143,8 @@ def with_baselines(recipe: Recipe, start: Checkpoint) -> Recipe:
 def _energy_baseline(recipe: Recipe, start: Checkpoint, needed: bool) -> EnergyBaseline:
     """E0 of the recipe or, where it is left open, of the checkpoint; its parameters are filled in later."""
     ours, theirs = recipe.data.energy_baseline, start.energy_baseline
-    if ours or not theirs or ("energy" in recipe.renew and not needed):
-        return ours
+    if ours is not None or not theirs or ("energy" in recipe.renew and not needed):
+        return recipe.data.e0
     return EnergyBaseline(theirs.name, dispersion=theirs.dispersion)
 
 
@@ -157,7 +156,7 @@ def check_baseline(recipe: Recipe, start: Checkpoint) -> None:
     SettingError
         Naming both.
     """
-    theirs, ours = start.baseline, recipe.data.baseline
+    theirs, ours = start.baseline, recipe.data.h0
     to_come = ours.name == "fitted" and not ours.operators
     same = theirs.name == ours.name if to_come else theirs.signature == ours.signature
     if not same and "hamiltonian" not in recipe.renew:

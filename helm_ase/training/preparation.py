@@ -86,7 +86,7 @@ def prepare(recipe: Recipe, stages: Sequence[Stage]) -> Prepared:
     else:
         recipe = _without_h0(recipe, start)
     train, validation, level = _open(recipe, start, stages, labels)
-    e0 = with_references(recipe.data.energy_baseline, train)
+    e0 = with_references(recipe.data.e0, train)
     model = initial_model(recipe, start, train, level)
     check_labels(model, stages, train, validation)
     check_operators(model, recipe)
@@ -193,7 +193,7 @@ def check_operators(model: HELM, recipe: Recipe) -> None:
     SettingError
         Naming them.
     """
-    known = {operator.number for operator in recipe.data.baseline.operators}
+    known = {operator.number for operator in recipe.data.h0.operators}
     if known and (lacking := set(model.basis.elements) - known):
         names = ", ".join(chemical_symbols[z] for z in sorted(lacking))
         raise SettingError(

@@ -56,13 +56,13 @@ class DataSettings:
     """Seed of the random choice that ``train_limit`` and ``validation_limit`` make."""
     level: LevelOfTheory | None = None
     """Level of theory of label files that do not state one. Files that state one must agree with it."""
-    baseline: Baseline = field(default_factory=Baseline)
-    """Baseline Hamiltonian H0, to which the network adds its correction ΔH. If the recipe starts from a
-    checkpoint and leaves this open, it is that of the checkpoint."""
-    energy_baseline: EnergyBaseline = field(default_factory=EnergyBaseline)
+    baseline: Baseline | None = None
+    """Baseline Hamiltonian H0, to which the network adds its correction ΔH. If it is null, it is that of the
+    checkpoint to start from, or else ``minao``."""
+    energy_baseline: EnergyBaseline | None = None
     """Energy baseline E0, to which the network adds its own energies and forces. Its atomic charges
-    and spin densities also serve a baseline H0 that responds to them. If the recipe starts from a checkpoint
-    and leaves this open, it is that of the checkpoint."""
+    and spin densities also serve a baseline H0 that responds to them. If it is null, it is that of the
+    checkpoint to start from, or else ``none``."""
     energy_parameters: str | None = None
     """File with parameters of the energy baseline that were fitted to labels, as
     ``examples/train/fit_energy_baseline.py`` writes it. If it is null, they are those of the checkpoint to
@@ -94,7 +94,7 @@ class DataSettings:
         check_range(self, ("train_limit", "validation_limit", "processes"), 1)
         check_range(self, ("loaders", "draw_seed"), 0)
         for name, needed in (("charges", "atomic charges"), ("spins", "spin densities")):
-            if getattr(self.baseline, name) and not self.energy_baseline:
+            if getattr(self.baseline, name, False) and not self.energy_baseline:
                 raise SettingError(
                     f"baseline.{name} needs the {needed} of an energy_baseline, but that is 'none'"
                 )
@@ -103,6 +103,16 @@ class DataSettings:
                 "energy_parameters fills in the parameters of an energy_baseline, but that "
                 + ("has parameters of its own" if self.energy_baseline else "is 'none'")
             )
+
+    @property
+    def h0(self) -> Baseline:
+        """The baseline Hamiltonian, also where the recipe leaves it open and starts from nothing."""
+        return self.baseline or Baseline()
+
+    @property
+    def e0(self) -> EnergyBaseline:
+        """The energy baseline, likewise."""
+        return self.energy_baseline or EnergyBaseline()
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def is_over(path: Path, model: HELM | None = None) -> bool:
 def _fit(run: Run, model: HELM, stage: Stage, folder: Path, learnt: frozenset[str]) -> None:
     module = TrainingModule(model, stage)
     training = {**run.facts, "predicts": sorted(learnt)}
-    baselines = run.recipe.data.baseline, run.energy_baseline
+    baselines = run.recipe.data.h0, run.energy_baseline
     header = CheckpointHeader(run.recipe.name, run.level, *baselines, run.coverage, training)
     trainer = make_trainer(run.recipe.compute, stage, folder, KeepBest(folder / BEST, header))
     last = folder / LAST

@@ -114,11 +114,11 @@ def open_samples(
         MoleculeDataset(
             source,
             indices,
-            data.baseline,
+            data.h0,
             cutoff,
             data.cache or folder,
             in_memory=data.in_memory,
-            energy_baseline=data.energy_baseline,
+            energy_baseline=data.e0,
             **options,
         ).prepare(data.processes)
         for source, indices in zip(labels.sources, labels.entries, strict=True)

@@ -12,6 +12,8 @@ from ase.io import write
 
 from helm_ase.checkpoint import load_model
 from helm_ase.errors import SettingError
+from helm_ase.qc.level import Baseline
+from helm_ase.representation.energy_baseline import EnergyBaseline
 from helm_ase.training.configuration import read_recipe
 from helm_ase.training.losses import LossWeights
 from helm_ase.training.recipe import Compute
@@ -57,6 +59,15 @@ def test_the_shipped_model_is_adapted_to_energies_of_neutral_molecules(tmp_path)
     assert found.energy_baseline.parameters == start.energy_baseline.parameters
     assert found.baseline == start.baseline
     assert found.predicts == {"energy", "forces"}
+    for named, whose in (
+        ({"baseline": Baseline()}, "baseline"),
+        ({"energy_baseline": EnergyBaseline()}, "energy"),
+    ):
+        other = replace(
+            recipe, data=replace(data, **named), folder=str(tmp_path / whose)
+        )  # not that of the start
+        with pytest.raises(SettingError, match=rf"{whose}.*name the same, or renew|charges needs"):
+            train(other)
     write(tmp_path / "labels.xyz", frames(["H2O"], charge=3, multiplicity=2), format="extxyz")
     with pytest.raises(SettingError, match=r"charge \[3\], which checkpoint 'helm-organic-1' does not know"):
         train(replace(recipe, folder=str(tmp_path / "other")))
