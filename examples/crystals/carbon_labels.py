@@ -1,18 +1,18 @@
 """Label distorted carbon crystals with PBE and pseudopotentials.
 
     python carbon_labels.py carbon.h5
-    python carbon_labels.py carbon.h5 --graphene 200 --bn 0
+    python carbon_labels.py carbon.h5 --graphene 200 --bn 40
     python carbon_labels.py carbon_dzvp.h5 --basis gth-dzvp-molopt-sr
 
-Kinds to learn: graphene, diamond, chains of carbon (from equal to alternating bonds), polyacetylene and
-sheets of boron nitride ("bn"); cells are strained by up to 6 % and atoms displaced at random, by 0.05 Å.
-Every fifth frame of them is for validation.  What no model is to see in training (split ``test``):
-lonsdaleite, sheets of graphene with 18 atoms, the nanotubes (5, 0) and (3, 3) ("armchair"), and graphene that
-is not distorted.  The same kind and number is the same structure everywhere.
+Kinds to learn: graphene, diamond, chains of carbon (from equal to alternating bonds), polyacetylene and, if
+they are asked for, sheets of boron nitride ("bn"); cells are strained by up to 6 % and atoms displaced at
+random, by 0.05 Å.  Every fifth frame of them is for validation.  What no model is to see in training (split
+``test``): lonsdaleite, sheets of graphene with 18 atoms, the nanotubes (5, 0) and (3, 3) ("armchair"), and
+graphene that is not distorted.  The same kind and number is the same structure everywhere.
 
 Frames that the file holds already are left alone, so that a run may be stopped and gone on with, or extended
-later.  A frame takes 10 to 30 s on one core, diamond a minute, a sheet or nanotube some minutes; all together
-an hour and a half.
+later.  A frame takes 10 to 30 s on one core, diamond 60 to 100 s, a sheet or nanotube some minutes; all
+together two and a half hours.
 """
 
 import argparse
@@ -32,7 +32,7 @@ STRAIN, DISPLACEMENT = 0.06, 0.05
 ALTERNATION = 0.08
 """Largest displacement of every second atom of a chain along it, Å."""
 COUNTS = {
-    "graphene": 110, "diamond": 20, "chain": 24, "polyacetylene": 24, "bn": 40, "lonsdaleite": 1, "sheet": 1,
+    "graphene": 126, "diamond": 39, "chain": 39, "polyacetylene": 38, "bn": 0, "lonsdaleite": 1, "sheet": 1,
     "nanotube": 1, "armchair": 1, "ideal": 1,
 }  # fmt: skip
 UNSEEN = ("lonsdaleite", "sheet", "nanotube", "armchair", "ideal")
