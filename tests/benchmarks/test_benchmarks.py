@@ -55,8 +55,7 @@ def test_speed_runs(tmp_path):
 
 
 def test_sizes_of_crystals_are_measured(tmp_path):
-    model = FOLDER.parents[1] / "checkpoints" / "helm-carbon-preview.safetensors"
-    found = run("crystal_sizes.py", model, "--cells", 1, 2, tmp_path / "out.json")
+    found = run("crystal_sizes.py", "helm-carbon-pbe", "--cells", 1, 2, tmp_path / "out.json")
     assert [x["atoms"] for x in found] == [2, 8]
     assert found[0]["kept"] == pytest.approx(found[1]["kept"], rel=0.05)
 

@@ -240,6 +240,8 @@ def test_models_of_molecules_refuse_crystals_and_name_both_ways_out():
     atoms.pbc = True
     with pytest.raises(StructureError, match=r"molecule in a box.*pbc = False.*; for a crystal.*No model"):
         atoms.calc = HELMCalculator(model="helm-hcnof-2")
+    with pytest.raises(StructureError, match="'helm-carbon-pbe' knows slabs of these elements"):
+        graphene(vacuum=4.0).calc = HELMCalculator(model="helm-hcnof-2")
 
 
 def test_models_of_crystals_refuse_what_they_have_not_learnt(crystal_model, tmp_path):

@@ -1,0 +1,68 @@
+"""The shipped model of carbon crystals: what symmetry says of perfect graphene, and PySCF's bands of it."""
+
+import numpy as np
+import pytest
+from ase.build import bulk, graphene, molecule
+
+from helm_ase import HELMCalculator
+from helm_ase.errors import ElementError, StructureError, UntrainedError
+from helm_ase.qc.crystal import crystal_level
+from helm_ase.qc.crystal_scf import CrystalSCF
+from helm_ase.representation.lattice import Lattice
+from helm_ase.units import HARTREE_IN_EV
+
+K = np.array([1 / 3, 1 / 3, 0])
+STEP = 0.01
+"""1/Å, from K."""
+
+
+def calculator(atoms, **keywords):
+    atoms.calc = HELMCalculator(model="helm-carbon-pbe", dtype="float64", **keywords)
+    return atoms.calc
+
+
+def around_the_corner(atoms):
+    """K and twelve points on a circle around it, fractional."""
+    reciprocal = 2 * np.pi * np.linalg.inv(atoms.cell.complete().array).T
+    angles = np.arange(0, 2 * np.pi, np.pi / 6)
+    circle = STEP * np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1)
+    return np.concatenate([K[None], K + circle @ np.linalg.inv(reciprocal)])
+
+
+def test_the_two_bands_of_graphene_meet_in_a_cone():
+    atoms = graphene(a=2.46)
+    levels = calculator(atoms)._solve_crystal().levels(around_the_corner(atoms))[:, 3:5]
+    assert levels[0, 1] - levels[0, 0] < 1e-9
+    slope = (levels[1:, 1] - levels[1:, 0]).mean() / (2 * STEP)  # ħ times the velocity of electrons, eV Å
+    assert slope == pytest.approx(6.217, rel=0.03)  # PBE / GTH-SZV-MOLOPT-SR by PySCF
+
+
+def test_diamond_has_its_gap_and_energies_are_not_predicted():
+    atoms = bulk("C", "diamond", 3.57)
+    calc = calculator(atoms, kpts=(4, 4, 4))
+    assert 6 < calc.get_bands().gap.fundamental * HARTREE_IN_EV < 7  # a minimal basis opens PBE's gap of 4 eV
+    np.testing.assert_allclose(atoms.get_charges(), 0, atol=1e-6)
+    with pytest.raises(UntrainedError, match="energy"):
+        atoms.get_potential_energy()
+
+
+def test_what_it_does_not_know_is_refused():
+    with pytest.raises(ElementError, match="has not seen Si"):
+        calculator(bulk("Si")).get_fermi_level()
+    with pytest.raises(StructureError, match="has learnt chains, slabs, bulk, not molecules"):
+        calculator(molecule("C2H2"))
+
+
+@pytest.mark.slow
+@pytest.mark.scf
+def test_occupied_bands_of_perfect_graphene_are_those_of_pyscf():
+    atoms = graphene(a=2.46)
+    crystal = CrystalSCF(atoms.numbers, atoms.positions, Lattice.of_atoms(atoms), crystal_level(), (6, 6, 1))
+    mf = crystal.converge()
+    for kept in ("get_hcore", "get_veff"):  # our own, which know the points of the mesh only
+        delattr(mf, kept)
+    kpts = atoms.cell.bandpath("GMKG", npoints=12, pbc=[True, True, False]).kpts
+    theirs = np.array(mf.get_bands(mf.cell.get_abs_kpts(kpts))[0])[:, :4] * HARTREE_IN_EV
+    ours = calculator(atoms)._solve_crystal().levels(kpts)[:, :4]
+    difference = ours - theirs
+    assert np.abs(difference - difference.mean()).mean() < 0.02
