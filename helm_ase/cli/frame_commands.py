@@ -22,7 +22,10 @@ from helm_ase.representation.structure_files import choose, stream_frames
 from helm_ase.system.atomic_write import whole_file
 
 SUFFIXES = (".xyz", ".extxyz")
-ONE_FRAME_ONLY = ("opt", "md", "levels", "trajectory", "vibrations", "spectrum", "refine")
+ONE_FRAME_ONLY = (
+    "opt", "md", "keep_velocities", "levels", "bands", "dos", "trajectory", "vibrations", "spectrum",
+    "refine",
+)  # fmt: skip
 """Options that make no sense for all frames."""
 
 
@@ -77,7 +80,10 @@ def check_frame_options(options: argparse.Namespace) -> None:
     """
     for name in ONE_FRAME_ONLY:
         if getattr(options, name):
-            raise SettingError(f"--{name} is for one structure: name a frame, as in FILE@0, not --all-frames")
+            option = name.replace("_", "-")
+            raise SettingError(
+                f"--{option} is for one structure: name a frame, as in FILE@0, not --all-frames"
+            )
     if options.output and not options.output.endswith(SUFFIXES):
         raise SettingError(f"--all-frames writes {' or '.join(SUFFIXES)} files, not {options.output}")
     if options.output and not Path(options.output).resolve().parent.is_dir():

@@ -9,11 +9,12 @@ from ase.build import molecule
 from ase.io import read, write
 from ase.optimize import BFGS
 
-from helm_ase import HELMCalculator, HELMCommittee, list_models
+from helm_ase import HELMCalculator, HELMCommittee
 from helm_ase.calculator import helm as calculator_module
 from helm_ase.errors import ChargeError, CheckpointError, SettingError
 
-MODELS = sorted(name for name, entry in list_models().items() if entry.embedded)
+MODELS = ["helm-hcnof-2", "helm-organic-1"]
+"""Embedded models of molecules, of one level of theory."""
 
 
 @pytest.fixture
