@@ -69,7 +69,7 @@ def check_velocities(atoms: Atoms, options: argparse.Namespace) -> None:
     Raises
     ------
     SettingError
-        If they are to be kept but there are none, or a relaxation or nothing comes first.
+        If they are to be kept but there are none, or without dynamics, or after a relaxation.
     """
     moving = bool(atoms.get_momenta().any())
     if not options.keep_velocities:

@@ -7,7 +7,7 @@ from ase.build import bulk, graphene, molecule
 from helm_ase import HELMCalculator
 from helm_ase.errors import ElementError, StructureError, UntrainedError
 from helm_ase.qc.crystal import crystal_level
-from helm_ase.qc.crystal_scf import CrystalSCF
+from helm_ase.qc.crystal_scf import CrystalSCF, forget_operators
 from helm_ase.representation.lattice import Lattice
 from helm_ase.units import HARTREE_IN_EV
 
@@ -59,8 +59,7 @@ def test_occupied_bands_of_perfect_graphene_are_those_of_pyscf():
     atoms = graphene(a=2.46)
     crystal = CrystalSCF(atoms.numbers, atoms.positions, Lattice.of_atoms(atoms), crystal_level(), (6, 6, 1))
     mf = crystal.converge()
-    for kept in ("get_hcore", "get_veff"):  # our own, which know the points of the mesh only
-        delattr(mf, kept)
+    forget_operators(mf)
     kpts = atoms.cell.bandpath("GMKG", npoints=12, pbc=[True, True, False]).kpts
     theirs = np.array(mf.get_bands(mf.cell.get_abs_kpts(kpts))[0])[:, :4] * HARTREE_IN_EV
     ours = calculator(atoms)._solve_crystal().levels(kpts)[:, :4]

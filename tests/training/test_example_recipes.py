@@ -59,14 +59,12 @@ def test_the_shipped_model_is_adapted_to_energies_of_neutral_molecules(tmp_path)
     assert found.energy_baseline.parameters == start.energy_baseline.parameters
     assert found.baseline == start.baseline
     assert found.predicts == {"energy", "forces"}
-    for named, whose in (
-        ({"baseline": Baseline()}, "baseline"),
-        ({"energy_baseline": EnergyBaseline()}, "energy"),
+    for named, message in (  # baselines that are not those of the start
+        ({"baseline": Baseline()}, "adds to the baseline .*: name the same, or renew 'hamiltonian'"),
+        ({"energy_baseline": EnergyBaseline()}, "charges needs the atomic charges of an energy_baseline"),
     ):
-        other = replace(
-            recipe, data=replace(data, **named), folder=str(tmp_path / whose)
-        )  # not that of the start
-        with pytest.raises(SettingError, match=rf"{whose}.*name the same, or renew|charges needs"):
+        other = replace(recipe, data=replace(data, **named), folder=str(tmp_path / "other"))
+        with pytest.raises(SettingError, match=message):
             train(other)
     write(tmp_path / "labels.xyz", frames(["H2O"], charge=3, multiplicity=2), format="extxyz")
     with pytest.raises(SettingError, match=r"charge \[3\], which checkpoint 'helm-organic-1' does not know"):
