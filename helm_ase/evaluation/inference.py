@@ -23,7 +23,7 @@ class Answer:
     sample: Sample
     correction: NDArray[np.float64] | None
     """ΔH as predictions use it (:func:`~helm_ase.nn.applied_correction`), Hartree, canonical AO order,
-    (s, A, A); None if it was not asked for."""
+    (s, A, A); None if it was not asked for, or the sample has nothing to compare it with."""
     energy: float
     """eV; NaN if it was not asked for."""
     forces: NDArray[np.float64] | None
@@ -50,7 +50,7 @@ def answers(
     energy
         Energies and forces.
     hamiltonian
-        Matrices.
+        Matrices of samples that have one to compare with.
     max_load
         Pairs and atoms of a batch; a larger molecule makes a batch of its own.
     """
@@ -59,6 +59,7 @@ def answers(
 
 
 def _answer(model: HELM, batch: Sequence[Sample], energy: bool, hamiltonian: bool) -> Iterator[Answer]:
+    hamiltonian &= not all(sample.energy_only for sample in batch)
     with torch.inference_mode(False), torch.no_grad():  # forces switch autograd on by themselves
         graph = collate(batch).graph.to(model.energy_reference.device)
         out = model(graph, energy=energy, forces=energy, hamiltonian=hamiltonian)
@@ -68,7 +69,7 @@ def _answer(model: HELM, batch: Sequence[Sample], energy: bool, hamiltonian: boo
     for k, sample in enumerate(batch):
         n = len(sample.graph.z)
         correction = None
-        if out.correction is not None:
+        if out.correction is not None and not sample.energy_only:
             spins = len(sample.correction)
             numbers = sample.graph.z.cpu().numpy()
             output = out.correction[k]

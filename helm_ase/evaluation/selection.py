@@ -52,7 +52,7 @@ def select(
     skip_unknown: bool = False,
     other_level: bool = False,
 ) -> Selection:
-    """Labelled molecules of a split, with the model's H0.
+    """Labelled molecules of a split, with the model's H0 unless none of them has a Hamiltonian.
 
     Parameters
     ----------
@@ -73,9 +73,10 @@ def select(
     level, remarks = _check_level(checkpoint, source, other_level)
     known, skipped = choose(checkpoint, source, split, limit, skip_unknown)
     source.level = checkpoint.level  # H0 belongs to the model, not to the labels
+    matrices = any(source[k].hamiltonian is not None for k in known.tolist())  # ends at the first
     dataset = MoleculeDataset(
         source, known, baseline=checkpoint.baseline, cutoff=checkpoint.model.cutoff, cache=cache,
-        energy_baseline=checkpoint.energy_baseline,
+        energy_baseline=checkpoint.energy_baseline, matrices=matrices,
     )  # fmt: skip
     return Selection(dataset, level, split, skipped, tuple(remarks))
 

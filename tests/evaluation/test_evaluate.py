@@ -23,6 +23,7 @@ from helm_ase.evaluation.report import as_json, as_text, facts_of
 from helm_ase.evaluation.selection import select
 from helm_ase.evaluation.statistics import QUANTITIES, by_size, by_state, statistics, values
 from helm_ase.labels.formats import open_labels
+from helm_ase.nn import HELM
 from helm_ase.nn.placement import move
 from shared.evaluated_models import checkpoint, write
 from shared.sample_labels import TINY
@@ -78,6 +79,31 @@ def test_a_perfect_model_has_no_error_anywhere(which, request, perfect):
     assert statistics("energy_from_h", found.molecules).molecules == len(found.molecules)
     assert statistics("hamiltonian", found.molecules, baseline=True).mean > 1e4
     assert sum(t.absolute for t in found.model.pairs.values()) < 1e-9
+
+
+@pytest.mark.parametrize("share", [0, 2], ids=["none has H", "some have H"])
+def test_labels_without_hamiltonian_cost_no_hamiltonian(share, closed, tmp_path, monkeypatch):
+    """Errors of energies and forces are those of the same labels with H; H0 and ΔH are not computed."""
+    plain = [x.without_orbitals() if k >= share else x for k, x in enumerate(closed.labels)]
+    subject = closed._replace(path=write(tmp_path / "plain.h5", plain))
+    asked = []
+    forward = HELM.forward
+
+    def counting(self, graph, **wanted):
+        asked.append(wanted["hamiltonian"])
+        return forward(self, graph, **wanted)
+
+    monkeypatch.setattr(HELM, "forward", counting)
+    expected, _ = judge(closed)
+    asked.clear()
+    found, _ = judge(subject)
+    for name in ("energy", "forces"):
+        np.testing.assert_allclose(values(name, found.molecules), values(name, expected.molecules), atol=1e-6)
+    known = ~np.isnan(values("hamiltonian", found.molecules))
+    assert known.sum() == share
+    assert any(asked) == bool(share)
+    with open_labels(subject.path) as source:
+        assert select(subject.checkpoint, source).dataset.settings.matrices == bool(share)
 
 
 def test_shares_add_up_to_the_error_in_the_table(closed):
