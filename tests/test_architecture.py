@@ -94,7 +94,7 @@ SINGLE = {
     "calculator.committee": {"errors", "calculator.helm", "representation.level"},
     "cli.bands": BASE
     | {"representation", "electronic", "labels.deeph", "labels.wannier90"}
-    | {"calculator", "pictures", "cli.number_types"},
+    | {"calculator", "pictures", "cli.number_types", "cli.structure_options"},
     "cli.calibrate": BASE
     | {"representation", "checkpoint", "labels", "evaluation", "cli.number_types"}
     | {"prediction.self_consistency"},

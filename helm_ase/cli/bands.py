@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helm_ase.cli.number_types import COUNT, real, whole
+from helm_ase.cli.number_types import real, whole
+from helm_ase.cli.structure_options import add_mesh, add_periodicity
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -31,18 +32,14 @@ def add_commands(commands: Any) -> None:
         metavar="FILE",
         help="structure in any format that ASE reads; if FILE holds several frames, the last one is used",
     )
+    add_periodicity(bands, only_crystals=True)
     bands.add_argument(
         "--model",
         required=True,
         help="checkpoint trained on crystals: name from 'helm-ase models', path or URL",
     )
     _add_points(bands)
-    bands.add_argument(
-        "--smearing",
-        type=real(),
-        metavar="EV",
-        help="width kT of the Fermi-Dirac occupations in eV (default: that of the training labels)",
-    )
+    add_mesh(bands)
     bands.add_argument(
         "--window",
         type=real(-1e6, 1e6),
@@ -95,14 +92,6 @@ def _add_points(bands: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of k points along the path (default: 100)",
     )
-    bands.add_argument(
-        "--kpts",
-        type=COUNT,
-        nargs=3,
-        metavar="N",
-        help="Gamma-centred mesh of k points for Fermi level, gap and density of states (default: at least "
-        "3.5 points per 1/Angstrom along each reciprocal lattice vector)",
-    )
 
 
 def _bands(options: argparse.Namespace) -> None:
@@ -118,7 +107,7 @@ def _bands(options: argparse.Namespace) -> None:
     _check_new(options)
     if options.output:
         check_format(options.output)
-    frames = read_frames(options.file, "-1")
+    frames = read_frames(options.file, "-1", options.pbc)
     if not frames:
         raise StructureError(f"{options.file} holds no structure")
     atoms = frames[-1]

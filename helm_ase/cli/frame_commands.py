@@ -24,7 +24,7 @@ from helm_ase.system.atomic_write import whole_file
 SUFFIXES = (".xyz", ".extxyz")
 ONE_FRAME_ONLY = (
     "opt", "md", "keep_velocities", "levels", "bands", "dos", "trajectory", "vibrations", "spectrum",
-    "refine",
+    "refine", "kpts", "smearing",
 )  # fmt: skip
 """Options that make no sense for all frames."""
 
@@ -79,7 +79,8 @@ def check_frame_options(options: argparse.Namespace) -> None:
         Naming the option, and what goes instead.
     """
     for name in ONE_FRAME_ONLY:
-        if getattr(options, name):
+        given = getattr(options, name)
+        if given or (name == "smearing" and given is not None):  # 0 is a width
             option = name.replace("_", "-")
             raise SettingError(
                 f"--{option} is for one structure: name a frame, as in FILE@0, not --all-frames"
@@ -93,7 +94,7 @@ def check_frame_options(options: argparse.Namespace) -> None:
 def _frames(options: argparse.Namespace, waiting: "deque[Atoms]") -> Iterator[Atoms]:
     """Frames of the file, which also wait in a queue until their answers come."""
     path = parse_filename(str(options.file))[0]
-    for atoms in choose(str(options.file), stream_frames(path, options.no_pbc)):
+    for atoms in choose(str(options.file), stream_frames(path, options.pbc)):
         give_state(atoms, options.charge, options.multiplicity)
         waiting.append(atoms)
         yield atoms

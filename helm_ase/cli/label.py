@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from helm_ase.cli.data import FLOAT32
 from helm_ase.cli.number_types import COUNT, POSITIVE, real, whole
-from helm_ase.cli.structure_options import NO_PBC
+from helm_ase.cli.structure_options import add_periodicity
 
 if TYPE_CHECKING:
     from helm_ase.labelling.campaign import CampaignSettings
@@ -48,7 +48,7 @@ def add_commands(commands: Any) -> None:
     label.add_argument(
         "structures", nargs="+", metavar="FILE", help="structures in any format that ASE reads (all frames)"
     )
-    label.add_argument("--no-pbc", action="store_true", help=NO_PBC)
+    add_periodicity(label)
     label.add_argument("-o", "--output", required=True, metavar="FILE", help="label file to write (.h5)")
     _add_level(label.add_argument_group("level of theory (recorded in the file)"))
     _add_crystals(label.add_argument_group("crystals (frames with pbc), beside --xc, --basis and --conv-tol"))
@@ -272,7 +272,7 @@ def _label(options: argparse.Namespace) -> None:
     if options.finish and not all(Path(file).is_file() for file in options.structures):
         structures, crystals = [], holds_crystals(options.output)  # labels are published without them, too
     else:
-        structures = read_structures(options.structures, options.no_pbc)
+        structures = read_structures(options.structures, options.pbc)
         crystals = isinstance(structures[0], CrystalStructure)
     settings = _settings(options, crystals)
     campaign = finish_campaign(settings) if options.finish else run_campaign(structures, settings)

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from helm_ase.cli.number_types import CHARGE, COUNT, MULTIPLICITY, NUMBER, POSITIVE, SEED, TEMPERATURE, real
-from helm_ase.cli.structure_options import NO_PBC
+from helm_ase.cli.structure_options import add_periodicity
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -84,7 +84,7 @@ def _add_general(sample: argparse.ArgumentParser) -> None:
 
 
 def _add_states(group: Any) -> None:
-    group.add_argument("--no-pbc", action="store_true", help=NO_PBC)
+    add_periodicity(group)
     group.add_argument(
         "--charge",
         type=CHARGE,
@@ -299,9 +299,13 @@ def _sample(options: argparse.Namespace) -> None:
     settings = sampling.SamplingSettings(**{name: getattr(options, name) for name in names})
     check_apart([options.output, options.output + DROPPED], options.inputs)
     sampling.check_output(options.output, options.force)
-    if not (options.no_pbc or options.smiles) and (crystals := sampling.read_crystals(options.inputs)):
+    if (
+        not options.smiles
+        and options.pbc != ""
+        and (crystals := sampling.read_crystals(options.inputs, options.pbc))
+    ):
         return _sample_crystals(options, crystals)
-    reading = sampling.Reading(options.charge, options.multiplicity, options.no_pbc, skipped=[])
+    reading = sampling.Reading(options.charge, options.multiplicity, options.pbc == "", skipped=[])
     molecules = sampling.read_molecules(options.inputs, options.smiles, reading)
     _tell_skipped(reading.skipped or [])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -56,6 +56,8 @@ def run_file(options: argparse.Namespace) -> None:
         model=options.model,
         device=options.device,
         dtype=options.dtype,
+        kpts=options.kpts,
+        smearing=options.smearing,
         refine=options.refine,
         dispersion=options.dispersion,
     )
@@ -155,7 +157,9 @@ def report_file(options: argparse.Namespace) -> None:
     if not Path(options.output).resolve().parent.is_dir():
         raise SettingError(f"there is no folder {Path(options.output).parent} for {options.output}")
     atoms = _read(options)
-    atoms.calc = HELMCalculator(model=options.model, refine=options.refine)
+    atoms.calc = HELMCalculator(
+        model=options.model, kpts=options.kpts, smearing=options.smearing, refine=options.refine
+    )
     source = Path(parse_filename(str(options.file))[0]).name
     if atoms.pbc.any():
         from helm_ase.pictures.crystal_page import write_crystal_page
@@ -179,7 +183,7 @@ def _inputs(options: argparse.Namespace) -> list[str]:
 
 def _read(options: argparse.Namespace) -> Atoms:
     """Read the structure and set charge and multiplicity; of several frames, print which one is used."""
-    frames = read_frames(options.file, no_pbc=options.no_pbc)
+    frames = read_frames(options.file, pbc=options.pbc)
     named = parse_filename(str(options.file), None)[1] is not None
     if not frames or str(options.file).endswith(":") or (named and len(frames) != 1):
         raise StructureError(f"{options.file} names {len(frames)} frames: name one, as in FILE@0")
@@ -190,6 +194,8 @@ def _read(options: argparse.Namespace) -> Atoms:
             "(others: FILE@0; all: --all-frames)"
         )
     give_state(atoms, options.charge, options.multiplicity)
+    if not atoms.pbc.any() and (options.kpts or options.smearing is not None):
+        raise SettingError("--kpts and --smearing are for crystals, and nothing is periodic here")
     return atoms
 
 

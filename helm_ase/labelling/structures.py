@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from helm_ase.errors import ChargeError, StructureError
-from helm_ase.representation.box import is_isolated
+from helm_ase.representation.box import is_isolated, refuse_periodic_vacuum
 from helm_ase.representation.charge_state import (
     CHARGE_KEYS,
     MULTIPLICITY_KEYS,
@@ -26,12 +26,12 @@ AnyStructure = Structure | CrystalStructure
 OWN_KEYS = {"name", "smiles", "split", *CHARGE_KEYS, *MULTIPLICITY_KEYS}
 
 
-def read_structures(paths: Sequence[str | Path], no_pbc: bool = False) -> list[AnyStructure]:
+def read_structures(paths: Sequence[str | Path], pbc: str | None = None) -> list[AnyStructure]:
     """Read all frames of all files: molecules, or crystals (frames with ``pbc``), not both.
 
     Name, SMILES, split, charge and multiplicity come from ``atoms.info`` where they are there; further
     numbers and texts in it are kept as details.  A frame without a name is called after its file.
-    With ``no_pbc`` molecules are taken out of their periodic boxes.
+    ``pbc`` is that of :func:`~helm_ase.representation.structure_files.read_frames`.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def read_structures(paths: Sequence[str | Path], no_pbc: bool = False) -> list[A
     structures: list[AnyStructure] = []
     names: dict[str, str] = {}
     for path in map(Path, paths):
-        for number, atoms in enumerate(_frames(path, no_pbc)):
+        for number, atoms in enumerate(_frames(path, pbc)):
             where = f"{path}, frame {number}"
             structure = _structure(atoms, f"{path.stem}-{number:06d}", where)
             if structure.name in names:
@@ -69,12 +69,12 @@ def _check_one_kind(structures: Sequence[AnyStructure]) -> None:
         )
 
 
-def _frames(path: Path, no_pbc: bool) -> Iterator[Atoms]:
+def _frames(path: Path, pbc: str | None) -> Iterator[Atoms]:
     if not path.exists():
         raise StructureError(f"{path} does not exist")
     if path.suffix.lower() in (".smi", ".smiles"):
         raise StructureError(f"{path} holds SMILES: make structures of them with 'helm-ase sample'")
-    yield from read_frames(path, no_pbc=no_pbc)
+    yield from read_frames(path, pbc=pbc)
 
 
 def _structure(atoms: Atoms, default_name: str, where: str) -> AnyStructure:
@@ -113,6 +113,7 @@ def _lattice(atoms: Atoms) -> Lattice:
         raise StructureError(
             "this is a molecule in a periodic box, not a crystal: --no-pbc takes it out of its box"
         )
+    refuse_periodic_vacuum(atoms)
     if (state := charge_state(atoms)) != ChargeState(0, 1):
         raise ChargeError(f"crystals are neutral closed shells; charge and multiplicity are {tuple(state)}")
     if (electrons := int(atoms.numbers.sum())) % 2:

@@ -37,7 +37,7 @@ SAME_CELL = 1e-3
 """Å²: largest difference of scalar products of lattice vectors in cells that count as the same."""
 
 DENSITY = 3.5
-"""Default density of the k-point mesh, in points per 1/Å, as in ASE."""
+"""Least density of the k-point mesh by default, in points per 1/Å, as in ASE."""
 
 
 @dataclass(frozen=True)
@@ -241,8 +241,9 @@ def mesh_of(kpts: Any, lattice: Lattice) -> KMesh:
     Parameters
     ----------
     kpts
-        None, three numbers, or ``{"size": …}`` or ``{"density": …}``, with ``"gamma"`` True (as here by
-        default) or False (Monkhorst and Pack's mesh, off Γ where a number is even).
+        None (:data:`DENSITY` and corners of the zone), three numbers, or ``{"size": …}`` or
+        ``{"density": …}``, with ``"gamma"`` True (as here by default) or False (Monkhorst and Pack's mesh,
+        off Γ where a number is even).
     lattice
         Directions without periodicity have one point.
 
@@ -252,7 +253,7 @@ def mesh_of(kpts: Any, lattice: Lattice) -> KMesh:
         If it stands for none.
     """
     if kpts is None:
-        return KMesh.of_density(lattice, DENSITY)
+        return _with_corners(KMesh.of_density(lattice, DENSITY))
     given: dict[str, Any] = dict(kpts) if isinstance(kpts, Mapping) else {"size": tuple(kpts)}
     gamma = given.pop("gamma", None)
     if set(given) == {"density"}:
@@ -266,3 +267,11 @@ def mesh_of(kpts: Any, lattice: Lattice) -> KMesh:
         )
     points = np.where(lattice.pbc, size, 1).tolist()
     return KMesh.monkhorst_pack(points) if gamma is False else KMesh.gamma_centred(points)
+
+
+def _with_corners(mesh: KMesh) -> KMesh:
+    """The mesh, made finer until it holds corners and edges of the zone: thirds and, from four points on,
+    halves of reciprocal vectors.  Bands of graphene touch at a corner and nowhere else."""
+    return KMesh.gamma_centred(
+        [n if n == 1 else -(-n // 3) * 3 if n < 4 else -(-n // 6) * 6 for n in mesh.size]
+    )

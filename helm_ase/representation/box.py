@@ -1,6 +1,7 @@
-"""Removal of a periodic box: molecules cut by its walls are put together, and periodicity is dropped."""
+"""Periodic boxes: which directions are periodic, and how molecules are taken out of a box."""
 
 from collections import deque
+from itertools import compress
 
 import numpy as np
 from ase import Atoms
@@ -49,6 +50,25 @@ def out_of_box(atoms: Atoms) -> Atoms:
     return molecules
 
 
+def periodic_along(atoms: Atoms, vectors: str) -> Atoms:
+    """A copy that is periodic along the cell vectors of these names and along no other, as ``"ab"``.
+
+    Raises
+    ------
+    StructureError
+        If there is no such vector.
+    """
+    chosen = [name in vectors for name in "abc"]
+    missing = [name for name, length in zip("abc", atoms.cell.lengths(), strict=True) if not length]
+    if absent := [name for name in vectors if name in missing]:
+        raise StructureError(
+            f"the cell has no vector {' and '.join(absent)}, so that this is not periodic along it"
+        )
+    copy = atoms.copy()
+    copy.pbc = chosen
+    return copy
+
+
 def is_isolated(atoms: Atoms) -> bool:
     """Whether this is no crystal but molecules in a box, as some readers make them.
 
@@ -87,9 +107,10 @@ def refuse_periodic_vacuum(atoms: Atoms) -> None:
     if wide:
         pbc = [bool(p) and k not in wide for k, p in enumerate(lattice.pbc)]
         names, width = " and ".join("abc"[k] for k in wide), gaps[wide[0]]
+        option = "".join(compress("abc", pbc))
         raise StructureError(
             f"along {names} the cell holds {width:.0f} Å of vacuum, yet it is periodic: set atoms.pbc = "
-            f"{pbc}, so that levels count from the vacuum"
+            f"{pbc} (on the command line --pbc {option}), so that levels count from the vacuum"
         )
 
 

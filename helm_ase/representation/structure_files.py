@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype, parse_filename, string2index
 
 from helm_ase.errors import HelmError, StructureError
-from helm_ase.representation.box import out_of_box
+from helm_ase.representation.box import out_of_box, periodic_along
 from helm_ase.representation.charge_state import CHARGE_KEYS, MULTIPLICITY_KEYS
 from helm_ase.representation.mol_files import read_records
 from helm_ase.representation.pdb_files import read_models
@@ -25,7 +25,7 @@ from helm_ase.system.plain_database import connect
 LAST_ELEMENT = 118
 
 
-def read_frames(name: str | Path, index: str | int = ":", no_pbc: bool = False) -> list[Atoms]:
+def read_frames(name: str | Path, index: str | int = ":", pbc: str | None = None) -> list[Atoms]:
     """Read frames as ASE does, with ``charge`` and ``multiplicity`` of the file in ``atoms.info``.
 
     Parameters
@@ -34,17 +34,18 @@ def read_frames(name: str | Path, index: str | int = ":", no_pbc: bool = False) 
         Any file that ASE reads; ``FILE@INDEX`` chooses frames.
     index
         Frames, if the name chooses none.
-    no_pbc
-        Take molecules out of the boxes in which they are.
+    pbc
+        Cell vectors along which the frames are periodic, as ``"ab"``, whatever the file states (many formats
+        cannot say that a direction is not); ``""`` takes molecules out of the boxes in which they are.
 
     Raises
     ------
     StructureError
         If the file cannot be read, holds what is no geometry of elements, or states a charge that cannot be
-        understood; if there is no molecule in a box.
+        understood; if there is no molecule in a box, or no cell vector.
     """
     path, chosen = parse_filename(str(name), index)
-    with_all = list(stream_frames(path, no_pbc))
+    with_all = list(stream_frames(path, pbc))
     try:
         picked = with_all[string2index(chosen) if isinstance(chosen, str) else chosen]
     except (IndexError, TypeError, ValueError) as error:
@@ -52,7 +53,7 @@ def read_frames(name: str | Path, index: str | int = ":", no_pbc: bool = False) 
     return picked if isinstance(picked, list) else [picked]
 
 
-def stream_frames(path: str, no_pbc: bool = False) -> Iterator[Atoms]:
+def stream_frames(path: str, pbc: str | None = None) -> Iterator[Atoms]:
     """All frames of a file, one at a time where ASE reads them so.
 
     Raises
@@ -67,7 +68,7 @@ def stream_frames(path: str, no_pbc: bool = False) -> Iterator[Atoms]:
     number = -1
     try:
         for number, atoms in enumerate(_frames(path, _format(path))):
-            yield _molecule(atoms, f"{path}, frame {number}", no_pbc)
+            yield _structure(atoms, f"{path}, frame {number}", pbc)
         if number < 0:
             raise StructureError(f"{path} holds no structure")
     except (HelmError, GeneratorExit):
@@ -102,17 +103,17 @@ def choose(name: str, frames: Iterator[Atoms]) -> Iterator[Atoms]:
     return iter(selected if isinstance(selected, list) else [selected])
 
 
-def _molecule(atoms: Atoms, where: str, no_pbc: bool) -> Atoms:
+def _structure(atoms: Atoms, where: str, pbc: str | None) -> Atoms:
     odd = [int(z) for z in atoms.numbers if not 1 <= z <= LAST_ELEMENT]
     if odd:
         what = "X, which is no element" if odd[0] == 0 else f"an element of number {odd[0]}"
         raise StructureError(f"{where} holds {what}: leave such places out")
-    if no_pbc and atoms.pbc.any():
-        try:
-            return out_of_box(atoms)
-        except StructureError as error:
-            raise StructureError(f"{where}: {error}") from error
-    return atoms
+    try:
+        if pbc:
+            return periodic_along(atoms, pbc)
+        return out_of_box(atoms) if pbc == "" and atoms.pbc.any() else atoms
+    except StructureError as error:
+        raise StructureError(f"{where}: {error}") from error
 
 
 def _format(path: str) -> str:

@@ -11,7 +11,7 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from helm_ase.errors import SettingError, StructureError
-from helm_ase.representation.box import is_isolated
+from helm_ase.representation.box import is_isolated, refuse_periodic_vacuum
 from helm_ase.representation.labelled_crystal import crystal_key
 from helm_ase.representation.lattice import Lattice
 from helm_ase.representation.periodic_pairs import periodic_pairs
@@ -57,18 +57,19 @@ class CrystalSampling:
             raise SettingError("distortions must be 0 or more, a limit 1 or more")
 
 
-def read_crystals(files: Iterable[str | Path]) -> list[Atoms]:
+def read_crystals(files: Iterable[str | Path], pbc: str | None = None) -> list[Atoms]:
     """Crystals of files, each once; an empty list if the first structure is a molecule, also one in a box.
 
-    So it is if a file of SMILES comes first; beside crystals both are refused.
+    So it is if a file of SMILES comes first; beside crystals both are refused.  ``pbc`` is that of
+    :func:`~helm_ase.representation.structure_files.read_frames`.
 
     Raises
     ------
     StructureError
-        If a file cannot be read, or there are molecules beside crystals.
+        If a file cannot be read, there are molecules beside crystals, or a periodic direction is vacuum.
     """
     crystals: dict[str, Atoms] = {}
-    for where, atoms in _frames(files):
+    for where, atoms in _frames(files, pbc):
         if atoms is None or not atoms.pbc.any() or is_isolated(atoms):
             if not crystals:
                 return []
@@ -77,6 +78,10 @@ def read_crystals(files: Iterable[str | Path]) -> list[Atoms]:
                 f"out of their boxes with --no-pbc"
             )
         check_neutral(atoms, where)
+        try:
+            refuse_periodic_vacuum(atoms)
+        except StructureError as error:
+            raise StructureError(f"{where}: {error}") from error
         crystals.setdefault(_key(atoms), atoms)
     found = [crystals[key] for key in sorted(crystals)]
     counts = Counter(str(atoms.info["name"]) for atoms in found)
@@ -102,7 +107,7 @@ def check_neutral(atoms: Atoms, where: str) -> None:
         )
 
 
-def _frames(files: Iterable[str | Path]) -> Iterator[tuple[str, Atoms | None]]:
+def _frames(files: Iterable[str | Path], pbc: str | None) -> Iterator[tuple[str, Atoms | None]]:
     """Every frame, named; None for a file of SMILES."""
     for file in map(Path, files):
         if file.suffix.lower() in SMILES_SUFFIXES:
@@ -110,7 +115,7 @@ def _frames(files: Iterable[str | Path]) -> Iterator[tuple[str, Atoms | None]]:
         elif not file.is_file():
             raise StructureError(f"there is no file {file}")
         else:
-            for number, atoms in enumerate(stream_frames(str(file)), start=1):
+            for number, atoms in enumerate(stream_frames(str(file), pbc), start=1):
                 atoms.info.setdefault("name", file.stem if number == 1 else f"{file.stem}-{number}")
                 yield f"{file}, frame {number}", atoms
 

@@ -190,7 +190,7 @@ def _read_smiles(file: Path, reading: Reading) -> Iterator[Molecule]:
 
 def _read_structures(file: Path, reading: Reading) -> Iterator[Molecule]:
     try:
-        frames = read_frames(file, no_pbc=reading.no_pbc)
+        frames = read_frames(file, pbc="" if reading.no_pbc else None)
     except StructureError as error:
         if (cause := error.__cause__) is None:  # it says more than that ASE failed
             raise

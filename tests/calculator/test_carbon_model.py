@@ -5,6 +5,7 @@ import pytest
 from ase.build import bulk, graphene, molecule
 
 from helm_ase import HELMCalculator
+from helm_ase.cli import main
 from helm_ase.errors import ElementError, StructureError, UntrainedError
 from helm_ase.qc.crystal import crystal_level
 from helm_ase.qc.crystal_scf import CrystalSCF, forget_operators
@@ -51,6 +52,19 @@ def test_what_it_does_not_know_is_refused():
         calculator(bulk("Si")).get_fermi_level()
     with pytest.raises(StructureError, match="has learnt chains, slabs, bulk, not molecules"):
         calculator(molecule("C2H2"))
+
+
+def test_a_sheet_from_a_file_that_calls_its_vacuum_periodic_has_no_gap(tmp_path, capsys):
+    """CIF files know no slabs.  The corner at which the bands meet is a point of the mesh by default."""
+    path = str(tmp_path / "sheet.cif")
+    graphene(a=2.46, vacuum=8.0).write(path)
+    command = ["run", path, "--model", "helm-carbon-pbe"]
+    assert main(command) == 1
+    assert "--pbc ab" in capsys.readouterr().err
+    assert main([*command, "--pbc", "ab"]) == 0
+    assert "12×12×1 k points: no gap" in capsys.readouterr().out
+    assert main([*command, "--pbc", "ab", "--kpts", "5", "5", "1", "--smearing", "0"]) == 0
+    assert "5×5×1 k points: gap" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -19,6 +19,9 @@ from scipy.spatial.transform import Rotation
 from helm_ase import HELMCalculator, predict_many
 from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.errors import ChargeError, SettingError, StructureError, UntrainedError
+from helm_ase.prediction.crystals import DENSITY, mesh_of
+from helm_ase.representation.kpoints import KMesh
+from helm_ase.representation.lattice import Lattice
 from helm_ase.units import HARTREE_IN_EV
 from shared.crystal_labels import chain, checkpoint
 from shared.deviations import largest
@@ -127,7 +130,7 @@ def test_bands_do_not_depend_on_orientation_handedness_and_place(crystal_model, 
 
 
 @pytest.mark.parametrize(("kpts", "points"), [
-    (None, 9), ((3, 1, 1), 3), ((3, 3, 3), 3), ({"size": (4, 1, 1), "gamma": False}, 4), ({"density": 2}, 5),
+    (None, 12), ((3, 1, 1), 3), ((3, 3, 3), 3), ({"size": (4, 1, 1), "gamma": False}, 4), ({"density": 2}, 5),
 ])  # fmt: skip
 def test_meshes_may_be_given_as_elsewhere_in_ase(crystal_model, kpts, points):
     atoms = with_calculator(chain(), crystal_model, kpts=kpts)
@@ -135,6 +138,17 @@ def test_meshes_may_be_given_as_elsewhere_in_ase(crystal_model, kpts, points):
     assert len(found) == points
     assert not found[:, 1:].any()
     assert bool((np.abs(found[:, 0]) < 1e-12).any()) == (kpts != {"size": (4, 1, 1), "gamma": False})
+
+
+@pytest.mark.parametrize("cells", range(1, 8))
+def test_the_mesh_holds_the_corners_of_the_zone_by_default(cells):
+    """K of graphene, where its bands meet, in whatever cell; M too in small ones."""
+    lattice = Lattice.of_atoms(graphene(size=(cells, cells, 1)))
+    points = mesh_of(None, lattice).points.numpy()
+    for special in ([1 / 3, 1 / 3, 0], [0.5, 0, 0])[: 2 if cells < 5 else 1]:
+        apart = points - cells * np.array(special)
+        assert (np.abs(apart - np.round(apart)).max(1) < 1e-9).any()
+    assert len(points) >= len(KMesh.of_density(lattice, DENSITY).points)
 
 
 def test_smearing_moves_the_occupations(crystal_model):

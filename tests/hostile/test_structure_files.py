@@ -164,7 +164,7 @@ def test_a_molecule_comes_out_of_its_box_whole(name, file, tmp_path):
     atoms = in_box(BOXES[name])
     atoms.wrap()
     write(tmp_path / file, atoms)
-    (found,) = read_frames(tmp_path / file, no_pbc=True)
+    (found,) = read_frames(tmp_path / file, pbc="")
     assert not found.pbc.any()
     np.testing.assert_allclose(distances(found), distances(molecule("CH3CH2OH")), atol=2e-3)
 
@@ -188,7 +188,7 @@ CRYSTALS = {
 @pytest.mark.parametrize("name", CRYSTALS)
 def test_crystals_are_no_molecules_in_boxes(name, tmp_path, bounded):
     write(tmp_path / "m.extxyz", CRYSTALS[name])
-    refused_in_words(bounded.ask("read_frames", tmp_path / "m.extxyz", no_pbc=True))
+    refused_in_words(bounded.ask("read_frames", tmp_path / "m.extxyz", pbc=""))
 
 
 def test_without_the_option_the_error_names_it(tmp_path, capsys):

@@ -135,6 +135,20 @@ def test_the_command_writes_what_the_label_command_reads(tmp_path, capsys):
     assert {json.loads(line)["reason"] for line in dropped} == {"atoms too close"}
 
 
+def test_a_slab_whose_file_calls_the_vacuum_periodic_is_refused_or_told_of(tmp_path, capsys):
+    """Levels of bulk count from the mean potential, which the width of the vacuum changes."""
+    from helm_ase.labelling import read_structures
+
+    path, output = tmp_path / "sheet.cif", tmp_path / "out.xyz"
+    ase.io.write(path, graphene(vacuum=6))
+    for command, name in (("sample", "x.xyz"), ("label", "x.h5")):
+        assert main([command, str(path), "-o", str(tmp_path / name)]) == 1
+        assert "--pbc ab" in capsys.readouterr().err
+    assert main(["sample", str(path), "-o", str(output), "--distortions", "2", "--pbc", "ab"]) == 0
+    assert [s.lattice.pbc.tolist() for s in read_structures([output])] == [[True, True, False]] * 3
+    assert [s.lattice.dimensions for s in read_structures([path], pbc="ab")] == [2]
+
+
 def test_files_and_frames_of_one_name_give_structures_of_different_names(tmp_path):
     for k, folder in enumerate("ab"):
         (tmp_path / folder).mkdir()

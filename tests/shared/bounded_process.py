@@ -83,10 +83,10 @@ def load_checkpoint(path):
     return load_model(path).name
 
 
-def read_frames(path, no_pbc=False):
+def read_frames(path, pbc=None):
     from helm_ase.representation.structure_files import read_frames
 
-    frames = read_frames(path, no_pbc=no_pbc)
+    frames = read_frames(path, pbc=pbc)
     return [(str(a.symbols), a.positions.tolist(), dict(a.info)) for a in frames]
 
 
