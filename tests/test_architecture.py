@@ -59,7 +59,8 @@ SINGLE = {
     "prediction.crystals": BASE | COLUMNS | {"checkpoint"},
     "prediction.dispersion": BASE
     | {"representation", "qc", "checkpoint", "prediction.crystals", "prediction.energy_baseline"},
-    "prediction.domain": BASE | {"representation", "checkpoint", "nn"},
+    "prediction.domain": BASE | {"representation", "checkpoint", "nn", "prediction.environments"},
+    "prediction.environments": {"representation", "checkpoint"},
     "prediction.electronic": BASE | COLUMNS | {"checkpoint", "prediction.energy_baseline"},
     "prediction.energy_baseline": BASE | {"representation", "qc", "checkpoint"},
     "prediction.guess": BASE | {"electronic", "prediction.domain"},

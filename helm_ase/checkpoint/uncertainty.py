@@ -42,6 +42,9 @@ class EnergyUncertainty:
     is.  By the third power, one strange atom among many ordinary ones is not averaged away.  r_t is the error
     of the model on the training molecules around the nearest atom t of the same charge and multiplicity: what
     was not learnt although it was seen is not known either.
+
+    Of a model of crystals that predicts no energies there is a scale a alone, the inverse of the largest
+    distance of any atom of the validation set: :mod:`helm_ase.checkpoint.environments`.
     """
 
     model_sha256: str
@@ -87,6 +90,12 @@ class EnergyUncertainty:
             (B,), float64.
         """
         return self._compare(features, atoms)[0]
+
+    def distances(self, features: Tensor) -> Tensor:
+        """min_t |W (f − f_t)| of atoms with features f, (N, F), float64, (N,); of files of format 2."""
+        white = features.double().cpu() @ self.whitening.T
+        rows = white.split(AT_ONCE)
+        return torch.cat([self._nearest(x, None)[0].double() for x in rows]) if len(white) else white[:, 0]
 
     def misfit(self, features: Tensor, atoms: Tensor, states: Tensor | None = None) -> Tensor:
         """⟨r_t²⟩ of molecules, (eV/atom)², (B,); parameters as in :meth:`per_atom`."""

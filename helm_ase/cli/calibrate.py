@@ -24,7 +24,11 @@ the result for both.  An error bar above the
 threshold, which one in five molecules with errors below 3 meV/atom exceeds, counts as extrapolation.
 The file also records the lengths of the bonds in the training set, by which broken bonds are recognised, how
 many labels had each charge and multiplicity, and how far predicted Hamiltonians usually are from
-self-consistency, with which get_reliability() compares."""
+self-consistency, with which get_reliability() compares.
+
+Of a model of crystals that predicts Hamiltonians only, whose labels are files of crystals, the distance of
+atoms from the training set is recorded: a crystal that is farther than any validation frame counts as
+extrapolation."""
 
 
 def add_commands(commands: Any) -> None:
@@ -77,12 +81,15 @@ def _calibrate(options: argparse.Namespace) -> None:
     from helm_ase.checkpoint import load_model, resolve
     from helm_ase.checkpoint.uncertainty import save_uncertainty, uncertainty_path
     from helm_ase.evaluation.calibration import calibrate, collect
+    from helm_ase.labels.crystal_summary import holds_crystals
     from helm_ase.labels.formats import open_labels
     from helm_ase.representation.bonding import BondCoverage
     from helm_ase.representation.charge_state import ChargeState
 
     target = Path(options.output) if options.output else uncertainty_path(resolve(options.checkpoint))
     checkpoint = load_model(options.checkpoint)
+    if crystals := list(filter(holds_crystals, options.data)):
+        return _record_environments(options, checkpoint, target, crystals)
     sources = [open_labels(path) for path in options.data]
     trained_on: list[Structure] = []
     judged_on: list[Structure] = []
@@ -98,6 +105,29 @@ def _calibrate(options: argparse.Namespace) -> None:
     print(f"{target}: above {1e3 * uncertainty.threshold:.2f} meV/atom an energy is extrapolation")
     for half in ("calibration half", "other half"):
         print(f"  {half}: " + ", ".join(f"{k} {v}" for k, v in uncertainty.facts[half].items()))
+
+
+def _record_environments(
+    options: argparse.Namespace, checkpoint: "Checkpoint", target: Path, paths: list[str]
+) -> None:
+    """Record how far from training unseen frames are, for a model of crystals."""
+    from helm_ase.checkpoint.uncertainty import save_uncertainty
+    from helm_ase.errors import DatasetError
+    from helm_ase.evaluation.environments import record_environments
+    from helm_ase.labels.crystals import CrystalSource
+
+    if len(paths) < len(options.data):
+        raise DatasetError(
+            "some of the files hold crystals, others molecules: a model knows one or the other"
+        )
+    labels = [label for path in paths for label in CrystalSource(path)]
+    train, validation = ([x for x in labels if x.split == s] for s in (options.train_split, options.split))
+    record = record_environments(checkpoint, train, validation)
+    save_uncertainty(record, target)
+    print(
+        f"{target}: what is farther from {len(train)} training frames than any of {len(validation)} others "
+        f"is extrapolation; 19 of 20 of these are below {record.facts['19 of 20']:.2f} of the farthest"
+    )
 
 
 def _labels(

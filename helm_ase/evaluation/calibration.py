@@ -133,11 +133,11 @@ def calibrate(checkpoint: Checkpoint, train: EnergyErrors, validation: EnergyErr
             f"least {FEWEST} are needed"
         )
     fitted, tried = (every_second(validation, first) for first in (0, 1))
-    whitening = _whitening(train.features)
-    white = train.features @ whitening.T
+    axes = whitening(train.features, AXES)
+    white = train.features @ axes.T
     kept, residuals = _known(white, train)
     made = EnergyUncertainty(
-        checkpoint.sha256, torch.from_numpy(whitening), 1.0, 0.0, float("inf"),
+        checkpoint.sha256, torch.from_numpy(axes), 1.0, 0.0, float("inf"),
         known=torch.from_numpy(white[kept]).half().float(),
         residuals=torch.from_numpy(residuals).float(),
         known_states=torch.from_numpy(np.repeat(train.states, train.atoms, axis=0)[kept]).to(torch.int8),
@@ -214,10 +214,13 @@ def judge(bar: NDArray[np.float64], errors: NDArray[np.float64], threshold: floa
     }
 
 
-def _whitening(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """W: the leading principal axes of the features, (N, F), each over its standard deviation; (D, F)."""
+def whitening(features: NDArray[np.float64], count: int, least: float = 1e-12) -> NDArray[np.float64]:
+    """W: so many leading principal axes of features, (N, F), each over its standard deviation; (D, F).
+
+    Axes with less than a share ``least`` of the largest variance are left out.
+    """
     variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(features, rowvar=False, bias=True)))
-    leading = np.flatnonzero(variances > 1e-12 * variances[-1])[-AXES:]
+    leading = np.flatnonzero(variances > least * variances[-1])[-count:]
     return np.asarray(axes[:, leading].T / np.sqrt(variances[leading, None]))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from helm_ase.checkpoint import Checkpoint, knowledge_at_hand
 from helm_ase.errors import ChargeError, ElementError, StructureError, UntrainedError
+from helm_ase.prediction.environments import unknown_environments
 from helm_ase.representation.bonding import BIN_WIDTH, BondCoverage, BondFault
 from helm_ase.representation.charge_state import ChargeState, check_parity
 from helm_ase.representation.coverage import describe
@@ -159,14 +160,16 @@ def extrapolation_of(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -
     """Compare a geometry with the training set of a model.
 
     If the model has no record of bonds but was trained on closed shells only, fragments that are radicals
-    or ions count as unknown.  Bonds are not checked in crystals.
+    or ions count as unknown.  In crystals the environments of atoms are compared, not bonds.
     """
     lattice = Lattice.of_atoms(atoms) if atoms.pbc.any() else None
     distances = checkpoint.coverage.unseen(atoms.numbers, atoms.positions, lattice)
     record = checkpoint.bonding
     if record is None and (checkpoint.knows.charges, checkpoint.knows.multiplicities) == ((0,), (1,)):
         record = BondCoverage.of_closed_shells()
-    if record is None or lattice is not None:
+    if lattice is not None:
+        return Extrapolation(distances, unknown_environments(atoms, checkpoint))
+    if record is None:
         return Extrapolation(distances, [])
     return Extrapolation(distances, record.faults(atoms.numbers, atoms.positions, state))
 
