@@ -5,8 +5,9 @@
 Frames of the splits ``val`` (kinds that were trained on) and ``test`` (kinds that were not), means of
 absolute errors: matrix elements within the cutoff in µEh, occupied levels absolute and from the Fermi level,
 Fermi level, gap on the mesh in meV, energy in meV per atom where the model has learnt energies.  Levels are
-compared on a mesh that is not the labels'.  Of graphene that is not distorted: how far apart the two levels
-at K are, and the slope of the cone.
+compared on a mesh that is not the labels'.  "Flagged" are frames that the model says are farther from its
+training set than validation frames were (``helm-ase calibrate`` records that).  Of graphene that is not
+distorted: how far apart the two levels at K are, and the slope of the cone.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from ase.build import graphene
 
 from helm_ase import HELMCalculator
 from helm_ase.checkpoint import load_shared
+from helm_ase.checkpoint.environments import remoteness
 from helm_ase.dataset.crystals import make_crystal_sample
 from helm_ase.electronic.band_levels import levels
 from helm_ase.evaluation.crystals import crystal_errors, mean_errors
@@ -69,17 +71,23 @@ if __name__ == "__main__":
     checkpoint, source = load_shared(options.model), CrystalSource(options.labels)
     energies = "energy" in checkpoint.predicts
     samples: dict[str, list] = {}
+    far: dict[str, list] = {}
     for label in source:
         if label.split in ("val", "test") and not checkpoint.knows.unknown_elements(label.numbers):
             sample = make_crystal_sample(
                 label, source.level, checkpoint.basis, checkpoint.baseline.operators, checkpoint.model.cutoff
             )
-            samples.setdefault(f"{label.name.split()[0]} ({label.split})", []).append(sample)
-    print(f"| | frames | {' | '.join(COLUMNS.values())} |\n|{' --- |' * (2 + len(COLUMNS))}")
+            for kind in (f"{label.name.split()[0]} ({label.split})", f"all ({label.split})"):
+                samples.setdefault(kind, []).append(sample)
+                far.setdefault(kind, []).append(
+                    remoteness(checkpoint, label.numbers, label.positions, label.lattice)
+                )
+    print(f"| | frames | {' | '.join(COLUMNS.values())} | flagged |\n|{' --- |' * (3 + len(COLUMNS))}")
     for kind, some in samples.items():
         for name, model in (("H0", None), ("model", checkpoint.model)):
             errors = mean_errors(crystal_errors(model, some, source.level.smearing, energies=energies))
             numbers = [f"{errors[k]:.1f}" if np.isfinite(errors[k]) else "–" for k in COLUMNS]
-            print(f"| {kind}, {name} | {len(some)} | {' | '.join(numbers)} |", flush=True)
+            flagged = "–" if model is None or None in far[kind] else str(sum(x > 1 for x in far[kind]))
+            print(f"| {kind}, {name} | {len(some)} | {' | '.join(numbers)} | {flagged} |", flush=True)
     for sample in samples.get("ideal (test)", []):
         show_cone(options.model, sample)
