@@ -5,24 +5,24 @@
 Frames of the splits ``val`` (kinds that were trained on) and ``test`` (kinds that were not), means of
 absolute errors: matrix elements within the cutoff in µEh, occupied levels absolute and from the Fermi level,
 Fermi level, gap on the mesh in meV, energy in meV per atom where the model has learnt energies.  Levels are
-compared on a mesh that is not the labels'.  "Flagged" are frames that the model says are farther from its
-training set than validation frames were (``helm-ase calibrate`` records that).  Of graphene that is not
-distorted: how far apart the two levels at K are, and the slope of the cone.
+compared on a mesh that is not the labels'.  "Flagged" are frames whose bonds or environments the model says it
+has not seen (``helm-ase calibrate`` records those of its training).  Of graphene that is not distorted: how far apart the two levels at K are, and the slope of the cone.
 """
 
 import argparse
 
 import numpy as np
 import torch
+from ase import Atoms
 from ase.build import graphene
 
 from helm_ase import HELMCalculator
 from helm_ase.checkpoint import load_shared
-from helm_ase.checkpoint.environments import remoteness
 from helm_ase.dataset.crystals import make_crystal_sample
 from helm_ase.electronic.band_levels import levels
 from helm_ase.evaluation.crystals import crystal_errors, mean_errors
 from helm_ase.labels.crystals import CrystalSource
+from helm_ase.prediction.environments import unknown_environments
 from helm_ase.units import HARTREE_IN_EV
 
 COLUMNS = {
@@ -41,6 +41,11 @@ def cone(levels_at, cell) -> tuple[float, float]:
     circle = STEP * np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1) @ np.linalg.inv(reciprocal)
     e = levels_at(np.concatenate([[corner], corner + circle]))[:, 3:5]
     return float(e[0, 1] - e[0, 0]), float((e[1:, 1] - e[1:, 0]).mean() / (2 * STEP))
+
+
+def atoms_of(label) -> Atoms:
+    """The structure of a label."""
+    return Atoms(label.numbers, label.positions, cell=label.lattice.cell, pbc=label.lattice.pbc)
 
 
 def show_cone(model: str, sample) -> None:
@@ -71,7 +76,7 @@ if __name__ == "__main__":
     checkpoint, source = load_shared(options.model), CrystalSource(options.labels)
     energies = "energy" in checkpoint.predicts
     samples: dict[str, list] = {}
-    far: dict[str, list] = {}
+    faults: dict[str, list] = {}
     for label in source:
         if label.split in ("val", "test") and not checkpoint.knows.unknown_elements(label.numbers):
             sample = make_crystal_sample(
@@ -79,15 +84,14 @@ if __name__ == "__main__":
             )
             for kind in (f"{label.name.split()[0]} ({label.split})", f"all ({label.split})"):
                 samples.setdefault(kind, []).append(sample)
-                far.setdefault(kind, []).append(
-                    remoteness(checkpoint, label.numbers, label.positions, label.lattice)
-                )
+                faults.setdefault(kind, []).append(unknown_environments(atoms_of(label), checkpoint))
     print(f"| | frames | {' | '.join(COLUMNS.values())} | flagged |\n|{' --- |' * (3 + len(COLUMNS))}")
     for kind, some in samples.items():
         for name, model in (("H0", None), ("model", checkpoint.model)):
             errors = mean_errors(crystal_errors(model, some, source.level.smearing, energies=energies))
             numbers = [f"{errors[k]:.1f}" if np.isfinite(errors[k]) else "–" for k in COLUMNS]
-            flagged = "–" if model is None or None in far[kind] else str(sum(x > 1 for x in far[kind]))
+            known = model is not None and checkpoint.uncertainty is not None
+            flagged = str(sum(map(bool, faults[kind]))) if known else "–"
             print(f"| {kind}, {name} | {len(some)} | {' | '.join(numbers)} | {flagged} |", flush=True)
     for sample in samples.get("ideal (test)", []):
         show_cone(options.model, sample)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint
-from helm_ase.checkpoint.environments import atomic_features
+from helm_ase.checkpoint.environments import BONDS, atomic_features, bond_kinds
 from helm_ase.checkpoint.uncertainty import EnergyUncertainty
 from helm_ase.errors import SettingError
 from helm_ase.evaluation.calibration import FEWEST, thinned, whitening
@@ -26,8 +26,8 @@ SPACING = 0.7
 def record_environments(
     checkpoint: Checkpoint, train: Sequence[LabelledCrystal], validation: Sequence[LabelledCrystal]
 ) -> EnergyUncertainty:
-    """Distances of validation frames from the training set, in units of the largest of which those of new
-    crystals are told.
+    """Record kinds of bonds in training and the distance from it of the farthest validation frame, which is
+    the unit of those of new crystals.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def record_environments(
     farthest = [float(unit.distances(torch.from_numpy(_features(checkpoint, x))).max()) for x in validation]
     facts = {
         "training frames": len(train), "training atoms": len(known), "validation frames": len(farthest),
+        BONDS: sorted(set().union(*(bond_kinds(x.numbers, x.positions, x.lattice) for x in train))),
         "19 of 20": float(np.quantile(farthest, 0.95) / max(farthest)),
     }  # fmt: skip
     return replace(unit, scale=1 / max(farthest), facts=facts)

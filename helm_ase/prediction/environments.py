@@ -1,11 +1,12 @@
-"""Environments of atoms in a crystal that did not occur in training."""
+"""Bonds and environments of atoms in a crystal that did not occur in training."""
 
 import math
 
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from helm_ase.checkpoint import Checkpoint
-from helm_ase.checkpoint.environments import remoteness
+from helm_ase.checkpoint.environments import BONDS, BondKind, bond_kinds, remoteness
 from helm_ase.representation.bonding import BondFault
 from helm_ase.representation.lattice import Lattice
 
@@ -16,8 +17,8 @@ STEP = 1.25
 
 
 def unknown_environments(atoms: Atoms, checkpoint: Checkpoint) -> list[BondFault]:
-    """One fault if the atoms of a crystal are farther from those of training than any of validation; none for
-    models without a record of environments.
+    """Kinds of bonds that training did not show, and atoms farther from those of training than any of
+    validation; none for models without a record of environments.
 
     Parameters
     ----------
@@ -26,9 +27,26 @@ def unknown_environments(atoms: Atoms, checkpoint: Checkpoint) -> list[BondFault
     checkpoint
         Checkpoint of the model.
     """
-    far = remoteness(checkpoint, atoms.numbers, atoms.positions, Lattice.of_atoms(atoms))
-    if far is None or checkpoint.uncertainty is None or far <= checkpoint.uncertainty.threshold:
+    crystal = atoms.numbers, atoms.positions, Lattice.of_atoms(atoms)
+    far = remoteness(checkpoint, *crystal)
+    if far is None or checkpoint.uncertainty is None:
         return []
-    frames = checkpoint.uncertainty.facts.get("validation frames", "the validation")
-    text = f"environments of atoms {far:.1f} times as far from those of training as any of {frames} frames"
-    return [BondFault(text, False, (KEY, int(math.log(far) / math.log(STEP))))]
+    facts = checkpoint.uncertainty.facts
+    known = {BondKind(*kind) for kind in facts.get(BONDS, ())}
+    faults = [_of_bond(kind) for kind in sorted(bond_kinds(*crystal) - known)] if known else []
+    if far > checkpoint.uncertainty.threshold:
+        frames = facts.get("validation frames", "the validation")
+        text = (
+            f"environments of atoms {far:.1f} times as far from those of training as any of {frames} frames"
+        )
+        faults.append(BondFault(text, False, (KEY, int(math.log(far) / math.log(STEP)))))
+    return faults
+
+
+def _of_bond(kind: BondKind) -> BondFault:
+    one, other = (
+        f"{chemical_symbols[z]} with {n} neighbour{'' if n == 1 else 's'}" if n else chemical_symbols[z]
+        for z, n in (kind[:2], kind[2:])
+    )
+    text = f"{one} bonded to {other}" if kind.neighbours else f"{one} without bonds"
+    return BondFault(f"{text}: never so in training", False, (KEY, *kind))

@@ -13,6 +13,7 @@ from helm_ase.cli import main
 from helm_ase.errors import SettingError
 from helm_ase.evaluation.environments import SPACING, record_environments
 from helm_ase.labels.crystals import write_crystals
+from helm_ase.prediction.environments import unknown_environments
 from helm_ase.prediction.verdict import Trust
 from helm_ase.representation.lattice import Lattice
 from shared.crystal_labels import LEVEL, chain, checkpoint, label
@@ -69,6 +70,18 @@ def test_one_strange_atom_among_many_counts(recorded):
     before = far(recorded, long)
     long.positions[7, 0] += 0.3
     assert far(recorded, long) > max(1.0, 2 * before)
+
+
+def test_a_missing_atom_shows_in_the_kinds_of_bonds(recorded):
+    whole = Atoms("C2", [[0, 0, 0], [1.3, 0, 0]], cell=[2.6, 0, 0], pbc=[True, False, False])
+    long = whole.repeat((6, 1, 1))
+    assert unknown_environments(long, recorded) == []
+    del long[3]
+    faults = unknown_environments(long, recorded)
+    assert "C with 1 neighbour bonded to C with 2 neighbours: never so in training" in str(faults)
+    assert len({fault.key for fault in faults}) == len(faults)
+    alone = Atoms("C", cell=[7.0, 0, 0], pbc=[True, False, False])
+    assert "C without bonds: never so in training" in str(unknown_environments(alone, recorded))
 
 
 def test_the_verdict_names_it_and_it_is_warned_of_once(path):
