@@ -5,8 +5,9 @@
 Frames of the splits ``val`` (kinds that were trained on) and ``test`` (kinds that were not), means of
 absolute errors: matrix elements within the cutoff in µEh, occupied levels absolute and from the Fermi level,
 Fermi level, gap on the mesh in meV, energy in meV per atom where the model has learnt energies.  Levels are
-compared on a mesh that is not the labels'.  "Flagged" are frames whose bonds or environments the model says it
-has not seen (``helm-ase calibrate`` records those of its training).  Of graphene that is not distorted: how far apart the two levels at K are, and the slope of the cone.
+compared on a mesh that is not the labels'.  "Flagged" are frames with bonds or environments that the model
+says it has not seen (``helm-ase calibrate`` records those of its training).  Of graphene that is not
+distorted: how far apart the two levels at K are, and the slope of the cone.
 """
 
 import argparse

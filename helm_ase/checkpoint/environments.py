@@ -21,7 +21,7 @@ BONDS = "bonds"
 
 
 class BondKind(NamedTuple):
-    """Bond in a crystal by its ends, the smaller one first; zeros for the other end of an atom without any."""
+    """Bond in a crystal by its ends, the smaller one first; zeros for the other end if there is no bond."""
 
     element: int
     neighbours: int
