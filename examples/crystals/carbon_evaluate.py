@@ -49,6 +49,14 @@ def atoms_of(label) -> Atoms:
     return Atoms(label.numbers, label.positions, cell=label.lattice.cell, pbc=label.lattice.pbc)
 
 
+def show(title: str, errors: list, faults: list | None) -> None:
+    """Print means over frames, and how many of them are flagged."""
+    means = mean_errors(errors)
+    numbers = [f"{means[k]:.1f}" if np.isfinite(means[k]) else "–" for k in COLUMNS]
+    flagged = "–" if faults is None else sum(map(bool, faults))
+    print(f"| {title} | {len(errors)} | {' | '.join(numbers)} | {flagged} |", flush=True)
+
+
 def show_cone(model: str, sample) -> None:
     """Print both numbers of the label and of the model."""
     atoms = graphene(a=2.46)
@@ -83,16 +91,18 @@ if __name__ == "__main__":
             sample = make_crystal_sample(
                 label, source.level, checkpoint.basis, checkpoint.baseline.operators, checkpoint.model.cutoff
             )
-            for kind in (f"{label.name.split()[0]} ({label.split})", f"all ({label.split})"):
-                samples.setdefault(kind, []).append(sample)
-                faults.setdefault(kind, []).append(unknown_environments(atoms_of(label), checkpoint))
+            kind = f"{label.name.split()[0]} ({label.split})"
+            samples.setdefault(kind, []).append(sample)
+            faults.setdefault(kind, []).append(unknown_environments(atoms_of(label), checkpoint))
     print(f"| | frames | {' | '.join(COLUMNS.values())} | flagged |\n|{' --- |' * (3 + len(COLUMNS))}")
+    errors: dict[tuple[str, str], list] = {}
     for kind, some in samples.items():
         for name, model in (("H0", None), ("model", checkpoint.model)):
-            errors = mean_errors(crystal_errors(model, some, source.level.smearing, energies=energies))
-            numbers = [f"{errors[k]:.1f}" if np.isfinite(errors[k]) else "–" for k in COLUMNS]
-            known = model is not None and checkpoint.uncertainty is not None
-            flagged = str(sum(map(bool, faults[kind]))) if known else "–"
-            print(f"| {kind}, {name} | {len(some)} | {' | '.join(numbers)} | {flagged} |", flush=True)
+            own = crystal_errors(model, some, source.level.smearing, energies=energies)
+            show(f"{kind}, {name}", own, faults[kind] if model and checkpoint.uncertainty else None)
+            if kind.endswith("(val)"):
+                errors.setdefault(("all (val)", name), []).extend(own)
+    for (kind, name), own in errors.items():
+        show(f"{kind}, {name}", own, None)
     for sample in samples.get("ideal (test)", []):
         show_cone(options.model, sample)

@@ -1,10 +1,11 @@
 """Methods of the calculator that tell how far its results can be trusted."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from helm_ase.calculator.copies import Copies, locked
 from helm_ase.errors import SettingError, StructureError
-from helm_ase.prediction.domain import Extrapolation, Uncertainty, extrapolation_of
+from helm_ase.prediction.domain import Extrapolation, Uncertainty
 from helm_ase.prediction.verdict import Verdict, judge
 from helm_ase.units import HARTREE_IN_EV
 
@@ -28,6 +29,14 @@ class TrustGetters(Copies):
             """The method of ASE's calculator."""
 
         def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+            """The method of ASE's calculator."""
+
+        def calculate(
+            self,
+            atoms: Atoms | None = None,
+            properties: Sequence[str] = (),
+            system_changes: Sequence[str] = (),
+        ) -> None:
             """The method of ASE's calculator."""
 
         def _current(self, atoms: Atoms | None) -> Atoms | None: ...
@@ -74,10 +83,8 @@ class TrustGetters(Copies):
             raise StructureError("no atoms yet: write atoms.calc = calc, or pass atoms=")
         if "energy" in self.checkpoint.predicts or self.parameters["refine"]:
             self.get_property("energy", atoms)
-        state, known = self._state(atoms), not self.check_state(atoms)
-        extrapolation = self._extrapolation if known else None
-        if extrapolation is None:  # not computed yet, with a model of Hamiltonians only
-            extrapolation = extrapolation_of(atoms, self.checkpoint, state)
-        electronic = self._electronic if known else None
-        gap = None if electronic is None else float(electronic.structure.gap) * HARTREE_IN_EV
-        return judge(extrapolation, state, self._uncertainty, self._last_change, gap)
+        elif changes := self.check_state(atoms):  # a model of Hamiltonians: compare with its training only
+            self.calculate(atoms, [], changes)
+        assert self._extrapolation is not None
+        gap = None if self._electronic is None else float(self._electronic.structure.gap) * HARTREE_IN_EV
+        return judge(self._extrapolation, self._state(atoms), self._uncertainty, self._last_change, gap)

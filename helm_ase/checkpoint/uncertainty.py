@@ -24,6 +24,8 @@ HEADER_KEY = "helm_ase_uncertainty"
 FORMAT_VERSION = 2
 SELF_CONSISTENCY = "self-consistency"
 """Key of the facts that say how far predicted Hamiltonians usually are from self-consistency."""
+BONDS = "bonds"
+"""Key of the facts that lists the kinds of bonds in the training set of a model of crystals."""
 AT_ONCE = 64
 """Atoms whose distances from the training set are computed at once."""
 
@@ -43,8 +45,9 @@ class EnergyUncertainty:
     of the model on the training molecules around the nearest atom t of the same charge and multiplicity: what
     was not learnt although it was seen is not known either.
 
-    Of a model of crystals that predicts no energies there is a scale a alone, the inverse of the largest
-    distance of any atom of the validation set: :mod:`helm_ase.checkpoint.environments`.
+    For a model of crystals that predicts no energies there are no errors: a is the inverse of the largest
+    distance of any atom of the validation set, b zero, the threshold a number without unit, and ``facts``
+    hold the kinds of bonds in training (:mod:`helm_ase.checkpoint.environments`).
     """
 
     model_sha256: str
@@ -205,6 +208,7 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
             raise CheckpointError(f"{path} has format {header['format_version']}: upgrade helm-ase")
         bonds, facts = header.get("bonding"), dict(header["facts"])
         _check_self_consistency(facts.get(SELF_CONSISTENCY))
+        _check_bonds(facts.get(BONDS, []))
         uncertainty = EnergyUncertainty(
             str(header["model_sha256"]), whitening, float(header["scale"]), float(header["floor"]),
             float(header["threshold"]), facts,
@@ -235,6 +239,13 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
     if uncertainty.known is not None and uncertainty.known.shape[1] != len(uncertainty.whitening):
         raise CheckpointError(f"{path} is damaged: its atoms and axes do not fit")
     return uncertainty
+
+
+def _check_bonds(found: Any) -> None:
+    """Raise ValueError for a list that holds no kinds of bonds."""
+    whole = [x for kind in found for x in kind]
+    if any(len(kind) != 4 for kind in found) or any(type(x) is not int or x < 0 for x in whole):
+        raise ValueError(f"{BONDS} is {str(found)[:200]}")
 
 
 def _check_self_consistency(found: Any) -> None:

@@ -26,9 +26,12 @@ The file also records the lengths of the bonds in the training set, by which bro
 many labels had each charge and multiplicity, and how far predicted Hamiltonians usually are from
 self-consistency, with which get_reliability() compares.
 
-Of a model of crystals that predicts Hamiltonians only, whose labels are files of crystals, the distance of
-atoms from the training set is recorded: a crystal that is farther than any validation frame counts as
-extrapolation."""
+For a model of crystals that predicts Hamiltonians only, whose labels are files of crystals, kinds of bonds in
+training and the distance of the farthest validation frame from it are recorded: a crystal with other bonds,
+or with atoms that are farther, counts as extrapolation.  How many frames of one half of the validation set
+would be flagged by the other half is printed."""
+FOCK_MATRICES = 40
+"""How many are computed by default."""
 
 
 def add_commands(commands: Any) -> None:
@@ -63,9 +66,9 @@ def add_commands(commands: Any) -> None:
         help="split on which it was not trained, to which the error bar is fitted (default: val)",
     )
     parser.add_argument(
-        "--fock", type=NUMBER, default=40, metavar="N",
+        "--fock", type=NUMBER, metavar="N",
         help="for N molecules of that split, at least 20, also compute a Fock matrix, to know how far from "
-        "self-consistency predicted Hamiltonians usually are (default: 40; 0: none)",
+        "self-consistency predicted Hamiltonians usually are (default: 40; 0: none; not for crystals)",
     )  # fmt: skip
     parser.add_argument(
         "-o",
@@ -99,7 +102,9 @@ def _calibrate(options: argparse.Namespace) -> None:
         (one.numbers, one.positions, ChargeState(one.charge, one.multiplicity)) for one in trained_on
     )
     made = calibrate(checkpoint, train, validation)
-    facts = dict(made.facts) | _self_consistency(checkpoint, judged_on, options.fock)
+    facts = dict(made.facts) | _self_consistency(
+        checkpoint, judged_on, FOCK_MATRICES if options.fock is None else options.fock
+    )
     uncertainty = replace(made, bonding=bonds, facts=facts)
     save_uncertainty(uncertainty, target)
     print(f"{target}: above {1e3 * uncertainty.threshold:.2f} meV/atom an energy is extrapolation")
@@ -112,22 +117,27 @@ def _record_environments(
 ) -> None:
     """Record how far from training unseen frames are, for a model of crystals."""
     from helm_ase.checkpoint.uncertainty import save_uncertainty
-    from helm_ase.errors import DatasetError
-    from helm_ase.evaluation.environments import record_environments
+    from helm_ase.errors import DatasetError, SettingError
+    from helm_ase.evaluation.environments import Frame, record_environments
     from helm_ase.labels.crystals import CrystalSource
+    from helm_ase.representation.level import physical_differences
 
     if len(paths) < len(options.data):
-        raise DatasetError(
-            "some of the files hold crystals, others molecules: a model knows one or the other"
-        )
-    labels = [label for path in paths for label in CrystalSource(path)]
-    train, validation = ([x for x in labels if x.split == s] for s in (options.train_split, options.split))
-    record = record_environments(checkpoint, train, validation)
+        raise DatasetError("some files hold crystals, others molecules: a model knows one or the other")
+    if options.fock is not None:
+        raise SettingError("--fock is for molecules only: leave it out for crystals")
+    frames: dict[str, list[Frame]] = {options.train_split: [], options.split: []}
+    for path in paths:
+        source = CrystalSource(path)
+        if different := physical_differences(checkpoint.level, source.level):
+            raise DatasetError(f"{path} is of another level of theory than {checkpoint.name!r}: {different}")
+        for label in source:  # one at a time, for their matrices are large
+            if label.split in frames:
+                frames[label.split].append(Frame(label.numbers, label.positions, label.lattice))
+    record = record_environments(checkpoint, frames[options.train_split], frames[options.split])
     save_uncertainty(record, target)
-    print(
-        f"{target}: what is farther from {len(train)} training frames than any of {len(validation)} others "
-        f"is extrapolation; 19 of 20 of these are below {record.facts['19 of 20']:.2f} of the farthest"
-    )
+    print(f"{target}: farther from training than the farthest validation frame is extrapolation")
+    print("  other half: " + ", ".join(f"{k} {v}" for k, v in record.facts["other half"].items()))
 
 
 def _labels(

@@ -305,6 +305,8 @@ def _sample(options: argparse.Namespace) -> None:
         and (crystals := sampling.read_crystals(options.inputs, options.pbc))
     ):
         return _sample_crystals(options, crystals)
+    if options.pbc:
+        raise StructureError("--pbc is for crystals, and these are molecules: leave it out")
     reading = sampling.Reading(options.charge, options.multiplicity, options.pbc == "", skipped=[])
     molecules = sampling.read_molecules(options.inputs, options.smiles, reading)
     _tell_skipped(reading.skipped or [])

@@ -34,7 +34,8 @@ def add_structure_options(command: argparse.ArgumentParser) -> None:
 
 
 def add_periodicity(command: Any, only_crystals: bool = False) -> None:
-    """Add which directions are periodic: ``options.pbc`` is "" for molecules out of their box, or None."""
+    """Add which directions are periodic; ``options.pbc`` names them, or is "" where molecules are to be taken
+    out of their box, which ``only_crystals`` does not offer, or None."""
     group = command.add_mutually_exclusive_group()
     if not only_crystals:
         group.add_argument(
@@ -61,8 +62,8 @@ def add_mesh(command: Any) -> None:
         nargs=3,
         metavar="N",
         help="of a crystal: Gamma-centred mesh of k points for Fermi level, gap and density of states "
-        "(default: at least 3.5 points per 1/Angstrom along each reciprocal lattice vector, and corners and "
-        "edges of the Brillouin zone)",
+        "(default: at least 3.5 points per 1/Angstrom along each reciprocal lattice vector, and halves of "
+        "these, of hexagonal lattices thirds, too)",
     )
     command.add_argument(
         "--smearing",

@@ -217,7 +217,8 @@ def judge(bar: NDArray[np.float64], errors: NDArray[np.float64], threshold: floa
 def whitening(features: NDArray[np.float64], count: int, least: float = 1e-12) -> NDArray[np.float64]:
     """W: so many leading principal axes of features, (N, F), each over its standard deviation; (D, F).
 
-    Axes with less than a share ``least`` of the largest variance are left out.
+    Axes with less than a share ``least`` of the largest variance are left out, so that there may be fewer
+    than ``count`` of them, or none.
     """
     variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(features, rowvar=False, bias=True)))
     leading = np.flatnonzero(variances > least * variances[-1])[-count:]

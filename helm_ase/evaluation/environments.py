@@ -1,18 +1,20 @@
-"""Record of the environments of atoms that a model of crystals was trained on."""
+"""Record of the bonds and environments of atoms that a model of crystals was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint
-from helm_ase.checkpoint.environments import BONDS, atomic_features, bond_kinds
-from helm_ase.checkpoint.uncertainty import EnergyUncertainty
+from helm_ase.checkpoint.environments import atomic_features
+from helm_ase.checkpoint.uncertainty import BONDS, EnergyUncertainty
 from helm_ase.errors import SettingError
 from helm_ase.evaluation.calibration import FEWEST, thinned, whitening
-from helm_ase.representation.labelled_crystal import LabelledCrystal
+from helm_ase.representation.bond_kinds import BondKind, bond_kinds
+from helm_ase.representation.lattice import Lattice
 
 AXES = 32
 """Principal axes of the features; with half of them lonsdaleite is hardly farther from diamond than
@@ -21,29 +23,72 @@ LEAST = 1e-4
 """Variance of an axis, relative to the largest, below which it holds noise."""
 SPACING = 0.7
 """As for molecules (:data:`helm_ase.evaluation.calibration.SPACING`)."""
+THRESHOLD = 1.05
+"""Distance, in units of that of the farthest validation frame, above which a crystal is extrapolation; so
+much more than one that digits which are rounded do not decide."""
+
+
+class Frame(NamedTuple):
+    """A crystal as far as its environments are concerned."""
+
+    numbers: NDArray[np.int64]
+    """Atomic numbers, (N,)."""
+    positions: NDArray[np.float64]
+    """Å, (N, 3)."""
+    lattice: Lattice
 
 
 def record_environments(
-    checkpoint: Checkpoint, train: Sequence[LabelledCrystal], validation: Sequence[LabelledCrystal]
+    checkpoint: Checkpoint, train: Sequence[Frame], validation: Sequence[Frame]
 ) -> EnergyUncertainty:
     """Record kinds of bonds in training and the distance from it of the farthest validation frame, which is
     the unit of those of new crystals.
 
+    How many ordinary frames are flagged is counted on one half of the validation frames, with the unit that
+    the other half gives.
+
     Parameters
     ----------
     checkpoint
-        A model that predicts no energies, whose errors could be fitted.
+        A model of crystals that predicts no energies, whose errors could be fitted.
     train, validation
         Crystals that it was trained on, and others of the same kinds.
 
     Raises
     ------
     SettingError
-        If the model predicts energies, there are no training frames, or too few others.
+        If the model predicts energies or knows no crystals, there are no training frames, or such as are all
+        alike, or too few others.
     """
+    _check(checkpoint, train, validation)
+    features = np.concatenate([_features(checkpoint, frame) for frame in train])
+    axes = whitening(features, AXES, LEAST)
+    if not len(axes):
+        raise SettingError("the atoms of all training frames are alike: nothing can be told by them")
+    white = features @ axes.T
+    known = torch.from_numpy(white[thinned(white, SPACING)]).half().float()
+    unit = EnergyUncertainty(checkpoint.sha256, torch.from_numpy(axes), 1.0, 0.0, THRESHOLD, known=known)
+    farthest = np.array(
+        [float(unit.distances(torch.from_numpy(_features(checkpoint, x))).max()) for x in validation]
+    )
+    bonds = frozenset[BondKind]().union(*(bond_kinds(*frame) for frame in train))
+    new_bonds = np.array([bool(bond_kinds(*frame) - bonds) for frame in validation])
+    if not 0 < farthest[::2].max() < np.inf:
+        raise SettingError("no validation frame is farther from training than its own are: take unseen ones")
+    facts: dict[str, Any] = {
+        "training frames": len(train), "validation frames": len(validation), BONDS: sorted(bonds),
+        "other half": _judged(farthest, new_bonds),
+    }  # fmt: skip
+    return replace(unit, scale=float(1 / farthest.max()), facts=facts)
+
+
+def _check(checkpoint: Checkpoint, train: Sequence[Frame], validation: Sequence[Frame]) -> None:
+    if not any(checkpoint.dimensions):
+        raise SettingError(f"model {checkpoint.name!r} knows molecules, and these labels are of crystals")
     if "energy" in checkpoint.predicts:
         raise SettingError(
-            f"model {checkpoint.name!r} predicts energies of crystals: they have no error bar in this version"
+            f"model {checkpoint.name!r} predicts energies of crystals, which have no error bar in this "
+            f"version; environments are recorded for models of Hamiltonians alone"
         )
     if not train:
         raise SettingError("there are no training frames: check the name of the split")
@@ -52,21 +97,13 @@ def record_environments(
             f"{len(validation)} validation frames are too few to say how far from training unseen ones are: "
             f"at least {FEWEST} are needed"
         )
-    features = np.concatenate([_features(checkpoint, label) for label in train])
-    axes = whitening(features, AXES, LEAST)
-    white = features @ axes.T
-    known = white[thinned(white, SPACING)]
-    unit = EnergyUncertainty(
-        checkpoint.sha256, torch.from_numpy(axes), 1.0, 0.0, 1.0, known=torch.from_numpy(known).half().float()
-    )
-    farthest = [float(unit.distances(torch.from_numpy(_features(checkpoint, x))).max()) for x in validation]
-    facts = {
-        "training frames": len(train), "training atoms": len(known), "validation frames": len(farthest),
-        BONDS: sorted(set().union(*(bond_kinds(x.numbers, x.positions, x.lattice) for x in train))),
-        "19 of 20": float(np.quantile(farthest, 0.95) / max(farthest)),
-    }  # fmt: skip
-    return replace(unit, scale=1 / max(farthest), facts=facts)
 
 
-def _features(checkpoint: Checkpoint, label: LabelledCrystal) -> NDArray[np.float64]:
-    return atomic_features(checkpoint.model, label.numbers, label.positions, label.lattice).numpy()
+def _judged(farthest: NDArray[np.float64], new_bonds: NDArray[np.bool_]) -> dict[str, int]:
+    """Every second frame by the unit of the others: how many there are, and how many would be flagged."""
+    far = farthest[1::2] > THRESHOLD * farthest[::2].max()
+    return {"frames": len(far), "far": int(far.sum()), "new bonds": int(new_bonds[1::2].sum())}
+
+
+def _features(checkpoint: Checkpoint, frame: Frame) -> NDArray[np.float64]:
+    return atomic_features(checkpoint.model, *frame).numpy()

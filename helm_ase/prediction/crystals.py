@@ -38,6 +38,9 @@ SAME_CELL = 1e-3
 
 DENSITY = 3.5
 """Least density of the k-point mesh by default, in points per 1/Å, as in ASE."""
+HEXAGONAL = 0.1
+"""Largest deviation of the ratio of two lengths from 1, and of a cosine from ±1/2, in a lattice that counts
+as hexagonal."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +244,7 @@ def mesh_of(kpts: Any, lattice: Lattice) -> KMesh:
     Parameters
     ----------
     kpts
-        None (:data:`DENSITY` and corners of the zone), three numbers, or ``{"size": …}`` or
+        None (:data:`DENSITY` and edges of the zone), three numbers, or ``{"size": …}`` or
         ``{"density": …}``, with ``"gamma"`` True (as here by default) or False (Monkhorst and Pack's mesh,
         off Γ where a number is even).
     lattice
@@ -253,7 +256,7 @@ def mesh_of(kpts: Any, lattice: Lattice) -> KMesh:
         If it stands for none.
     """
     if kpts is None:
-        return _with_corners(KMesh.of_density(lattice, DENSITY))
+        return _with_edges(KMesh.of_density(lattice, DENSITY), lattice)
     given: dict[str, Any] = dict(kpts) if isinstance(kpts, Mapping) else {"size": tuple(kpts)}
     gamma = given.pop("gamma", None)
     if set(given) == {"density"}:
@@ -269,9 +272,15 @@ def mesh_of(kpts: Any, lattice: Lattice) -> KMesh:
     return KMesh.monkhorst_pack(points) if gamma is False else KMesh.gamma_centred(points)
 
 
-def _with_corners(mesh: KMesh) -> KMesh:
-    """The mesh, made finer until it holds corners and edges of the zone: thirds and, from four points on,
-    halves of reciprocal vectors.  Bands of graphene touch at a corner and nowhere else."""
-    return KMesh.gamma_centred(
-        [n if n == 1 else -(-n // 3) * 3 if n < 4 else -(-n // 6) * 6 for n in mesh.size]
-    )
+def _with_edges(mesh: KMesh, lattice: Lattice) -> KMesh:
+    """The mesh, made finer until it holds halves of reciprocal vectors, which lie on faces and edges of the
+    zone, and, where two vectors are those of a hexagonal lattice, thirds: bands of graphene touch there only.
+    """
+    steps = np.where(lattice.pbc, 2, 1)
+    lengths = np.linalg.norm(lattice.complete, axis=1)
+    cosines = np.abs(lattice.complete @ lattice.complete.T) / np.outer(lengths, lengths)
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        alike = abs(lengths[a] / lengths[b] - 1) < HEXAGONAL and abs(cosines[a, b] - 0.5) < HEXAGONAL
+        if lattice.pbc[a] and lattice.pbc[b] and alike:
+            steps[[a, b]] = 6
+    return KMesh.gamma_centred((-(-np.array(mesh.size) // steps) * steps).tolist())

@@ -16,6 +16,7 @@ from helm_ase.checkpoint import Checkpoint, knowledge_at_hand
 from helm_ase.errors import ChargeError, ElementError, StructureError, UntrainedError
 from helm_ase.prediction.environments import unknown_environments
 from helm_ase.representation.bonding import BIN_WIDTH, BondCoverage, BondFault
+from helm_ase.representation.box import refuse_periodic_vacuum
 from helm_ase.representation.charge_state import ChargeState, check_parity
 from helm_ase.representation.coverage import describe
 from helm_ase.representation.geometry import check_geometry
@@ -108,6 +109,8 @@ def check_crystal(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> N
             f"a cell with {electrons} valence electrons has an open shell: take a supercell with an even "
             f"number"
         )
+    if "energy" not in checkpoint.predicts:  # which vacuum leaves alone; predict_crystal asks for levels
+        refuse_periodic_vacuum(atoms)
 
 
 def check_molecule(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -> None:
@@ -160,7 +163,7 @@ def extrapolation_of(atoms: Atoms, checkpoint: Checkpoint, state: ChargeState) -
     """Compare a geometry with the training set of a model.
 
     If the model has no record of bonds but was trained on closed shells only, fragments that are radicals
-    or ions count as unknown.  In crystals the environments of atoms are compared, not bonds.
+    or ions count as unknown.  Crystals are judged by :mod:`helm_ase.prediction.environments`.
     """
     lattice = Lattice.of_atoms(atoms) if atoms.pbc.any() else None
     distances = checkpoint.coverage.unseen(atoms.numbers, atoms.positions, lattice)

@@ -6,7 +6,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from helm_ase.checkpoint import Checkpoint
-from helm_ase.checkpoint.environments import BONDS, BondKind, bond_kinds, remoteness
+from helm_ase.checkpoint.environments import remoteness
+from helm_ase.checkpoint.uncertainty import BONDS
+from helm_ase.representation.bond_kinds import BondKind, bond_kinds
 from helm_ase.representation.bonding import BondFault
 from helm_ase.representation.lattice import Lattice
 
@@ -26,6 +28,11 @@ def unknown_environments(atoms: Atoms, checkpoint: Checkpoint) -> list[BondFault
         The crystal.
     checkpoint
         Checkpoint of the model.
+
+    Raises
+    ------
+    PredictionError
+        If the features of the atoms are not finite.
     """
     crystal = atoms.numbers, atoms.positions, Lattice.of_atoms(atoms)
     far = remoteness(checkpoint, *crystal)

@@ -58,6 +58,8 @@ def periodic_along(atoms: Atoms, vectors: str) -> Atoms:
     StructureError
         If there is no such vector.
     """
+    if not vectors or set(vectors) - set("abc"):
+        raise StructureError(f"{vectors!r} names no cell vectors; write a, ab, abc, ...")
     chosen = [name in vectors for name in "abc"]
     missing = [name for name, length in zip("abc", atoms.cell.lengths(), strict=True) if not length]
     if absent := [name for name in vectors if name in missing]:

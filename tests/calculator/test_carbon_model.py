@@ -60,7 +60,9 @@ def test_a_sheet_from_a_file_that_calls_its_vacuum_periodic_has_no_gap(tmp_path,
     graphene(a=2.46, vacuum=8.0).write(path)
     command = ["run", path, "--model", "helm-carbon-pbe"]
     assert main(command) == 1
-    assert "--pbc ab" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "--pbc ab" in said.err
+    assert "trusted" not in said.out
     assert main([*command, "--pbc", "ab"]) == 0
     assert "12×12×1 k points: no gap" in capsys.readouterr().out
     assert main([*command, "--pbc", "ab", "--kpts", "5", "5", "1", "--smearing", "0"]) == 0

@@ -19,8 +19,7 @@ from scipy.spatial.transform import Rotation
 from helm_ase import HELMCalculator, predict_many
 from helm_ase.checkpoint.format import save_checkpoint
 from helm_ase.errors import ChargeError, SettingError, StructureError, UntrainedError
-from helm_ase.prediction.crystals import DENSITY, mesh_of
-from helm_ase.representation.kpoints import KMesh
+from helm_ase.prediction.crystals import mesh_of
 from helm_ase.representation.lattice import Lattice
 from helm_ase.units import HARTREE_IN_EV
 from shared.crystal_labels import chain, checkpoint
@@ -130,7 +129,7 @@ def test_bands_do_not_depend_on_orientation_handedness_and_place(crystal_model, 
 
 
 @pytest.mark.parametrize(("kpts", "points"), [
-    (None, 12), ((3, 1, 1), 3), ((3, 3, 3), 3), ({"size": (4, 1, 1), "gamma": False}, 4), ({"density": 2}, 5),
+    (None, 10), ((3, 1, 1), 3), ((3, 3, 3), 3), ({"size": (4, 1, 1), "gamma": False}, 4), ({"density": 2}, 5),
 ])  # fmt: skip
 def test_meshes_may_be_given_as_elsewhere_in_ase(crystal_model, kpts, points):
     atoms = with_calculator(chain(), crystal_model, kpts=kpts)
@@ -140,15 +139,33 @@ def test_meshes_may_be_given_as_elsewhere_in_ase(crystal_model, kpts, points):
     assert bool((np.abs(found[:, 0]) < 1e-12).any()) == (kpts != {"size": (4, 1, 1), "gamma": False})
 
 
-@pytest.mark.parametrize("cells", range(1, 8))
-def test_the_mesh_holds_the_corners_of_the_zone_by_default(cells):
-    """K of graphene, where its bands meet, in whatever cell; M too in small ones."""
-    lattice = Lattice.of_atoms(graphene(size=(cells, cells, 1)))
+@pytest.mark.parametrize("cells", [1, 2, 3, 4, 5, 7, 11, 13])
+@pytest.mark.parametrize("cell", [chain(), graphene(), bulk()])
+def test_the_default_mesh_holds_edges_of_the_zone(cell, cells):
+    """K of graphene, where its bands meet, and M; X of a chain, at which the gap of polyyne is.  A cell of
+    several holds them as well, wherever they are folded to."""
+    periodic = cell.pbc
+    lattice = Lattice.of_atoms(cell.repeat(np.where(periodic, cells, 1)))
     points = mesh_of(None, lattice).points.numpy()
-    for special in ([1 / 3, 1 / 3, 0], [0.5, 0, 0])[: 2 if cells < 5 else 1]:
-        apart = points - cells * np.array(special)
-        assert (np.abs(apart - np.round(apart)).max(1) < 1e-9).any()
-    assert len(points) >= len(KMesh.of_density(lattice, DENSITY).points)
+    specials = [[0.5, 0, 0]]
+    if periodic.sum() == 2:
+        specials += [[1 / 3, 1 / 3, 0], [0.5, 0.5, 0]]
+    if periodic.all():
+        specials += [[0.5, 0.5, 0.5], [0.5, 0.5, 0]]
+    for special in np.array(specials):
+        apart = points - cells * special
+        assert (np.abs(apart - np.round(apart)).max(1) < 1e-9).any(), special
+
+
+def test_the_gap_does_not_depend_on_the_cell_by_default():
+    """A gap at the edge of the zone: at half a reciprocal vector of every odd number of cells."""
+    bonds = Atoms("C2", [[0, 0, 0], [1.25, 0, 0]], cell=[2.6, 0, 0], pbc=[True, False, False])
+    gaps = []
+    for n in (1, 3, 5):
+        atoms = with_calculator(bonds.repeat((n, 1, 1)), "helm-carbon-pbe", kpts=None)
+        gaps.append(atoms.calc.get_bands().gap.fundamental)
+    assert gaps[0] > 0.02
+    assert gaps[1:] == pytest.approx([gaps[0]] * 2, abs=1e-5)
 
 
 def test_smearing_moves_the_occupations(crystal_model):

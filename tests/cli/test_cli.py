@@ -258,3 +258,21 @@ def test_outputs_that_cannot_be_are_refused_before_the_dynamics(water, option, t
 
 def test_several_frames_are_not_one_structure(water, capsys):
     assert "names 1 frames" in refused(capsys, "run", f"{water}@:")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--kpts", "2", "2", "2"], "--kpts and --smearing are for crystals"),
+        (["--smearing", "0"], "--kpts and --smearing are for crystals"),
+        (["--pbc", "a"], "the cell has no vector a"),
+        (["--pbc", "ad"], "names no cell vectors"),
+        (["--pbc", "aa"], "names no cell vectors"),
+        (["--pbc", ""], "names no cell vectors"),
+        (["--pbc", "a", "--no-pbc"], "not allowed with argument"),
+    ],
+)
+def test_options_of_crystals_do_not_fit_a_molecule(water, capsys, options, message):
+    for command in (["run", str(water)], ["report", str(water)]):
+        assert main([*command, *options]) != 0
+        assert message in capsys.readouterr().err

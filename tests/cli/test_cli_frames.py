@@ -72,6 +72,8 @@ def test_if_no_frame_can_be_computed_the_command_fails_and_leaves_no_file(tmp_pa
         (["--opt"], "--opt is for one structure"),
         (["--vibrations"], "--vibrations is for one structure"),
         (["--keep-velocities"], "--keep-velocities is for one structure"),
+        (["--kpts", "2", "2", "2"], "--kpts is for one structure"),
+        (["--smearing", "0"], "--smearing is for one structure"),
         (["--bands", "bands.png"], "--bands is for one structure"),
         (["-o", "out.cif"], "writes .xyz or .extxyz files"),
         (["-o", "nowhere/out.xyz"], "no folder nowhere"),

@@ -1,17 +1,22 @@
 """Environments of crystals: what lies farther from training than any validation frame is extrapolation."""
 
 import warnings
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
 from helm_ase import ExtrapolationWarning, HELMCalculator
+from helm_ase.checkpoint import environments
 from helm_ase.checkpoint.environments import remoteness
 from helm_ase.checkpoint.format import read_checkpoint, save_checkpoint
+from helm_ase.checkpoint.uncertainty import read_uncertainty, save_uncertainty
 from helm_ase.cli import main
-from helm_ase.errors import SettingError
-from helm_ase.evaluation.environments import SPACING, record_environments
+from helm_ase.errors import CheckpointError, PredictionError, SettingError
+from helm_ase.evaluation.environments import SPACING, Frame, record_environments
 from helm_ase.labels.crystals import write_crystals
 from helm_ase.prediction.environments import unknown_environments
 from helm_ase.prediction.verdict import Trust
@@ -42,6 +47,10 @@ def far(model, atoms):
     return remoteness(model, atoms.numbers, atoms.positions, Lattice.of_atoms(atoms))
 
 
+def atoms_of(x):
+    return Atoms(x.numbers, x.positions, cell=x.lattice.cell, pbc=x.lattice.pbc)
+
+
 def dimerised(apart=1.0):
     return Atoms("C2", [[0, 0, 0], [apart, 0, 0]], cell=[2.6, 0, 0], pbc=[True, False, False])
 
@@ -63,6 +72,9 @@ def test_it_is_a_function_of_the_crystal_not_of_its_description(recorded):
     turned.cell = turned.cell.array @ turn.T
     for other in (turned, atoms[::-1], atoms.repeat((3, 1, 1))):
         assert far(recorded, other) == pytest.approx(expected, abs=1e-4)
+    farthest = max((x for x in LABELS if x.split == "val"), key=lambda x: far(recorded, atoms_of(x)))
+    for cells in (1, 2, 3):  # the frame that is the unit, in any cell
+        assert unknown_environments(atoms_of(farthest).repeat((cells, 1, 1)), recorded) == []
 
 
 def test_one_strange_atom_among_many_counts(recorded):
@@ -116,9 +128,9 @@ def test_without_a_record_nothing_is_said():
     ],
 )
 def test_what_tells_nothing_is_refused(predicts, train, validation, message):
-    model = checkpoint(predicts=predicts)
+    model, frames = checkpoint(predicts=predicts), [Frame(x.numbers, x.positions, x.lattice) for x in LABELS]
     with pytest.raises(SettingError, match=message):
-        record_environments(model, LABELS[:train], LABELS[12 : 12 + validation])
+        record_environments(model, frames[:train], frames[12 : 12 + validation])
 
 
 def test_files_of_crystals_and_of_molecules_are_not_mixed(path, tmp_path, capsys):
@@ -126,4 +138,37 @@ def test_files_of_crystals_and_of_molecules_are_not_mixed(path, tmp_path, capsys
     write_crystals(tmp_path / "crystals.h5", LABELS[:1], LEVEL)
     files = [str(tmp_path / name) for name in ("crystals.h5", "molecules.h5")]
     assert main(["calibrate", str(path), *files]) == 1
-    assert "molecules" in capsys.readouterr().err
+    assert "a model knows one or the other" in capsys.readouterr().err
+    assert main(["calibrate", str(path), files[0], "--fock", "20"]) == 1
+    assert "--fock is for molecules only" in capsys.readouterr().err
+    assert main(["calibrate", "helm-hcnof-2", files[0], "-o", str(tmp_path / "x")]) == 1
+    assert "another level of theory" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_model_of_molecules_records_no_crystals():
+    frames = [Frame(x.numbers, x.positions, x.lattice) for x in LABELS]
+    with pytest.raises(SettingError, match="knows molecules"):
+        record_environments(checkpoint(predicts=("hamiltonian",), dimensions=(0,)), frames[:12], frames[12:])
+
+
+def test_frames_that_are_all_alike_tell_nothing():
+    model = checkpoint(predicts=("hamiltonian",))
+    cell = Lattice.of_atoms(Atoms("C", cell=[1.3, 0, 0], pbc=[True, False, False]))
+    one = Frame(np.array([6]), np.zeros((1, 3)), cell)
+    with pytest.raises(SettingError, match="alike"):
+        record_environments(model, [one] * 3, [one] * 20)
+
+
+@pytest.mark.parametrize("wrong", [[[6, 2]], [[6, 2, 6, "2"]], [[6, 2, 6, -1]], 3, [6]])
+def test_a_damaged_record_is_refused(recorded, tmp_path, wrong):
+    bad = replace(recorded.uncertainty, facts=dict(recorded.uncertainty.facts) | {"bonds": wrong})
+    save_uncertainty(bad, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match="not an error bar"):
+        read_uncertainty(tmp_path / "x.safetensors", recorded.sha256)
+
+
+def test_features_that_are_not_finite_are_an_error(recorded, monkeypatch):
+    monkeypatch.setattr(environments, "atomic_features", lambda *_: torch.full((2, 16), float("nan")))
+    with pytest.raises(PredictionError, match="not finite"):
+        far(recorded, chain())

@@ -147,6 +147,10 @@ def test_a_slab_whose_file_calls_the_vacuum_periodic_is_refused_or_told_of(tmp_p
     assert main(["sample", str(path), "-o", str(output), "--distortions", "2", "--pbc", "ab"]) == 0
     assert [s.lattice.pbc.tolist() for s in read_structures([output])] == [[True, True, False]] * 3
     assert [s.lattice.dimensions for s in read_structures([path], pbc="ab")] == [2]
+    with pytest.raises(StructureError, match="names no cell vectors"):
+        read_structures([path], pbc="xy")
+    assert main(["sample", "--smiles", "CO", "-o", str(tmp_path / "m.xyz"), "--pbc", "ab"]) == 1
+    assert "--pbc is for crystals" in capsys.readouterr().err
 
 
 def test_files_and_frames_of_one_name_give_structures_of_different_names(tmp_path):
