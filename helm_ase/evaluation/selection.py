@@ -25,7 +25,7 @@ class Selection:
     """Molecules on which a checkpoint is evaluated."""
 
     dataset: MoleculeDataset
-    """Samples with the checkpoint's H0, read when asked for."""
+    """Samples, with the checkpoint's H0 where any label has a Hamiltonian, read when asked for."""
     level: LevelOfTheory
     """Level of theory of the labels."""
     split: str | None
