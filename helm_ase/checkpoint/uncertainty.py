@@ -26,6 +26,8 @@ SELF_CONSISTENCY = "self-consistency"
 """Key of the facts that say how far predicted Hamiltonians usually are from self-consistency."""
 BONDS = "bonds"
 """Key of the facts that lists the kinds of bonds in the training set of a model of crystals."""
+UNITS = "units"
+"""Key of the facts that lists, of each kind of atom, the largest distance from training in validation."""
 AT_ONCE = 64
 """Atoms whose distances from the training set are computed at once."""
 
@@ -45,9 +47,9 @@ class EnergyUncertainty:
     of the model on the training molecules around the nearest atom t of the same charge and multiplicity: what
     was not learnt although it was seen is not known either.
 
-    For a model of crystals that predicts no energies there are no errors: a is the inverse of the largest
-    distance of any atom of the validation set, b zero, the threshold a number without unit, and ``facts``
-    hold the kinds of bonds in training (:mod:`helm_ase.checkpoint.environments`).
+    For a model of crystals that predicts no energies there are no errors: a and b mean nothing, the threshold
+    is a number without unit, and ``facts`` hold the kinds of bonds in training and, for each kind of atom,
+    the largest distance in the validation set (:mod:`helm_ase.checkpoint.environments`).
     """
 
     model_sha256: str
@@ -209,6 +211,7 @@ def read_uncertainty(path: str | Path, model_sha256: str) -> EnergyUncertainty:
         bonds, facts = header.get("bonding"), dict(header["facts"])
         _check_self_consistency(facts.get(SELF_CONSISTENCY))
         _check_bonds(facts.get(BONDS, []))
+        _check_units(facts.get(UNITS))
         uncertainty = EnergyUncertainty(
             str(header["model_sha256"]), whitening, float(header["scale"]), float(header["floor"]),
             float(header["threshold"]), facts,
@@ -246,6 +249,16 @@ def _check_bonds(found: Any) -> None:
     whole = [x for kind in found for x in kind]
     if any(len(kind) != 4 for kind in found) or any(type(x) is not int or x < 0 for x in whole):
         raise ValueError(f"{BONDS} is {str(found)[:200]}")
+
+
+def _check_units(found: Any) -> None:
+    """Raise ValueError for a list that holds no units of kinds of atoms."""
+    if found is None:
+        return
+    kinds, units = [kind for *kind, _ in found], [float(unit) for *_, unit in found]
+    whole = all(len(kind) == 3 and all(type(x) is int for x in kind) for kind in kinds)
+    if not found or not whole or not all(0 < unit < math.inf for unit in units):
+        raise ValueError(f"{UNITS} is {str(found)[:200]}")
 
 
 def _check_self_consistency(found: Any) -> None:

@@ -1,6 +1,6 @@
 """Record of the bonds and environments of atoms that a model of crystals was trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from helm_ase.checkpoint import Checkpoint
-from helm_ase.checkpoint.environments import atomic_features
-from helm_ase.checkpoint.uncertainty import BONDS, EnergyUncertainty
+from helm_ase.checkpoint.environments import atomic_features, distances_by_kind, in_units
+from helm_ase.checkpoint.uncertainty import BONDS, UNITS, EnergyUncertainty
 from helm_ase.errors import SettingError
 from helm_ase.evaluation.calibration import FEWEST, thinned, whitening
-from helm_ase.representation.bond_kinds import BondKind, bond_kinds
+from helm_ase.representation.bond_kinds import AtomKind, BondKind, bond_kinds
 from helm_ase.representation.lattice import Lattice
 
 AXES = 32
@@ -24,7 +24,7 @@ LEAST = 1e-4
 SPACING = 0.7
 """As for molecules (:data:`helm_ase.evaluation.calibration.SPACING`)."""
 THRESHOLD = 1.05
-"""Distance, in units of that of the farthest validation frame, above which a crystal is extrapolation; so
+"""Distance, in units of the largest in validation, above which a crystal is extrapolation; so
 much more than one that digits which are rounded do not decide."""
 
 
@@ -41,10 +41,10 @@ class Frame(NamedTuple):
 def record_environments(
     checkpoint: Checkpoint, train: Sequence[Frame], validation: Sequence[Frame]
 ) -> EnergyUncertainty:
-    """Record kinds of bonds in training and the distance from it of the farthest validation frame, which is
-    the unit of those of new crystals.
+    """Record kinds of bonds in training and the largest distance from it of each kind of atom in validation,
+    which is the unit of those of new crystals.
 
-    How many ordinary frames are flagged is counted on one half of the validation frames, with the unit that
+    How many ordinary frames are flagged is counted on one half of the validation frames, with the units that
     the other half gives.
 
     Parameters
@@ -67,19 +67,27 @@ def record_environments(
         raise SettingError("the atoms of all training frames are alike: nothing can be told by them")
     white = features @ axes.T
     known = torch.from_numpy(white[thinned(white, SPACING)]).half().float()
-    unit = EnergyUncertainty(checkpoint.sha256, torch.from_numpy(axes), 1.0, 0.0, THRESHOLD, known=known)
-    farthest = np.array(
-        [float(unit.distances(torch.from_numpy(_features(checkpoint, x))).max()) for x in validation]
-    )
+    record = EnergyUncertainty(checkpoint.sha256, torch.from_numpy(axes), 1.0, 0.0, THRESHOLD, known=known)
+    found = [distances_by_kind(record, checkpoint.model, *frame) for frame in validation]
     bonds = frozenset[BondKind]().union(*(bond_kinds(*frame) for frame in train))
-    new_bonds = np.array([bool(bond_kinds(*frame) - bonds) for frame in validation])
-    if not 0 < farthest[::2].max() < np.inf:
-        raise SettingError("no validation frame is farther from training than its own are: take unseen ones")
+    units = _units(found)
+    if not all(unit > 0 for unit in units.values()):
+        raise SettingError("validation frames are training frames: take unseen ones")
     facts: dict[str, Any] = {
         "training frames": len(train), "validation frames": len(validation), BONDS: sorted(bonds),
-        "other half": _judged(farthest, new_bonds),
+        UNITS: [[*kind, unit] for kind, unit in sorted(units.items())],
+        "other half": _judged(found, [bool(bond_kinds(*frame) - bonds) for frame in validation]),
     }  # fmt: skip
-    return replace(unit, scale=float(1 / farthest.max()), facts=facts)
+    return replace(record, facts=facts)
+
+
+def _units(found: Sequence[Mapping[AtomKind, float]]) -> dict[AtomKind, float]:
+    """Largest distance of each kind of atom over frames."""
+    units: dict[AtomKind, float] = {}
+    for frame in found:
+        for kind, distance in frame.items():
+            units[kind] = max(distance, units.get(kind, 0.0))
+    return units
 
 
 def _check(checkpoint: Checkpoint, train: Sequence[Frame], validation: Sequence[Frame]) -> None:
@@ -99,10 +107,11 @@ def _check(checkpoint: Checkpoint, train: Sequence[Frame], validation: Sequence[
         )
 
 
-def _judged(farthest: NDArray[np.float64], new_bonds: NDArray[np.bool_]) -> dict[str, int]:
-    """Every second frame by the unit of the others: how many there are, and how many would be flagged."""
-    far = farthest[1::2] > THRESHOLD * farthest[::2].max()
-    return {"frames": len(far), "far": int(far.sum()), "new bonds": int(new_bonds[1::2].sum())}
+def _judged(found: Sequence[Mapping[AtomKind, float]], new_bonds: Sequence[bool]) -> dict[str, int]:
+    """Every second frame by the units of the others: how many there are, and how many would be flagged."""
+    units, others = _units(found[::2]), found[1::2]
+    far = sum(in_units(frame, units) > THRESHOLD for frame in others)
+    return {"frames": len(others), "far": far, "new bonds": sum(new_bonds[1::2])}
 
 
 def _features(checkpoint: Checkpoint, frame: Frame) -> NDArray[np.float64]:

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from ase.build import bulk, graphene, molecule
+from ase import Atoms
+from ase.build import bulk, graphene, molecule, nanotube
 
 from helm_ase import HELMCalculator
 from helm_ase.cli import main
 from helm_ase.errors import ElementError, StructureError, UntrainedError
+from helm_ase.prediction.verdict import Trust
 from helm_ase.qc.crystal import crystal_level
 from helm_ase.qc.crystal_scf import CrystalSCF, forget_operators
 from helm_ase.representation.lattice import Lattice
@@ -67,6 +69,49 @@ def test_a_sheet_from_a_file_that_calls_its_vacuum_periodic_has_no_gap(tmp_path,
     assert "12×12×1 k points: no gap" in capsys.readouterr().out
     assert main([*command, "--pbc", "ab", "--kpts", "5", "5", "1", "--smearing", "0"]) == 0
     assert "5×5×1 k points: gap" in capsys.readouterr().out
+
+
+def vacancy():
+    atoms = graphene(a=2.46, size=(4, 4, 1))
+    del atoms[5]
+    return atoms
+
+
+def tube():
+    rolled = nanotube(5, 0, length=1, bond=1.42)
+    rolled.pbc = [False, False, True]
+    return rolled
+
+
+def lonsdaleite():
+    places = [(1 / 3, 2 / 3, 1 / 16), (1 / 3, 2 / 3, 7 / 16), (2 / 3, 1 / 3, 9 / 16), (2 / 3, 1 / 3, 15 / 16)]
+    return Atoms("C4", cell=[2.52, 2.52, 4.12, 90, 90, 120], scaled_positions=places, pbc=True)
+
+
+@pytest.mark.parametrize(
+    "make", [graphene, lambda: bulk("C", "diamond", 3.57), lambda: graphene(a=2.46 * 0.97)]
+)
+def test_perfect_crystals_of_the_kinds_in_training_are_trusted(make):
+    atoms = make()
+    assert calculator(atoms).get_verdict(atoms).trust is Trust.TRUSTED
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (vacancy, "C with 2 neighbours bonded to C with 3 neighbours: never so in training"),
+        (tube, "times as far from those of training"),
+        (lonsdaleite, "times as far from those of training"),
+        (lambda: bulk("C", "diamond", 3.57 * 0.9), "times as far from those of training"),
+        (lambda: graphene(a=2.46 * 1.1), "times as far from those of training"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::helm_ase.ExtrapolationWarning")
+def test_other_carbon_is_extrapolation(make, reason):
+    atoms = make()
+    verdict = calculator(atoms).get_verdict(atoms)
+    assert verdict.trust is Trust.EXTRAPOLATING
+    assert reason in str(verdict)
 
 
 @pytest.mark.slow

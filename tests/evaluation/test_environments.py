@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from helm_ase import ExtrapolationWarning, HELMCalculator
 from helm_ase.checkpoint import environments
-from helm_ase.checkpoint.environments import remoteness
+from helm_ase.checkpoint.environments import in_units, remoteness
 from helm_ase.checkpoint.format import read_checkpoint, save_checkpoint
 from helm_ase.checkpoint.uncertainty import read_uncertainty, save_uncertainty
 from helm_ase.cli import main
@@ -20,6 +20,7 @@ from helm_ase.evaluation.environments import SPACING, Frame, record_environments
 from helm_ase.labels.crystals import write_crystals
 from helm_ase.prediction.environments import unknown_environments
 from helm_ase.prediction.verdict import Trust
+from helm_ase.representation.bond_kinds import AtomKind, atom_kinds, bond_kinds
 from helm_ase.representation.lattice import Lattice
 from shared.crystal_labels import LEVEL, chain, checkpoint, label
 
@@ -59,7 +60,8 @@ def test_training_is_near_and_the_farthest_of_validation_is_the_unit(recorded):
     found = {x.split: [] for x in LABELS}
     for x in LABELS:
         found[x.split].append(remoteness(recorded, x.numbers, x.positions, x.lattice))
-    assert max(found["train"]) < SPACING * recorded.uncertainty.scale + 0.01  # one stands for its neighbours
+    smallest = min(unit for *_, unit in recorded.uncertainty.facts["units"])
+    assert max(found["train"]) < SPACING / smallest + 0.01  # one stands for its neighbours
     assert max(found["val"]) == pytest.approx(1)
     assert far(recorded, dimerised()) > 2
 
@@ -115,6 +117,23 @@ def test_the_verdict_names_it_and_it_is_warned_of_once(path):
     assert "environments of atoms" in str(verdict)
 
 
+def test_every_kind_of_atom_has_a_unit_of_its_own():
+    units = {AtomKind(6, 2, 0): 4.0, AtomKind(6, 4, 0): 1.0}
+    assert in_units({AtomKind(6, 2, 0): 2.0}, units) == 0.5
+    assert in_units({AtomKind(6, 2, 0): 2.0, AtomKind(6, 4, 0): 2.0}, units) == 2.0
+    assert in_units({AtomKind(6, 3, 1): 2.0}, units) == 0.5  # none: the largest
+
+
+def test_kinds_of_atoms_and_bonds_are_read_off_a_crystal():
+    atoms = Atoms(
+        "C2H2", [(0, 0, 0), (1.3, 0, 0), (0, 1.1, 0), (1.3, -1.1, 0)], cell=[2.6, 0, 0], pbc=[1, 0, 0]
+    )
+    lattice = Lattice.of_atoms(atoms)
+    kinds = atom_kinds(atoms.numbers, atoms.positions, lattice)
+    assert kinds == [(6, 3, 1), (6, 3, 1), (1, 1, 0), (1, 1, 0)]
+    assert bond_kinds(atoms.numbers, atoms.positions, lattice) == {(1, 1, 6, 3), (6, 3, 6, 3)}
+
+
 def test_without_a_record_nothing_is_said():
     assert far(checkpoint(predicts=("hamiltonian",)), chain()) is None
 
@@ -160,9 +179,16 @@ def test_frames_that_are_all_alike_tell_nothing():
         record_environments(model, [one] * 3, [one] * 20)
 
 
-@pytest.mark.parametrize("wrong", [[[6, 2]], [[6, 2, 6, "2"]], [[6, 2, 6, -1]], 3, [6]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bonds": [[6, 2]]}, {"bonds": [[6, 2, 6, "2"]]}, {"bonds": [[6, 2, 6, -1]]}, {"bonds": 3},
+        {"bonds": [6]}, {"units": []}, {"units": [[6, 2, 0]]}, {"units": [[6, 2, 0, 0.0]]},
+        {"units": [[6, 2, 0, float("nan")]]}, {"units": [[6, 2, 0, "x"]]}, {"units": 1.0},
+    ],
+)  # fmt: skip
 def test_a_damaged_record_is_refused(recorded, tmp_path, wrong):
-    bad = replace(recorded.uncertainty, facts=dict(recorded.uncertainty.facts) | {"bonds": wrong})
+    bad = replace(recorded.uncertainty, facts=dict(recorded.uncertainty.facts) | wrong)
     save_uncertainty(bad, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match="not an error bar"):
         read_uncertainty(tmp_path / "x.safetensors", recorded.sha256)
