@@ -27,9 +27,9 @@ many labels had each charge and multiplicity, and how far predicted Hamiltonians
 self-consistency, with which get_reliability() compares.
 
 For a model of crystals that predicts Hamiltonians only, whose labels are files of crystals, kinds of bonds in
-training and the distance of the farthest validation frame from it are recorded: a crystal with other bonds,
-or with atoms that are farther, counts as extrapolation.  How many frames of one half of the validation set
-would be flagged by the other half is printed."""
+training and the largest distance from it of each kind of atom in validation are recorded: a crystal with
+other bonds, or with atoms that are farther, counts as extrapolation.  How many frames of one half of the
+validation set would be flagged by the other half is printed."""
 FOCK_MATRICES = 40
 """How many are computed by default."""
 
@@ -136,7 +136,7 @@ def _record_environments(
                 frames[label.split].append(Frame(label.numbers, label.positions, label.lattice))
     record = record_environments(checkpoint, frames[options.train_split], frames[options.split])
     save_uncertainty(record, target)
-    print(f"{target}: farther from training than the farthest validation frame is extrapolation")
+    print(f"{target}: what is farther from training than atoms of its kind in validation is extrapolation")
     print("  other half: " + ", ".join(f"{k} {v}" for k, v in record.facts["other half"].items()))
 
 
