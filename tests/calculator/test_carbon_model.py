@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, graphene, molecule, nanotube
+from ase.build import bulk, graphene, graphene_nanoribbon, molecule, nanotube
 
 from helm_ase import HELMCalculator
 from helm_ase.cli import main
@@ -83,6 +83,17 @@ def tube():
     return rolled
 
 
+def graphite():
+    places = [(0, 0, 1 / 4), (1 / 3, 2 / 3, 1 / 4), (0, 0, 3 / 4), (2 / 3, 1 / 3, 3 / 4)]
+    return Atoms("C4", cell=[2.46, 2.46, 6.7, 90, 90, 120], scaled_positions=places, pbc=True)
+
+
+def ribbon():
+    edged = graphene_nanoribbon(2, 1, type="zigzag", saturated=True, C_H=1.09, vacuum=0.5)
+    edged.pbc = [False, False, True]
+    return edged
+
+
 def lonsdaleite():
     places = [(1 / 3, 2 / 3, 1 / 16), (1 / 3, 2 / 3, 7 / 16), (2 / 3, 1 / 3, 9 / 16), (2 / 3, 1 / 3, 15 / 16)]
     return Atoms("C4", cell=[2.52, 2.52, 4.12, 90, 90, 120], scaled_positions=places, pbc=True)
@@ -102,6 +113,8 @@ def test_perfect_crystals_of_the_kinds_in_training_are_trusted(make):
         (vacancy, "C with 2 neighbours bonded to C with 3 neighbours: never so in training"),
         (tube, "times as far from those of training"),
         (lonsdaleite, "times as far from those of training"),
+        (graphite, "times as far from those of training"),
+        (ribbon, "times as far from those of training"),
         (lambda: bulk("C", "diamond", 3.57 * 0.9), "times as far from those of training"),
         (lambda: graphene(a=2.46 * 1.1), "times as far from those of training"),
     ],
