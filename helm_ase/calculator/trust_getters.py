@@ -83,8 +83,8 @@ class TrustGetters(Copies):
             raise StructureError("no atoms yet: write atoms.calc = calc, or pass atoms=")
         if "energy" in self.checkpoint.predicts or self.parameters["refine"]:
             self.get_property("energy", atoms)
-        elif changes := self.check_state(atoms):  # a model of Hamiltonians: compare with its training only
-            self.calculate(atoms, [], changes)
+        elif (changes := self.check_state(atoms)) or self._extrapolation is None:  # the last attempt failed
+            self.calculate(atoms, [], changes)  # nothing but the comparison with training
         assert self._extrapolation is not None
         gap = None if self._electronic is None else float(self._electronic.structure.gap) * HARTREE_IN_EV
         return judge(self._extrapolation, self._state(atoms), self._uncertainty, self._last_change, gap)

@@ -42,9 +42,9 @@ def unknown_environments(atoms: Atoms, checkpoint: Checkpoint) -> list[BondFault
     known = {BondKind(*kind) for kind in facts.get(BONDS, ())}
     faults = [_of_bond(kind) for kind in sorted(bond_kinds(*crystal) - known)] if known else []
     if far > checkpoint.uncertainty.threshold:
-        frames = facts.get("validation frames", "the validation")
         text = (
-            f"environments of atoms {far:.1f} times as far from those of training as any of {frames} frames"
+            f"environments of atoms {far:.1f} times as far from those of training as any of their kind in "
+            f"{facts.get('validation frames', 'all')} unseen frames"
         )
         faults.append(BondFault(text, False, (KEY, int(math.log(far) / math.log(STEP)))))
     return faults

@@ -50,6 +50,12 @@ def test_diamond_has_its_gap_and_energies_are_not_predicted():
 
 
 def test_what_it_does_not_know_is_refused():
+    slab = graphene(vacuum=8.0)
+    slab.pbc = True
+    calc = calculator(graphene())
+    for _ in range(2):  # the second time nothing has changed since the first
+        with pytest.raises(StructureError, match="holds 16 Å of vacuum"):
+            calc.get_verdict(slab)
     with pytest.raises(ElementError, match="has not seen Si"):
         calculator(bulk("Si")).get_fermi_level()
     with pytest.raises(StructureError, match="has learnt chains, slabs, bulk, not molecules"):

@@ -107,7 +107,7 @@ def test_the_verdict_names_it_and_it_is_warned_of_once(path):
         warnings.simplefilter("error")
         calc.get_hamiltonian(ordinary, kpt=(0, 0, 0))
     assert calc.get_verdict(ordinary).trust is Trust.TRUSTED
-    with pytest.warns(ExtrapolationWarning, match="times as far from those of training as any of 20 frames"):
+    with pytest.warns(ExtrapolationWarning, match="as any of their kind in 20 unseen frames"):
         calc.get_real_space_hamiltonian(strange)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
